@@ -1,0 +1,210 @@
+"""Settings as typed models.
+
+Order of precedence, strongest first: command-line options, environment (`STREAMWATCH__FACES__THRESHOLD=0.9`),
+the configuration file, the pipeline preset, the defaults below. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from streamwatch.errors import ConfigError
+
+PIPELINES = ("archive", "live", "forensic")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(Section):
+    url: str = Field("sqlite:///streamwatch.db", description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://…")
+
+
+class SamplingSettings(Section):
+    fps: float = Field(2.0, gt=0, le=120, description="analysed frames per second of media time")
+    max_frames: int | None = Field(None, gt=0, description="stop sampling a file after so many frames; null: no limit")
+
+
+class DecodeSettings(Section):
+    threads: int = Field(1, ge=1, le=64, description="decoding threads per source")
+    open_timeout: float = Field(10.0, gt=0, description="seconds to wait for a source to open")
+    read_timeout: float = Field(10.0, gt=0, description="seconds to wait for the next packet")
+    probe_bytes: int = Field(5_000_000, ge=32, description="bytes read to find the streams of a container")
+    probe_seconds: float = Field(5.0, gt=0, description="media seconds read to find the streams of a container")
+    max_pixels: int = Field(36_000_000, gt=0, description="pictures with more pixels are refused")
+    rtsp_transport: Literal["tcp", "udp"] = Field("tcp", description="how RTSP media travels")
+
+
+class FaceSettings(Section):
+    detector: Literal["retinaface-mobilenet", "retinaface-resnet50"] = "retinaface-mobilenet"
+    weights: Path | None = Field(None, description="safetensors file; needed for retinaface-resnet50")
+    long_side: int = Field(640, ge=64, le=4096, description="frames are scaled down to this before detection")
+    threshold: float = Field(0.8, gt=0, lt=1, description="least confidence of a face")
+    nms: float = Field(0.4, gt=0, lt=1, description="boxes that overlap more than this are one face")
+    min_side: float = Field(24.0, ge=0, description="faces with a shorter side (frame pixels) are not looked at")
+    max_faces: int = Field(16, ge=1, description="largest faces kept per frame")
+    batch: int = Field(4, ge=1, description="frames per detector call (files only; live frames go one by one)")
+    threads: int = Field(1, ge=1, description="threads of the face detector in each worker")
+
+
+class TrackSettings(Section):
+    iou: float = Field(0.3, gt=0, lt=1, description="least overlap that joins a face to its track")
+    max_gap: float = Field(1.5, gt=0, description="seconds after which a lost track ends")
+    cut: float = Field(0.5, gt=0, le=1, description="colour-histogram distance (0..1) that counts as a shot cut")
+
+
+class DetectorSettings(Section):
+    model: str = Field("m2tr-lite", description="registered name, or path to a .safetensors file")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    actors: int = Field(0, ge=0, description="detector actors; 0: one per GPU, or one on the CPU")
+    threads: int = Field(0, ge=0, description="CPU threads per detector actor; 0: all cores")
+    max_batch: int = Field(16, ge=1, description="most faces in one batch")
+    max_wait_ms: float = Field(10.0, ge=0, description="longest time a face waits for company, milliseconds")
+
+
+class FusionSettings(Section):
+    rule: Literal["mean_logit"] = Field("mean_logit", description="how the scores of a track become one")
+    fake: float | None = Field(None, gt=0, lt=1, description="score from which a track is fake; null: the model card's")
+    real: float | None = Field(None, gt=0, lt=1, description="score up to which a track is real; null: the card's")
+    min_faces: int = Field(4, ge=1, description="fewer usable faces are inconclusive")
+    min_face_side: float | None = Field(None, ge=0, description="smaller faces carry no weight; null: the model card's")
+    window: float = Field(1.5, gt=0, description="seconds over which frame scores are smoothed to find spans")
+    min_span: float = Field(1.0, ge=0, description="shortest span reported, seconds")
+    merge_gap: float = Field(1.0, ge=0, description="spans closer than this are one, seconds")
+    evidence: int = Field(3, ge=0, le=32, description="strongest faces kept per span, with crop and mask")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FusionSettings:
+        if self.fake is not None and self.real is not None and self.real > self.fake:
+            raise ValueError("fusion.real must not be above fusion.fake")
+        return self
+
+
+class EngineSettings(Section):
+    workers: int = Field(0, ge=0, description="files worked on at once; 0: one per core. Streams all run at once")
+    batch_faces: int = Field(8, ge=1, description="faces a worker sends to the detector at once")
+    in_flight: int = Field(2, ge=1, description="batches a worker may have under way")
+    attempts: int = Field(3, ge=1, description="tries before a file whose worker dies is an error")
+    address: str | None = Field(None, description="Ray cluster to join; null: start one on this machine")
+
+
+class LiveSettings(Section):
+    verdict_every: float = Field(5.0, gt=0, description="seconds between stored verdicts of a running stream")
+    horizon: float = Field(60.0, gt=0, description="seconds of scores that a running verdict looks back on")
+    backoff_first: float = Field(0.5, gt=0, description="seconds before the first reconnect")
+    backoff_max: float = Field(30.0, gt=0, description="longest wait between reconnects, seconds")
+    stale_after: float = Field(2.0, gt=0, description="sampled frames older than this are dropped, seconds")
+
+
+class StreamSettings(Section):
+    url: str
+    name: str | None = None
+
+
+class Settings(BaseSettings):
+    """All settings of a run. `digest()` identifies those that can change a result."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMWATCH__", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    store: StoreSettings = StoreSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    decode: DecodeSettings = DecodeSettings()
+    faces: FaceSettings = FaceSettings()
+    tracks: TrackSettings = TrackSettings()
+    detector: DetectorSettings = DetectorSettings()
+    fusion: FusionSettings = FusionSettings()
+    engine: EngineSettings = EngineSettings()
+    live: LiveSettings = LiveSettings()
+    streams: tuple[StreamSettings, ...] = ()
+
+    def digest(self) -> str:
+        """SHA-256 over the settings that can change a verdict: not where it is stored, nor how fast it is made."""
+        relevant = {
+            "sampling": self.sampling.model_dump(mode="json"),
+            "decode": {"max_pixels": self.decode.max_pixels},
+            "faces": self.faces.model_dump(mode="json", exclude={"batch", "threads"}),
+            "tracks": self.tracks.model_dump(mode="json"),
+            "fusion": self.fusion.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def load_settings(
+    config: Path | None = None,
+    pipeline: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge preset, file, environment and overrides (nested mappings) into one `Settings`.
+
+    pipeline: `archive`, `live`, `forensic`, or a path to a YAML file of one's own.
+    Raises ConfigError naming the file and key.
+    """
+    values: dict[str, Any] = {}
+    origin = "settings"
+    if pipeline is not None:
+        text, origin = _preset_text(pipeline)
+        values = _merge(values, _parse(text, origin))
+    if config is not None:
+        try:
+            text = config.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{config}: cannot be read ({error.strerror}); give --config an existing file") from None
+        origin = str(config)
+        values = _merge(values, _parse(text, origin))
+    values = _merge(values, EnvSettingsSource(Settings)())
+    values = _merge(values, overrides or {})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise ConfigError(f"{origin}: " + "; ".join(lines) + " (see `streamwatch config schema`)") from None
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{origin}: must be a mapping of sections, such as `sampling: {{fps: 2}}`")
+    return values
+
+
+def _preset_text(pipeline: str | Path) -> tuple[str, str]:
+    name = str(pipeline)
+    if name in PIPELINES:
+        packaged = resources.files("streamwatch") / "pipelines" / f"{name}.yaml"
+        if packaged.is_file():
+            return packaged.read_text(encoding="utf-8"), f"pipeline {name}"
+        checkout = Path(__file__).parent.parent / "pipelines" / f"{name}.yaml"
+        return checkout.read_text(encoding="utf-8"), f"pipeline {name}"
+    try:
+        return Path(name).read_text(encoding="utf-8"), name
+    except OSError:
+        raise ConfigError(
+            f"pipeline {name!r}: neither one of {', '.join(PIPELINES)} nor a readable YAML file"
+        ) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged

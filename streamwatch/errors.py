@@ -1,0 +1,71 @@
+"""What can go wrong, as types.
+
+    StreamwatchError
+    ├── ConfigError            a setting is unknown, missing or out of range; names the key and the mend
+    ├── SourceError            an input cannot be used; names the path or URL (credentials masked)
+    │   ├── SourceNotFound     no such file, or the server says there is none
+    │   ├── SourceRefused      connection or authentication refused, or the scheme is not allowed
+    │   ├── SourceTimeout      nothing came within the open or read timeout
+    │   ├── SourceUnreadable   not a video, damaged beyond the first frame, no video stream, zero bytes
+    │   └── SourceTooLarge     more pixels than `decode.max_pixels`
+    ├── WeightsError           a checkpoint is missing, of the wrong kind, or fails its digest
+    ├── DetectorError          the model failed on a batch of crops
+    ├── StoreError             the store cannot be reached, or its schema is not the one this version needs
+    ├── WorkerLost             the process that worked on a source died
+    └── LibraryMissing         a package or system library that a command needs cannot be loaded
+
+Messages name the file, key or URL and say what to do about it. URLs in messages have their credentials
+masked: build messages with `streamwatch.sources.redact`.
+"""
+
+
+class StreamwatchError(Exception):
+    """Root of all errors that streamwatch raises on purpose."""
+
+
+class ConfigError(StreamwatchError):
+    """A setting is unknown, missing or out of range."""
+
+
+class SourceError(StreamwatchError):
+    """An input cannot be used."""
+
+
+class SourceNotFound(SourceError):
+    """No such file, or the server says that there is none."""
+
+
+class SourceRefused(SourceError):
+    """The connection or the credentials were refused, or the scheme is not allowed."""
+
+
+class SourceTimeout(SourceError):
+    """Nothing came within the open or read timeout."""
+
+
+class SourceUnreadable(SourceError):
+    """Not a video, no video stream in it, or damaged before the first frame."""
+
+
+class SourceTooLarge(SourceError):
+    """The picture has more pixels than `decode.max_pixels` allows."""
+
+
+class WeightsError(StreamwatchError):
+    """A checkpoint is missing, of the wrong kind, or fails its digest."""
+
+
+class DetectorError(StreamwatchError):
+    """The model failed on a batch of crops."""
+
+
+class StoreError(StreamwatchError):
+    """The store cannot be reached, or its schema is not the one that this version needs."""
+
+
+class WorkerLost(StreamwatchError):
+    """The process that worked on a source died."""
+
+
+class LibraryMissing(StreamwatchError):
+    """A package or system library that a command needs cannot be loaded."""

@@ -1,0 +1,267 @@
+"""The records that stages hand to each other.
+
+All are frozen. Arrays are numpy uint8 RGB unless said; boxes and landmarks are in pixels of the full-resolution
+frame; times are seconds. A score is the calibrated probability of "fake": 1 means fake, everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+ImageArray = NDArray[np.uint8]
+FloatArray = NDArray[np.float32]
+
+
+class Label(str, Enum):
+    """The only labels there are. A failure is never a score, an empty video is never `real`."""
+
+    REAL = "real"
+    FAKE = "fake"
+    INCONCLUSIVE = "inconclusive"
+    NO_FACE = "no_face"
+    ERROR = "error"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One sampled picture of a source.
+
+    `index` counts decoded frames from 0; `pts` is media time in seconds from the start of the source;
+    `wall_time` is the UTC instant of capture for live sources, None for files. `image` is H×W×3 RGB, upright.
+    """
+
+    source_id: str
+    index: int
+    pts: float
+    wall_time: datetime | None
+    image: ImageArray
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQuality:
+    """How much the pixels of a face can carry.
+
+    short_side: shorter side of the face box, in frame pixels.
+    sharpness: variance of the Laplacian of the grey face crop at the detector's input size (≥ 0).
+    pose: 0 for a frontal face, growing to 1 for a profile (from the landmarks; a proxy, not degrees).
+    upscaling: crop pixels ÷ frame pixels along one side; above 1 the crop was enlarged.
+    """
+
+    short_side: float
+    sharpness: float
+    pose: float
+    upscaling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face: box (x0, y0, x1, y1), five landmarks (eyes, nose, mouth corners), confidence 0..1."""
+
+    box: Box
+    landmarks: tuple[Point, Point, Point, Point, Point]
+    confidence: float
+    track_id: int | None = None
+    quality: FaceQuality | None = None
+
+    @property
+    def width(self) -> float:
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        return self.box[3] - self.box[1]
+
+    @property
+    def short_side(self) -> float:
+        return min(self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCrop:
+    """An S×S×3 crop, the face in it, and where it came from. `region` is the crop's square in frame pixels."""
+
+    image: ImageArray
+    face: Face
+    region: Box
+    frame_index: int
+    pts: float
+    wall_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceScore:
+    """What the detector says of one crop.
+
+    logit: z_fake − z_real, uncalibrated. probability: calibrated, 0..1, 1 = fake. feature: 1-D float32.
+    mask: h×w float32 in 0..1, the forged region in crop coordinates, or None for a model without a mask decoder.
+    """
+
+    logit: float
+    probability: float
+    feature: FloatArray
+    mask: FloatArray | None
+    crop: FaceCrop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of media time that looked forged: seconds, peak and mean probability over its faces."""
+
+    start: float
+    end: float
+    peak: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """One face that speaks for a verdict. `crop_jpeg` and `mask_png` are encoded bytes; mask may be absent."""
+
+    frame_index: int
+    pts: float
+    box: Box
+    score: float
+    crop_jpeg: bytes
+    mask_png: bytes | None
+    wall_time: datetime | None = None
+    region: Box | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameRecord:
+    """The stored trace of one scored face: what an analyst can plot and filter later."""
+
+    track_id: int
+    frame_index: int
+    pts: float
+    box: Box
+    confidence: float
+    logit: float
+    probability: float
+    quality: FaceQuality
+    wall_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceTrace:
+    """One scored face as a picture of the result needs it: for annotated clips and overlays.
+
+    `box` and `region` (the crop's square) are in frame pixels, `probability` is calibrated, 1 = fake. `mask` is
+    h×w uint8 in 0..255, the forged region in crop coordinates, or None for a model without a mask decoder.
+    """
+
+    frame_index: int
+    pts: float
+    track_id: int
+    box: Box
+    region: Box
+    probability: float
+    mask: ImageArray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackVerdict:
+    """One face followed over time. `faces` counts the scored faces that the fusion used."""
+
+    track_id: int
+    start: float
+    end: float
+    label: Label
+    score: float | None
+    faces: int
+    spans: tuple[Span, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCounts:
+    """Every frame is accounted for: sampled = analysed + dropped; `corrupt` were skipped by the decoder."""
+
+    decoded: int = 0
+    sampled: int = 0
+    analysed: int = 0
+    dropped: int = 0
+    corrupt: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alert:
+    """A span of a track that a person should see. `end` None means still open.
+
+    `start` and `end` are media seconds; `started_at` and `ended_at` are UTC instants for live sources.
+    """
+
+    id: str
+    source: str
+    track_id: int
+    start: float
+    end: float | None
+    peak: float
+    mean: float
+    label: Label
+    revision: int = 1
+    evidence: tuple[Evidence, ...] = ()
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which weights gave a result."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A typed failure of one source: `kind` is the error class's name, `message` is for a person."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoVerdict:
+    """What streamwatch says of one source.
+
+    `source` is the path or the URL with its credentials masked; `sha256` is the content hash of a file, None for a
+    live source. `score` is None unless the label is `real`, `fake` or `inconclusive` with scored faces.
+    `policy` names the fusion rule and its thresholds.
+    """
+
+    source: str
+    sha256: str | None
+    label: Label
+    score: float | None
+    duration: float | None
+    frames: FrameCounts
+    tracks: tuple[TrackVerdict, ...]
+    alerts: tuple[Alert, ...]
+    model: ModelRef
+    config_sha256: str
+    policy: str
+    failure: Failure | None = None
+    reason: str = ""
+    scores: tuple[FrameRecord, ...] = field(default=(), repr=False)
+    started_at: datetime | None = None
+
+
+def sigmoid(logit: float) -> float:
+    """Numerically safe logistic function."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    z = math.exp(logit)
+    return z / (1.0 + z)
