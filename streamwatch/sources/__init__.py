@@ -1,0 +1,37 @@
+"""Where pictures come from: finding inputs, opening containers safely, sampling frames by time.
+
+`VideoSource`, `DecodedFrame`, `open_source` and `iter_frames` load PyAV on first use, so that
+`import streamwatch.sources` alone stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamwatch.sources.inputs import VIDEO_SUFFIXES, content_sha256, expand_inputs
+from streamwatch.sources.redact import is_url, redact
+
+if TYPE_CHECKING:
+    from streamwatch.sources.video import DecodedFrame, VideoSource, iter_frames, open_source
+
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "DecodedFrame",
+    "VideoSource",
+    "content_sha256",
+    "expand_inputs",
+    "is_url",
+    "iter_frames",
+    "open_source",
+    "redact",
+]
+
+_NEEDS_PYAV = frozenset({"DecodedFrame", "VideoSource", "iter_frames", "open_source"})
+
+
+def __getattr__(name: str) -> object:
+    if name in _NEEDS_PYAV:
+        from streamwatch.sources import video
+
+        return getattr(video, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,219 @@
+"""The one way in which streamwatch opens media: what may be reached is decided here.
+
+- A source may use only the protocols and container formats that its scheme needs. A local file cannot make
+  FFmpeg open another file or the network: local playlists (HLS, DASH, ffconcat, SDP, numbered pictures) are
+  refused. A playlist from the network cannot reach local files. Pseudo-protocols (`concat:`, `subfile:`,
+  `data:`) and devices are allowed nowhere.
+- Opening and reading have a time limit, probing a byte and time limit, pictures a size limit, decoding a
+  thread limit. Resolving a host name is left to the system's resolver and its own limits.
+- FFmpeg's log callback stays off: it calls into Python from FFmpeg's threads, and its lines hold whole URLs.
+- FFmpeg's errors become `SourceError`s with the error as their cause; credentials are masked in both.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+
+import av
+import av.error
+import av.logging
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from streamwatch.config import DecodeSettings
+from streamwatch.errors import (
+    SourceError,
+    SourceNotFound,
+    SourceRefused,
+    SourceTimeout,
+    SourceTooLarge,
+    SourceUnreadable,
+)
+from streamwatch.sources.redact import redact, scheme_of
+
+av.logging.set_level(None)
+
+_FILE_FORMATS = (
+    "asf,av1,avi,dv,flv,gxf,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,"
+    "ogg,rm,vc1,vvc,wtv"
+)
+_AVFMT_TS_DISCONT = 0x0200  # libavformat/avformat.h
+_HTTP_FORMATS = _FILE_FORMATS + ",hls,mpjpeg,aac,ac3,eac3,mp3,webvtt"
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a scheme may reach. `live`: its media has no end of its own and no second chance."""
+
+    protocols: str
+    formats: str
+    live: bool
+
+
+FILE_ACCESS = Access("file", _FILE_FORMATS, live=False)
+
+SCHEMES = {
+    "http": Access("http,https,httpproxy,tcp,tls,crypto", _HTTP_FORMATS, live=False),
+    "https": Access("http,https,httpproxy,tcp,tls,crypto", _HTTP_FORMATS, live=False),
+    "rtmp": Access("rtmp,tcp", "flv,live_flv", live=True),
+    "rtmps": Access("rtmps,tls,tcp", "flv,live_flv", live=True),
+    "rtsp": Access("rtsp,rtp,udp,tcp", "rtsp", live=True),
+    "rtsps": Access("rtsps,rtsp,rtp,srtp,udp,tcp,tls", "rtsp", live=True),
+    "srt": Access("srt", "mpegts", live=True),
+    "udp": Access("udp", "mpegts", live=True),
+}
+
+
+def access_for(source: str) -> Access:
+    """What may be reached for a path or URL. Raises SourceRefused for a scheme that is not in `SCHEMES`."""
+    scheme = scheme_of(source)
+    if not scheme:
+        return FILE_ACCESS
+    try:
+        return SCHEMES[scheme]
+    except KeyError:
+        hint = "give the path alone" if scheme == "file" else f"use a path or one of {', '.join(SCHEMES)}"
+        raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed; {hint}") from None
+
+
+def open_container(source: str, settings: DecodeSettings) -> InputContainer:
+    """Open a path or URL for reading; the caller closes the container.
+
+    Raises SourceNotFound, SourceRefused, SourceTimeout or SourceUnreadable.
+    """
+    access = access_for(source)
+    if access is FILE_ACCESS:
+        _check_file(source)
+        name = f"file:{source}"  # or a name such as "a:b.mp4" would be taken for a protocol
+    else:
+        name = source
+    begun = time.monotonic()
+    try:
+        return av.open(
+            name,
+            mode="r",
+            options={"max_pixels": str(settings.max_pixels)},
+            container_options=_container_options(source, access, settings),
+            metadata_errors="replace",
+            timeout=(settings.open_timeout, settings.read_timeout),
+        )
+    except av.error.FFmpegError as error:
+        waited = time.monotonic() - begun
+        raise source_error(error, source, waited=waited, limit=settings.open_timeout) from error
+
+
+def video_stream(
+    container: InputContainer, source: str, settings: DecodeSettings, *, live: bool
+) -> VideoStream:
+    """The container's main video stream, set up for decoding; all other streams are discarded while reading.
+
+    Cover pictures of audio files do not count as video. Raises SourceUnreadable if there is no video stream
+    or no decoder for it, SourceTooLarge if its pictures are larger than `max_pixels`.
+    """
+    chosen = container.streams.best("video")
+    if not isinstance(chosen, VideoStream) or chosen.disposition & Disposition.attached_pic:
+        raise SourceUnreadable(f"{redact(source)}: has no video stream")
+    context = chosen.codec_context
+    if context is None:
+        raise SourceUnreadable(f"{redact(source)}: this build of FFmpeg has no decoder for its video")
+    check_size(context.width, context.height, source, settings)
+    for stream in container.streams:
+        if stream.index != chosen.index:
+            stream.discard = Discard.all
+    context.options = {"max_pixels": str(settings.max_pixels)}
+    context.thread_count = settings.threads
+    # Frame threads hold back a picture each, which a live stream cannot afford.
+    context.thread_type = ThreadType.SLICE if live else ThreadType.AUTO
+    return chosen
+
+
+def timestamps_may_restart(container: InputContainer) -> bool:
+    """Whether the container's format allows its timestamps to jump, as MPEG-TS and HLS do."""
+    return bool(container.format.flags & _AVFMT_TS_DISCONT)
+
+
+def check_size(width: int, height: int, source: str, settings: DecodeSettings) -> None:
+    """Raise SourceTooLarge if a picture of this size is larger than `decode.max_pixels`."""
+    if width * height > settings.max_pixels:
+        raise SourceTooLarge(
+            f"{redact(source)}: {width}×{height} is more than decode.max_pixels = {settings.max_pixels}; "
+            "raise that setting if the source is to be trusted"
+        )
+
+
+def source_error(error: av.error.FFmpegError, source: str, *, waited: float, limit: float) -> SourceError:
+    """The typed error for what FFmpeg reported about `source`; masks the credentials in `error` itself too.
+
+    waited: seconds that the failed call took; limit: seconds after which PyAV ends it. RTSP, for one, reports
+    an ended call as invalid data, so the time decides.
+    """
+    name = redact(source)
+    error.args = (*error.args[:2], name)
+    detail = error.strerror or type(error).__name__
+    if waited >= limit or isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
+        return SourceTimeout(
+            f"{name}: nothing came within {limit:g} s; check the sender, or raise decode.open_timeout or "
+            "decode.read_timeout"
+        )
+    if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
+        return SourceNotFound(f"{name}: the server says that there is no such stream or file; check the path")
+    if isinstance(error, av.error.HTTPUnauthorizedError):
+        return SourceRefused(
+            f"{name}: the server wants other credentials; give them as scheme://user:password@host/…"
+        )
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return SourceRefused(
+            f"{name}: the installed FFmpeg cannot speak {scheme_of(source)}; install a build of PyAV that can"
+        )
+    if isinstance(error, av.error.ConnectionRefusedError):
+        return SourceRefused(f"{name}: connection refused; check host and port, and that the server runs")
+    if isinstance(error, av.error.InvalidDataError):
+        return SourceUnreadable(f"{name}: not a video, or damaged beyond reading")
+    if isinstance(error, av.error.ArgumentError):
+        hint = "or the URL is malformed" if scheme_of(source) else "playlists, pictures and audio are refused"
+        return SourceUnreadable(f"{name}: not a video format that streamwatch opens ({hint})")
+    if isinstance(error, (OSError, av.error.HTTPError)):
+        return SourceRefused(f"{name}: cannot be reached or read ({detail}); check its name and the network")
+    return SourceUnreadable(f"{name}: cannot be read as video ({detail})")
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path would change what the user typed
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise SourceNotFound(f"{path}: no such file") from error
+    except OSError as error:
+        raise SourceRefused(f"{path}: cannot be read ({error.strerror})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceUnreadable(f"{path}: is a directory, not a video")
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceRefused(f"{path}: is not a regular file; pipes and devices could block for ever")
+    if status.st_size == 0:
+        raise SourceUnreadable(f"{path}: is empty (zero bytes)")
+
+
+def _container_options(source: str, access: Access, settings: DecodeSettings) -> dict[str, str]:
+    options = {
+        "protocol_whitelist": access.protocols,
+        "format_whitelist": access.formats,
+        "probesize": str(settings.probe_bytes),
+        "analyzeduration": _microseconds(settings.probe_seconds),
+    }
+    scheme = scheme_of(source)
+    # Opening and reading end by PyAV's limits, which come first; the sockets' limits are for closing.
+    socket_timeout = _microseconds(2 * max(settings.open_timeout, settings.read_timeout))
+    if scheme in ("rtsp", "rtsps"):
+        options["rtsp_transport"] = settings.rtsp_transport
+        options["timeout"] = socket_timeout
+    elif scheme:
+        options["rw_timeout"] = socket_timeout
+    return options
+
+
+def _microseconds(seconds: float) -> str:
+    return str(round(seconds * 1_000_000))

@@ -1,0 +1,58 @@
+"""URLs as they may be shown: without credentials.
+
+What leaves this module goes to messages, logs and the store; it identifies a source there, so it must be
+the same for the same source every time.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
+_AUTHORITY = re.compile(r"[^/?#]*")
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
+_PARAMETER = re.compile(r"(?P<before>[?&;#](?P<key>[^=&;#?]+)=)(?P<value>[^&;#]*)")
+_SECRET_KEY = re.compile(
+    r"token|secret|passw|passphrase|pwd|credential|signature|api[-_]?key|auth|jwt|session|hdn[et]"
+    r"|^(key|pass|sig|policy|streamid|user|username|login)$",
+    re.IGNORECASE,
+)
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is a URL (`scheme://…`) and not a path; `a:b.mp4` and `C:\\x.mp4` are paths."""
+    return _URL.fullmatch(text) is not None
+
+
+def scheme_of(url: str) -> str:
+    """The lower-case scheme of a URL, or an empty string for a path."""
+    match = _URL.fullmatch(url)
+    return match["scheme"].lower() if match else ""
+
+
+def redact(url: str) -> str:
+    """Mask `user:password@` and the values of secret query parameters; a path comes back unchanged.
+
+    A password that holds an unescaped `/`, `?` or `#` ends the host part too early for a URL parser; such a
+    URL is masked up to its last `@`.
+    """
+    match = _URL.fullmatch(url)
+    if match is None:
+        return url
+    rest = match["rest"]
+    authority = _AUTHORITY.match(rest)
+    end = authority.end() if authority else 0
+    credentials, at, _ = rest[:end].rpartition("@")
+    if at:
+        rest = (f"{MASK}@" if credentials else "@") + rest[len(credentials) + 1 :]
+    elif "@" in rest and not _HOST_AND_PORT.fullmatch(rest[:end]):
+        rest = f"{MASK}@" + rest.rpartition("@")[2]
+    return f"{match['scheme']}://" + _PARAMETER.sub(_mask_parameter, rest)
+
+
+def _mask_parameter(parameter: re.Match[str]) -> str:
+    if parameter["value"] and _SECRET_KEY.search(parameter["key"]):
+        return parameter["before"] + MASK
+    return parameter[0]

@@ -1,0 +1,39 @@
+"""Which pictures are looked at: so many per second of media time, whatever the frame rate."""
+
+from __future__ import annotations
+
+import math
+
+ROUNDING = 1e-3
+"""Seconds by which a picture may come before its due time: containers round timestamps to as much as 1 ms."""
+
+
+class TimeSampler:
+    """Keeps the first picture, then the first one at or after each due time.
+
+    The due times are a grid of 1/fps seconds that starts at the first picture, so that rounding never adds up
+    to a drift. A gap in the media skips the due times in it; it causes no burst afterwards.
+    """
+
+    def __init__(self, fps: float) -> None:
+        if fps <= 0:
+            raise ValueError(f"fps must be positive, not {fps}")
+        self._fps = fps
+        self._anchor: float | None = None
+        self._last_cell = -1
+
+    def restart(self) -> None:
+        """Start a new grid at the next picture, which is kept: media time has jumped."""
+        self._anchor = None
+
+    def keep(self, pts: float) -> bool:
+        """Whether the picture at media second `pts` is due. `pts` must not decrease between restarts."""
+        if self._anchor is None:
+            self._anchor = pts
+            self._last_cell = 0
+            return True
+        cell = math.floor((pts - self._anchor + ROUNDING) * self._fps)
+        if cell <= self._last_cell:
+            return False
+        self._last_cell = cell
+        return True

@@ -1,0 +1,275 @@
+"""A video, from a file or a live stream, as sampled RGB frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+
+import av
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from streamwatch.config import DecodeSettings, SamplingSettings
+from streamwatch.errors import SourceError, SourceTimeout, SourceUnreadable
+from streamwatch.records import Frame, FrameCounts, ImageArray
+from streamwatch.sources.clocks import (
+    MAX_STEP_CONTINUOUS,
+    MAX_STEP_DISCONTINUOUS,
+    CaptureClock,
+    MediaClock,
+    utc_now,
+)
+from streamwatch.sources.container import (
+    access_for,
+    check_size,
+    open_container,
+    source_error,
+    timestamps_may_restart,
+    video_stream,
+)
+from streamwatch.sources.redact import is_url, redact
+from streamwatch.sources.sampling import TimeSampler
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """One decoded picture; its pixels are converted only when asked for.
+
+    `index`, `pts` and `wall_time` are as in `records.Frame`; `sampled`: `VideoSource.frames` yields it.
+    """
+
+    index: int
+    pts: float
+    wall_time: datetime | None
+    sampled: bool
+    _picture: VideoFrame = field(repr=False)
+    _reformatter: VideoReformatter = field(repr=False)
+
+    def to_image(self) -> ImageArray:
+        """The picture as upright RGB, H×W×3 uint8, contiguous, full resolution."""
+        rgb = self._reformatter.reformat(self._picture, format="rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(self._picture)), dtype=np.uint8)
+
+
+class VideoSource:
+    """A path or URL opened for reading. A context manager: leaving it closes the container.
+
+    Once constructed, at least one picture has been decoded. The source is read once, front to back: a second
+    call of `frames` or `decoded` goes on where the first stopped.
+
+    Damaged packets and pictures are skipped and counted, and a local file that breaks off gives what it has.
+    Nothing blocks for longer than `decode.open_timeout` (opening) or `decode.read_timeout` (each read).
+
+    url: path, or URL of a scheme in `container.SCHEMES`.
+    live: treat the source as live whatever its scheme; rtsp, rtmp, srt and udp, and http(s) media without a
+        duration, always are. Live frames carry `wall_time`, and `sampling.max_frames` does not apply to them.
+    clock: gives the present UTC instant.
+
+    Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        decode: DecodeSettings | None = None,
+        sampling: SamplingSettings | None = None,
+        *,
+        live: bool = False,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._url = url
+        self._settings = decode or DecodeSettings()
+        self._sampling = sampling or SamplingSettings()
+        self.source_id = redact(url)
+        access = access_for(url)
+        self._container = open_container(url, self._settings)
+        try:
+            duration = self._container.duration
+            self.duration: float | None = duration / av.time_base if duration and duration > 0 else None
+            self.live = live or access.live or (is_url(url) and self.duration is None)
+            self._stream = video_stream(self._container, url, self._settings, live=self.live)
+            self._time_base = self._stream.time_base
+            rate = self._stream.average_rate or self._stream.guessed_rate
+            self.frame_rate: float | None = float(rate) if rate else None
+            self.codec: str = self._stream.codec_context.codec.canonical_name
+            self._media_clock = self._make_media_clock()
+            self._capture_clock = CaptureClock(clock) if self.live else None
+            self._sampler = TimeSampler(self._sampling.fps)
+            self._reformatter = VideoReformatter()
+            self._decoded = self._sampled = self._corrupt = 0
+            self._pictures = self._read_pictures()
+            first = self._prime()
+            self._first: VideoFrame | None = first
+            self.width, self.height = _upright_size(first)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<VideoSource {self.source_id!r} {self.codec} {self.width}×{self.height}>"
+
+    def close(self) -> None:
+        """Release the decoder and the file or connection. May be called more than once."""
+        self._first = None
+        self._pictures.close()
+        self._container.close()
+
+    @property
+    def counts(self) -> FrameCounts:
+        """Pictures decoded, sampled and damaged so far."""
+        return FrameCounts(decoded=self._decoded, sampled=self._sampled, corrupt=self._corrupt)
+
+    def frames(self) -> Iterator[Frame]:
+        """The sampled frames in order of their strictly increasing `pts`.
+
+        Raises SourceTimeout, SourceRefused or SourceUnreadable when a stream fails on its way, SourceTooLarge
+        when its pictures grow beyond the limit.
+        """
+        while not self._sampled_enough():
+            decoded = self._next()
+            if decoded is None:
+                return
+            if decoded.sampled:
+                yield Frame(self.source_id, decoded.index, decoded.pts, decoded.wall_time, decoded.to_image())
+
+    def decoded(self) -> Iterator[DecodedFrame]:
+        """Every decoded picture, sampled or not, in order of `pts`. Raises as `frames` does."""
+        while (decoded := self._next()) is not None:
+            yield decoded
+
+    def _next(self) -> DecodedFrame | None:
+        picture, self._first = self._first, None
+        if picture is None:
+            picture = next(self._pictures, None)
+        if picture is None:
+            return None
+        pts = self._media_clock.advance(self._timestamp(picture))
+        if self._media_clock.jumped:
+            self._sampler.restart()
+            if self._capture_clock is not None:
+                self._capture_clock.restart()
+        sampled = not self._sampled_enough() and self._sampler.keep(pts)
+        index = self._decoded
+        self._decoded += 1
+        self._sampled += sampled
+        wall_time = self._capture_clock.captured(pts) if self._capture_clock is not None else None
+        return DecodedFrame(index, pts, wall_time, sampled, picture, self._reformatter)
+
+    def _sampled_enough(self) -> bool:
+        limit = self._sampling.max_frames
+        return limit is not None and not self.live and self._sampled >= limit
+
+    def _prime(self) -> VideoFrame:
+        first = next(self._pictures, None)
+        if first is None:
+            damage = f" ({self._corrupt} damaged packets)" if self._corrupt else ""
+            raise SourceUnreadable(f"{self.source_id}: no picture could be decoded from its video{damage}")
+        return first
+
+    def _make_media_clock(self) -> MediaClock:
+        start = self._container.start_time
+        may_jump = self.live or timestamps_may_restart(self._container)
+        return MediaClock(
+            start=None if self.live or start is None else start / av.time_base,
+            frame_rate=self.frame_rate,
+            max_step=MAX_STEP_DISCONTINUOUS if may_jump else MAX_STEP_CONTINUOUS,
+        )
+
+    def _timestamp(self, picture: VideoFrame) -> float | None:
+        ticks = picture.pts if picture.pts is not None else picture.dts
+        if ticks is None or self._time_base is None:
+            return None
+        return ticks * self._time_base.numerator / self._time_base.denominator
+
+    def _read_pictures(self) -> Generator[VideoFrame, None, None]:
+        last_picture = time.monotonic()
+        for packet in self._read_packets():
+            if packet.stream.index == self._stream.index:
+                for picture in self._decode(packet):
+                    yield picture
+                    last_picture = time.monotonic()
+            if is_url(self._url) and time.monotonic() - last_picture > self._settings.read_timeout:
+                raise SourceTimeout(
+                    f"{self.source_id}: data came, but no picture for {self._settings.read_timeout:g} s; "
+                    "check the sender"
+                )
+
+    def _read_packets(self) -> Iterator[Packet[Stream]]:
+        asked = time.monotonic()
+        try:
+            # All streams: time must be checked between packets even when those of the video stay away.
+            for packet in self._container.demux():
+                yield packet
+                asked = time.monotonic()
+        except av.error.FFmpegError as error:
+            if is_url(self._url) or not isinstance(error, av.error.InvalidDataError):
+                raise self._failure(error, waited=time.monotonic() - asked) from error
+            self._corrupt += 1
+            flush: Packet[Stream] = Packet()
+            flush.stream = self._stream
+            yield flush
+
+    def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
+        if packet.is_corrupt:
+            self._corrupt += 1
+            return
+        context = self._stream.codec_context
+        try:
+            pictures = packet.decode()
+        except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError):
+            check_size(context.width, context.height, self._url, self._settings)
+            self._corrupt += 1
+            return
+        except av.error.FFmpegError as error:
+            raise self._failure(error) from error
+        for picture in pictures:
+            assert isinstance(picture, VideoFrame)
+            if picture.is_corrupt:
+                self._corrupt += 1
+            else:
+                yield picture
+
+    def _failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:
+        return source_error(error, self._url, waited=waited, limit=self._settings.read_timeout)
+
+
+def open_source(
+    url: str,
+    decode: DecodeSettings | None = None,
+    sampling: SamplingSettings | None = None,
+    *,
+    live: bool = False,
+) -> VideoSource:
+    """Open a path or URL; see `VideoSource`. For use in a `with` statement."""
+    return VideoSource(url, decode, sampling, live=live)
+
+
+def iter_frames(url: str, fps: float = 2.0, decode: DecodeSettings | None = None) -> Iterator[Frame]:
+    """The frames of a path or URL, `fps` per second of media time; closed at the end or with the iterator."""
+    with VideoSource(url, decode, SamplingSettings(fps=fps)) as source:
+        yield from source.frames()
+
+
+def _quarter_turns(picture: VideoFrame) -> int:
+    """Counter-clockwise quarter turns that the display matrix asks for, 0 to 3."""
+    return round(picture.rotation / 90) % 4
+
+
+def _upright_size(picture: VideoFrame) -> tuple[int, int]:
+    size = picture.width, picture.height
+    return size if _quarter_turns(picture) % 2 == 0 else size[::-1]
