@@ -1,0 +1,60 @@
+"""From sampled frames to the crops that the forgery detector scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from streamwatch.config import FaceSettings, TrackSettings
+from streamwatch.faces.crops import CropGeometry, crop_face
+from streamwatch.faces.quality import measure_quality
+from streamwatch.faces.retinaface import FaceDetector, load_face_detector
+from streamwatch.faces.tracking import Tracker
+from streamwatch.records import Face, FaceCrop, Frame
+
+
+class FaceFinder:
+    """Detection, tracking, cropping and quality of the faces of one source.
+
+    geometry and size (pixels) are those of the model that will score the crops. detector: one to use instead
+    of loading the one that `faces` names. Raises WeightsError when that cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSettings,
+        tracks: TrackSettings,
+        geometry: CropGeometry,
+        size: int,
+        *,
+        detector: FaceDetector | None = None,
+    ) -> None:
+        self._detector = detector or load_face_detector(faces)
+        self._tracker = Tracker(tracks)
+        self._geometry = geometry
+        self._size = size
+
+    @property
+    def active_tracks(self) -> frozenset[int]:
+        """Ids of the tracks that may still go on; all others have ended."""
+        return self._tracker.active
+
+    def find(self, frames: Sequence[Frame]) -> list[list[FaceCrop]]:
+        """One list of crops per frame, largest face first. Frames come in order of time, over all calls."""
+        detected = self._detector.detect([frame.image for frame in frames])
+        return [
+            [self._crop(frame, face) for face in self._tracker.update(frame, faces)]
+            for frame, faces in zip(frames, detected, strict=True)
+        ]
+
+    def _crop(self, frame: Frame, face: Face) -> FaceCrop:
+        region = self._geometry.region(face.box)
+        image = crop_face(frame.image, region, self._size)
+        return FaceCrop(
+            image=image,
+            face=replace(face, quality=measure_quality(image, face, region)),
+            region=region,
+            frame_index=frame.index,
+            pts=frame.pts,
+            wall_time=frame.wall_time,
+        )
