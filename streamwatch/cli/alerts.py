@@ -1,0 +1,233 @@
+"""`streamwatch alerts`: the spans that a person should see."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from streamwatch.cli import common
+from streamwatch.records import Alert, Label
+
+if TYPE_CHECKING:
+    from streamwatch.store import AlertRow
+
+app = typer.Typer(no_args_is_help=True)
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or its first characters.")]
+
+
+class ExportFormat(str, Enum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+@app.command("list")
+def list_alerts(
+    source: common.SourceOption = None,
+    label: common.LabelOption = None,
+    since: common.SinceOption = None,
+    until: common.UntilOption = None,
+    min_score: common.MinScoreOption = None,
+    state: common.StateOption = None,
+    limit: common.LimitOption = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """List alerts, the newest first."""
+    from streamwatch.store import alert_line
+
+    with common.open_store(store, config) as opened:
+        if as_json:
+            wanted = common.filters(source, label, since, until, min_score, state, limit)
+            common.print_json_lines(alert_line(alert) for alert in opened.iter_alerts(wanted))
+            return
+        rows = limit or common.TABLE_ROWS
+        found = opened.alerts(common.filters(source, label, since, until, min_score, state, rows + 1))
+    common.console().print(_table(found[:rows]) if found else "no alerts")
+    if limit is None and len(found) > rows:
+        common.note_more(rows)
+
+
+@app.command()
+def show(
+    alert_id: IdArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write face crops and mask overlays as PNG.")
+    ] = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show an alert with its evidence."""
+    with common.open_store(store, config) as opened:
+        full_id = opened.find_alert(alert_id)
+        row, alert = opened.alert_row(full_id), opened.alert(full_id)
+    written: list[Path] = []
+    if out is not None:
+        from streamwatch.store.evidence import write_evidence
+
+        with common.writing_to("--out", out):
+            written = write_evidence(alert, out)
+    if as_json:
+        typer.echo(json.dumps(_details(row, alert, written), indent=2))
+        return
+    console = common.console()
+    console.print(_facts(row))
+    if alert.evidence:
+        console.print(_evidence_table(alert))
+    for path in written:
+        console.print(common.plain(str(path)), soft_wrap=True)
+
+
+@app.command()
+def export(
+    file_format: Annotated[ExportFormat, typer.Option("--format", help="How to write.")] = ExportFormat.JSONL,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: standard output.")
+    ] = None,
+    source: common.SourceOption = None,
+    label: common.LabelOption = None,
+    since: common.SinceOption = None,
+    until: common.UntilOption = None,
+    min_score: common.MinScoreOption = None,
+    state: common.StateOption = None,
+    limit: common.LimitOption = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+) -> None:
+    """Write alerts for other programs."""
+    from streamwatch.store.export import write_csv, write_jsonl
+
+    write = write_csv if file_format is ExportFormat.CSV else write_jsonl
+    with common.open_store(store, config) as opened:
+        found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit))
+        if output is None:
+            write(found, sys.stdout)
+            return
+        with common.writing_to("--output", output), output.open("w", encoding="utf-8", newline="") as stream:
+            write(found, stream)
+
+
+@app.command()
+def review(
+    alert_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or their first characters.")],
+    label: Annotated[Label | None, typer.Option("--label", help="What the person found it to be.")] = None,
+    comment: Annotated[str | None, typer.Option("--comment", help="What the person has to say.")] = None,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Take the review back.")] = False,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+) -> None:
+    """Note that a person looked at alerts."""
+    if reopen and (label is not None or comment is not None):
+        raise typer.BadParameter("it takes neither --label nor --comment", param_hint="--reopen")
+    with common.open_store(store, config) as opened:
+        for alert_id in [opened.find_alert(prefix) for prefix in alert_ids]:
+            if reopen:
+                opened.reopen(alert_id)
+            else:
+                opened.review(alert_id, label, comment)
+            typer.echo(f"{alert_id}: {'new' if reopen else 'reviewed'}")
+
+
+def _table(found: list[AlertRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("id", no_wrap=True)
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("source", overflow="fold", ratio=1)
+    table.add_column("track", justify="right")
+    table.add_column("span", no_wrap=True, justify="right")
+    table.add_column("peak", justify="right")
+    table.add_column("label", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for alert in found:
+        table.add_row(
+            alert.id[:8],
+            common.instant(alert.started_at or alert.stored_at),
+            Text(common.plain(alert.source)),
+            str(alert.track_id),
+            _span(alert),
+            f"{alert.peak:.2f}",
+            str(alert.label),
+            _state(alert),
+        )
+    return table
+
+
+def _facts(row: AlertRow) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    facts = {
+        "alert": row.id,
+        "source": row.source,
+        "label": str(row.label),
+        "span": f"{_span(row)} of track {row.track_id}",
+        "peak, mean": f"{row.peak:.3f}, {row.mean:.3f}",
+        "captured": _capture(row),
+        "stored": f"{common.instant(row.stored_at)} UTC, revision {row.revision}",
+        "state": _state(row),
+        "comment": row.review_comment,
+    }
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, Text(common.plain(value)))
+    return table
+
+
+def _evidence_table(alert: Alert) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("evidence", "time", "frame", "score", "box (x0 y0 x1 y1)", "mask"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, item in enumerate(alert.evidence, start=1):
+        table.add_row(
+            str(number),
+            common.media_time(item.pts),
+            str(item.frame_index),
+            f"{item.score:.3f}",
+            " ".join(f"{side:.0f}" for side in item.box),
+            "no" if item.mask_png is None else "yes",
+        )
+    return table
+
+
+def _details(row: AlertRow, alert: Alert, written: list[Path]) -> dict[str, Any]:
+    from streamwatch.store import alert_line
+
+    return {
+        **alert_line(row),
+        "evidence": [
+            {
+                "frame": item.frame_index,
+                "pts": item.pts,
+                "wall_time": None if item.wall_time is None else item.wall_time.isoformat(),
+                "box": item.box,
+                "region": item.region,
+                "score": item.score,
+                "mask": item.mask_png is not None,
+            }
+            for item in alert.evidence
+        ],
+        "files": [str(path) for path in written],
+    }
+
+
+def _span(row: AlertRow) -> str:
+    return f"{common.media_time(row.start)}–{common.media_time(row.end)}"
+
+
+def _state(row: AlertRow) -> str:
+    return f"{row.state}: {row.review_label}" if row.review_label is not None else str(row.state)
+
+
+def _capture(row: AlertRow) -> str | None:
+    if row.started_at is None:
+        return None
+    return f"{common.instant(row.started_at)} – {common.instant(row.ended_at) if row.ended_at else '…'} UTC"

@@ -1,0 +1,139 @@
+"""What the commands on stored results share: options, and how things are written for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from streamwatch.config import load_settings
+from streamwatch.errors import ConfigError
+from streamwatch.records import Label
+from streamwatch.store.states import ReviewState
+
+if TYPE_CHECKING:
+    from streamwatch.store import Filters, Store
+
+TABLE_ROWS = 50
+"""Rows of a table where no --limit is given. JSON and exports have no such limit."""
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_instant(text: str) -> datetime:
+    """`2h` ago (m, h, d, w), or ISO 8601: `2026-03-01`, `2026-03-01T10:00+02:00`; UTC if no offset is given."""
+    ago = re.fullmatch(r"(\d{1,4})([mhdw])", text)
+    if ago:
+        return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        instant = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no instant; write 2h, 7d, 2026-03-01 or 2026-03-01T10:00Z") from None
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=timezone.utc)
+
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: the settings'."),
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", metavar="TEXT", help="Only sources with this in their path or URL.")
+]
+LabelOption = Annotated[Label | None, typer.Option("--label", help="Only this label.")]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option("--since", metavar="TIME", parser=parse_instant, help="From then on: 2h, 7d, or ISO 8601."),
+]
+UntilOption = Annotated[
+    datetime | None, typer.Option("--until", metavar="TIME", parser=parse_instant, help="Before then.")
+]
+MinScoreOption = Annotated[
+    float | None, typer.Option("--min-score", min=0.0, max=1.0, help="Only with at least this (peak) score.")
+]
+StateOption = Annotated[ReviewState | None, typer.Option("--state", help="Only alerts in this state.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="The newest so many.")]
+
+
+def store_url(store: str | None, config: Path | None) -> str:
+    """The URL given on the command line, or else the settings'."""
+    return store if store is not None else load_settings(config).store.url
+
+
+def open_store(store: str | None, config: Path | None) -> Store:
+    """Open a store that exists: a mistyped file name is an error here, not a new and empty store."""
+    from streamwatch.store import Store
+
+    return Store.open(store_url(store, config), create=False)
+
+
+def filters(
+    source: str | None,
+    label: Label | None,
+    since: datetime | None,
+    until: datetime | None,
+    min_score: float | None,
+    state: ReviewState | None,
+    limit: int | None,
+) -> Filters:
+    """The options as `Filters`."""
+    from streamwatch.store import Filters
+
+    return Filters(source, label, since, until, min_score, state, limit)
+
+
+@contextmanager
+def writing_to(option: str, path: Path) -> Iterator[None]:
+    """Turn a failure to write into a ConfigError that names the option."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror}); name another place") from None
+
+
+def print_json_lines(lines: Iterable[dict[str, Any]]) -> None:
+    """JSON Lines on standard output."""
+    for line in lines:
+        sys.stdout.write(json.dumps(line) + "\n")
+
+
+def console() -> Console:
+    """Standard output for people: as wide as the terminal, 100 columns where there is none."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 100, markup=False, highlight=False)
+
+
+def note_more(shown: int) -> None:
+    """Say on standard error that a table was cut."""
+    typer.echo(f"the newest {shown} are shown; --limit N shows more, --json all", err=True)
+
+
+def plain(text: str) -> str:
+    """Text without characters that would move the cursor or change the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def media_time(seconds: float | None) -> str:
+    """`1:02:03.4` or `2:03.4`; `…` for None, which is still open."""
+    if seconds is None:
+        return "…"
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{minutes:02d}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"
+    return f"{hours}:{clock}" if hours else clock
+
+
+def instant(value: datetime) -> str:
+    """`2026-03-01 10:00:03`, in UTC."""
+    return value.strftime("%Y-%m-%d %H:%M:%S")

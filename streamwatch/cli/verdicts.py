@@ -1,0 +1,84 @@
+"""`streamwatch verdicts`: what was said of each source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from streamwatch.cli import common
+from streamwatch.records import VideoVerdict
+
+if TYPE_CHECKING:
+    from streamwatch.store import VerdictRow
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def verdicts() -> None:
+    """What was said of each source."""
+
+
+@app.command("list")
+def list_verdicts(
+    source: common.SourceOption = None,
+    label: common.LabelOption = None,
+    since: common.SinceOption = None,
+    until: common.UntilOption = None,
+    min_score: common.MinScoreOption = None,
+    state: common.StateOption = None,
+    limit: common.LimitOption = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """List verdicts, the newest first. --json gives the lines of results.jsonl."""
+    from streamwatch.store import verdict_line
+
+    with common.open_store(store, config) as opened:
+        if as_json:
+            wanted = common.filters(source, label, since, until, min_score, state, limit)
+            common.print_json_lines(verdict_line(row.verdict) for row in opened.iter_verdicts(wanted))
+            return
+        rows = limit or common.TABLE_ROWS
+        found = opened.verdicts(common.filters(source, label, since, until, min_score, state, rows + 1))
+    common.console().print(_table(found[:rows]) if found else "no verdicts")
+    if limit is None and len(found) > rows:
+        common.note_more(rows)
+
+
+def _table(found: list[VerdictRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("source", overflow="fold", ratio=1)
+    table.add_column("label", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("length", no_wrap=True, justify="right")
+    table.add_column("tracks", justify="right")
+    table.add_column("alerts", justify="right")
+    for row in found:
+        verdict = row.verdict
+        table.add_row(
+            common.instant(row.occurred_at),
+            _source(verdict),
+            str(verdict.label),
+            "–" if verdict.score is None else f"{verdict.score:.2f}",
+            "–" if verdict.duration is None else common.media_time(verdict.duration),
+            str(len(verdict.tracks)),
+            str(len(verdict.alerts)),
+        )
+    return table
+
+
+def _source(verdict: VideoVerdict) -> RenderableType:
+    """The source, and below it why there is no plain answer."""
+    source = Text(common.plain(verdict.source))
+    why = verdict.reason if verdict.failure is None else f"{verdict.failure.kind}: {verdict.failure.message}"
+    if not why:
+        return source
+    return Group(source, Padding(Text(common.plain(why), style="dim"), (0, 0, 0, 2)))

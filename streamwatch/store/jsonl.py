@@ -1,0 +1,97 @@
+"""Results as JSON objects: the lines of `results.jsonl`, of `--json` and of exports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from streamwatch.records import Alert, Span, TrackVerdict, VideoVerdict
+
+if TYPE_CHECKING:
+    from streamwatch.store.loading import AlertRow
+
+
+def verdict_line(verdict: VideoVerdict) -> dict[str, Any]:
+    """One line of `results.jsonl`. Times are media seconds; instants are ISO 8601 in UTC."""
+    failure = verdict.failure
+    return {
+        "source": verdict.source,
+        "sha256": verdict.sha256,
+        "label": verdict.label.value,
+        "score": verdict.score,
+        "reason": verdict.reason,
+        "duration": verdict.duration,
+        "started_at": _instant(verdict.started_at),
+        "frames": {
+            "decoded": verdict.frames.decoded,
+            "sampled": verdict.frames.sampled,
+            "analysed": verdict.frames.analysed,
+            "dropped": verdict.frames.dropped,
+            "corrupt": verdict.frames.corrupt,
+        },
+        "tracks": [_track(track) for track in verdict.tracks],
+        "alerts": [_alert(alert) for alert in verdict.alerts],
+        "model": {"name": verdict.model.name, "sha256": verdict.model.sha256},
+        "config_sha256": verdict.config_sha256,
+        "policy": verdict.policy,
+        "error": None if failure is None else {"kind": failure.kind, "message": failure.message},
+    }
+
+
+def alert_line(alert: AlertRow) -> dict[str, Any]:
+    """One alert with its source and its review, as `alerts list --json` and `alerts export` give it."""
+    return {
+        "id": alert.id,
+        "verdict_id": alert.verdict_id,
+        "source": alert.source,
+        "track": alert.track_id,
+        "label": alert.label.value,
+        "start": alert.start,
+        "end": alert.end,
+        "peak": alert.peak,
+        "mean": alert.mean,
+        "started_at": _instant(alert.started_at),
+        "ended_at": _instant(alert.ended_at),
+        "stored_at": _instant(alert.stored_at),
+        "revision": alert.revision,
+        "state": alert.state.value,
+        "review_label": None if alert.review_label is None else alert.review_label.value,
+        "review_comment": alert.review_comment,
+        "reviewed_at": _instant(alert.reviewed_at),
+    }
+
+
+def _track(track: TrackVerdict) -> dict[str, Any]:
+    return {
+        "id": track.track_id,
+        "start": track.start,
+        "end": track.end,
+        "faces": track.faces,
+        "label": track.label.value,
+        "score": track.score,
+        "reason": track.reason,
+        "spans": [_span(span) for span in track.spans],
+    }
+
+
+def _span(span: Span) -> dict[str, float]:
+    return {"start": span.start, "end": span.end, "peak": span.peak, "mean": span.mean}
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {
+        "id": alert.id,
+        "track": alert.track_id,
+        "label": alert.label.value,
+        "start": alert.start,
+        "end": alert.end,
+        "peak": alert.peak,
+        "mean": alert.mean,
+        "started_at": _instant(alert.started_at),
+        "ended_at": _instant(alert.ended_at),
+        "revision": alert.revision,
+    }
+
+
+def _instant(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

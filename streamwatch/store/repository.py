@@ -1,0 +1,226 @@
+"""The store: what the rest of the program reads and writes, in records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import select, update
+
+from streamwatch.errors import StoreError
+from streamwatch.records import Alert, Label, VideoVerdict
+from streamwatch.store import schema
+from streamwatch.store.database import (
+    create_store_engine,
+    parse_url,
+    reading,
+    shown,
+    sqlite_file,
+    transaction,
+)
+from streamwatch.store.filters import Filters, select_alerts, select_verdicts
+from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
+from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
+from streamwatch.store.saving import Saving, chunks, insert_row
+from streamwatch.store.states import ReviewState, RunStatus
+from streamwatch.store.tables import alerts, evidence, runs, verdicts
+
+Clock = Callable[[], datetime]
+
+
+class Store:
+    """Results in an SQL database. Safe to use from several processes; each opens its own.
+
+    Use `Store.open`, which sees to the schema. All times are aware UTC datetimes. Every method raises
+    StoreError when the database cannot be reached or refuses the data.
+    """
+
+    def __init__(self, url: str, *, clock: Clock = lambda: datetime.now(timezone.utc)) -> None:
+        """Connect lazily; the schema is taken as it is. clock: gives the aware "now" for times of storing."""
+        self._url = parse_url(url)
+        self._engine = create_store_engine(self._url)
+        self._clock = clock
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True, clock: Clock = lambda: datetime.now(timezone.utc)) -> Store:
+        """Open a store; an older schema is upgraded.
+
+        url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+        create: whether to make an SQLite file where there is none.
+        Raises StoreError when it cannot be reached, or when its schema is newer than this version.
+        """
+        parsed = parse_url(url)
+        file = sqlite_file(parsed)
+        if not create and file is not None and not file.exists():
+            raise StoreError(f"{shown(parsed)}: there is no store; `streamwatch scan` makes one, --store names another")
+        store = cls(url, clock=clock)
+        try:
+            revision = schema.current(store._engine)
+            if revision != schema.head():
+                schema.check_known(parsed, revision)
+                schema.upgrade(parsed)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({shown(self._url)!r})"
+
+    # ── runs ──
+
+    def begin_run(self, command: str, settings_json: str, config_sha256: str) -> int:
+        """Note that a command starts, and return the run's id. Credentials in its URLs are masked."""
+        values = {
+            "command": clean_text(command),
+            "settings": clean_json(settings_json),
+            "config_sha256": config_sha256,
+            "started_at": self._clock(),
+            "status": RunStatus.RUNNING.value,
+        }
+        with transaction(self._engine) as connection:
+            return insert_row(connection, runs, values)
+
+    def end_run(self, run_id: int, status: RunStatus | str) -> None:
+        """Note how a run ended: `done`, `failed` or `interrupted`."""
+        values = {"ended_at": self._clock(), "status": RunStatus(status).value}
+        with transaction(self._engine) as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id), values)
+
+    # ── writing results ──
+
+    def save_verdict(self, run_id: int, verdict: VideoVerdict) -> int:
+        """Store a verdict with everything under it, in one transaction, and return its id.
+
+        Saving the same again changes nothing. Otherwise, on what is already stored:
+
+        - A file is known by (content, model, configuration). A new result of the same path replaces the old
+          one, but an error never replaces a result; and the first path stands for copies of the same content.
+        - A live source (no sha256) is known by (run, source). The newer verdict replaces the label, score and
+          counts; tracks and alerts are updated by their ids, scores are added, and what the newer one no
+          longer carries stays.
+        - An alert keeps its id and its review; its revision grows when it changed.
+        - A verdict on a file's content takes the place of errors on its path from before it could be read.
+        """
+        new = VerdictRows.of(verdict)
+        with transaction(self._engine) as connection:
+            return Saving(connection, run_id, new, self._clock()).save()
+
+    def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
+        """Note that a person looked at an alert, and what they said. Raises StoreError for an unknown id."""
+        self._set_review(
+            alert_id,
+            state=ReviewState.REVIEWED.value,
+            review_label=None if label is None else label.value,
+            review_comment=None if comment is None else clean_text(comment),
+            reviewed_at=self._clock(),
+        )
+
+    def reopen(self, alert_id: str) -> None:
+        """Take a review back. Raises StoreError for an unknown id."""
+        self._set_review(
+            alert_id, state=ReviewState.NEW.value, review_label=None, review_comment=None, reviewed_at=None
+        )
+
+    def _set_review(self, alert_id: str, **values: Any) -> None:
+        with transaction(self._engine) as connection:
+            if connection.execute(update(alerts).where(alerts.c.id == alert_id), values).rowcount == 0:
+                raise _unknown_alert(alert_id)
+
+    # ── reading results ──
+
+    def find_verdict(self, sha256: str, model_sha256: str, config_sha256: str) -> VideoVerdict | None:
+        """The final verdict on a file's content, complete; None if there is none yet, or only an error."""
+        query = select(verdicts).where(
+            verdicts.c.sha256 == sha256,
+            verdicts.c.model_sha256 == model_sha256,
+            verdicts.c.config_sha256 == config_sha256,
+            verdicts.c.label != Label.ERROR.value,
+        )
+        with reading(self._engine) as connection:
+            found = connection.execute(query).mappings().all()
+            return next((row.verdict for row in load_verdicts(connection, found, complete=True)), None)
+
+    def verdict(self, verdict_id: int) -> VideoVerdict:
+        """A verdict with scores and evidence. Raises StoreError for an unknown id."""
+        with reading(self._engine) as connection:
+            found = connection.execute(select(verdicts).where(verdicts.c.id == verdict_id)).mappings().all()
+            for row in load_verdicts(connection, found, complete=True):
+                return row.verdict
+        raise StoreError(f"no verdict has the id {verdict_id}; `streamwatch verdicts list` shows them")
+
+    def verdicts(self, filters: Filters | None = None) -> list[VerdictRow]:
+        """The verdicts that a filter lets through, newest first."""
+        return list(self.iter_verdicts(filters))
+
+    def iter_verdicts(self, filters: Filters | None = None) -> Iterator[VerdictRow]:
+        """As `verdicts`, in constant memory but for the ids."""
+        with reading(self._engine) as connection:
+            ids = connection.execute(select_verdicts(filters or Filters())).scalars().all()
+            for chunk in chunks(ids):
+                found = {
+                    row["id"]: row
+                    for row in connection.execute(select(verdicts).where(verdicts.c.id.in_(chunk))).mappings()
+                }
+                yield from load_verdicts(connection, [found[key] for key in chunk], complete=False)
+
+    def alerts(self, filters: Filters | None = None) -> list[AlertRow]:
+        """The alerts that a filter lets through, newest first."""
+        return list(self.iter_alerts(filters))
+
+    def iter_alerts(self, filters: Filters | None = None) -> Iterator[AlertRow]:
+        """As `alerts`, in constant memory."""
+        with reading(self._engine) as connection:
+            query = select_alerts(filters or Filters()).execution_options(yield_per=1000)
+            for row in connection.execute(query).mappings():
+                yield to_alert_row(row)
+
+    def alert(self, alert_id: str) -> Alert:
+        """An alert with its evidence. Raises StoreError for an unknown id."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(alerts).where(alerts.c.id == alert_id)).mappings().first()
+            if row is None:
+                raise _unknown_alert(alert_id)
+            return to_alert(row, load_evidence(connection, evidence.c.alert_id == alert_id))
+
+    def alert_row(self, alert_id: str) -> AlertRow:
+        """An alert as in a listing. Raises StoreError for an unknown id."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(alerts).where(alerts.c.id == alert_id)).mappings().first()
+        if row is None:
+            raise _unknown_alert(alert_id)
+        return to_alert_row(row)
+
+    def find_alert(self, prefix: str) -> str:
+        """The id that begins with `prefix`. Raises StoreError if none does, or several do."""
+        query = (
+            select(alerts.c.id)
+            .where(alerts.c.id.startswith(clean_text(prefix), autoescape=True))
+            .order_by(alerts.c.id)
+            .limit(4)
+        )
+        with reading(self._engine) as connection:
+            found = connection.execute(query).scalars().all()
+        if prefix in found or len(found) == 1:
+            return prefix if prefix in found else found[0]
+        if not found:
+            raise _unknown_alert(prefix)
+        raise StoreError(f"several alerts begin with {prefix!r}: {', '.join(found)}; give more of the id")
+
+
+def _unknown_alert(alert_id: str) -> StoreError:
+    return StoreError(f"no alert has the id {alert_id!r}; `streamwatch alerts list` shows them")

@@ -1,0 +1,223 @@
+"""The tables.
+
+    runs 1──n verdicts 1──n tracks 1──n spans
+                     │──n scores      one row per scored face
+                     │──n alerts
+                     └──n evidence    crop and mask, beside the alert (or else only the track) that they prove
+
+A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
+could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
+the source was captured, or else when the result was stored. Everything under a verdict goes with it.
+
+A change here needs a revision in `migrations/versions`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from streamwatch.records import Label
+from streamwatch.store.states import ReviewState, RunStatus
+from streamwatch.store.types import UtcDateTime
+
+
+def _one_of(column: str, values: type[Enum]) -> CheckConstraint:
+    listed = ", ".join(f"'{item.value}'" for item in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _share(column: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} BETWEEN 0 AND 1", name=column)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("command", Text, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("config_sha256", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("status", String(16), nullable=False),
+    _one_of("status", RunStatus),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("sha256", String(64)),
+    Column("model_name", Text, nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("config_sha256", String(64), nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("label", String(16), nullable=False),
+    Column("score", Float(53)),
+    Column("reason", Text, nullable=False),
+    Column("failure_kind", Text),
+    Column("failure_message", Text),
+    Column("duration", Float(53)),
+    Column("decoded", BigInteger, nullable=False),
+    Column("sampled", BigInteger, nullable=False),
+    Column("analysed", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("corrupt", BigInteger, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("stored_at", UtcDateTime, nullable=False),
+    Column("occurred_at", UtcDateTime, nullable=False),
+    Column("digest", String(64), nullable=False),
+    _one_of("label", Label),
+    _share("score"),
+    UniqueConstraint("sha256", "model_sha256", "config_sha256"),
+    Index(
+        "uq_verdicts_live",
+        "run_id",
+        "source",
+        unique=True,
+        sqlite_where=text("sha256 IS NULL"),
+        postgresql_where=text("sha256 IS NULL"),
+    ),
+    Index(None, "run_id"),
+    Index(None, "occurred_at"),
+    Index(None, "label", "occurred_at"),
+    Index(None, "source"),
+    Index(None, "score"),
+)
+
+tracks = Table(
+    "tracks",
+    metadata,
+    Column("verdict_id", ForeignKey("verdicts.id", ondelete="CASCADE"), primary_key=True),
+    Column("track_id", Integer, primary_key=True, autoincrement=False),
+    Column("start_pts", Float(53), nullable=False),
+    Column("end_pts", Float(53), nullable=False),
+    Column("label", String(16), nullable=False),
+    Column("score", Float(53)),
+    Column("faces", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    _one_of("label", Label),
+    _share("score"),
+)
+
+spans = Table(
+    "spans",
+    metadata,
+    Column("verdict_id", Integer, primary_key=True, autoincrement=False),
+    Column("track_id", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("start_pts", Float(53), nullable=False),
+    Column("end_pts", Float(53), nullable=False),
+    Column("peak", Float(53), nullable=False),
+    Column("mean", Float(53), nullable=False),
+    ForeignKeyConstraint(["verdict_id", "track_id"], ["tracks.verdict_id", "tracks.track_id"], ondelete="CASCADE"),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("verdict_id", ForeignKey("verdicts.id", ondelete="CASCADE"), primary_key=True),
+    Column("track_id", Integer, primary_key=True, autoincrement=False),
+    Column("frame_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("pts", Float(53), nullable=False),
+    Column("wall_time", UtcDateTime),
+    Column("x0", Float(53), nullable=False),
+    Column("y0", Float(53), nullable=False),
+    Column("x1", Float(53), nullable=False),
+    Column("y1", Float(53), nullable=False),
+    Column("confidence", Float(53), nullable=False),
+    Column("logit", Float(53), nullable=False),
+    Column("probability", Float(53), nullable=False),
+    Column("short_side", Float(53), nullable=False),
+    Column("sharpness", Float(53), nullable=False),
+    Column("pose", Float(53), nullable=False),
+    Column("upscaling", Float(53), nullable=False),
+    _share("probability"),
+    sqlite_with_rowid=False,
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("verdict_id", ForeignKey("verdicts.id", ondelete="CASCADE"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("track_id", Integer, nullable=False),
+    Column("start_pts", Float(53), nullable=False),
+    Column("end_pts", Float(53)),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("peak", Float(53), nullable=False),
+    Column("mean", Float(53), nullable=False),
+    Column("label", String(16), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("stored_at", UtcDateTime, nullable=False),
+    Column("occurred_at", UtcDateTime, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("review_label", String(16)),
+    Column("review_comment", Text),
+    Column("reviewed_at", UtcDateTime),
+    _one_of("label", Label),
+    _one_of("state", ReviewState),
+    _one_of("review_label", Label),
+    _share("peak"),
+    Index(None, "verdict_id"),
+    Index(None, "occurred_at"),
+    Index(None, "state", "occurred_at"),
+    Index(None, "label", "occurred_at"),
+    Index(None, "peak"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("verdict_id", ForeignKey("verdicts.id", ondelete="CASCADE"), primary_key=True),
+    Column("track_id", Integer, primary_key=True, autoincrement=False),
+    Column("frame_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("alert_id", ForeignKey("alerts.id", ondelete="CASCADE")),
+    Column("pts", Float(53), nullable=False),
+    Column("wall_time", UtcDateTime),
+    Column("x0", Float(53), nullable=False),
+    Column("y0", Float(53), nullable=False),
+    Column("x1", Float(53), nullable=False),
+    Column("y1", Float(53), nullable=False),
+    Column("region_x0", Float(53)),
+    Column("region_y0", Float(53)),
+    Column("region_x1", Float(53)),
+    Column("region_y1", Float(53)),
+    Column("score", Float(53), nullable=False),
+    Column("crop_jpeg", LargeBinary, nullable=False),
+    Column("mask_png", LargeBinary),
+    Index(None, "alert_id"),
+)

@@ -1,0 +1,434 @@
+"""The commands on stored results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from streamwatch.cli import alerts, common, db, verdicts
+from streamwatch.errors import ConfigError, StoreError
+from streamwatch.records import (
+    Alert,
+    Evidence,
+    FrameCounts,
+    Label,
+    ModelRef,
+    Span,
+    TrackVerdict,
+    VideoVerdict,
+)
+from streamwatch.store import Store
+from streamwatch.store.evidence import overlay
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+CLIP = "/archive/2026/03/news [evening]/a rather long name of a clip that does not fit.mp4"
+
+
+def a_face() -> Evidence:
+    crop = np.full((96, 96, 3), (200, 150, 120), np.uint8)  # RGB
+    mask = np.zeros((24, 24), np.uint8)
+    mask[6:18, 6:18] = 255
+    return Evidence(
+        frame_index=100,
+        pts=4.0,
+        box=(10.0, 20.0, 110.0, 140.0),
+        score=0.99,
+        crop_jpeg=cv2.imencode(".jpg", crop[..., ::-1])[1].tobytes(),
+        mask_png=cv2.imencode(".png", mask)[1].tobytes(),
+    )
+
+
+def an_alert(alert_id: str, source: str, peak: float = 0.99, evidence: tuple[Evidence, ...] = ()) -> Alert:
+    return Alert(alert_id, source, 1, 3.2, 9.8, peak, 0.95, Label.FAKE, evidence=evidence)
+
+
+def a_verdict(number: int, source: str, label: Label, given: tuple[Alert, ...] = (), reason: str = "") -> VideoVerdict:
+    track = TrackVerdict(1, 0.0, 12.4, label, 0.9, 25, spans=(Span(3.2, 9.8, 0.99, 0.95),))
+    return VideoVerdict(
+        source=source,
+        sha256=f"{number:064x}",
+        label=label,
+        score=None if label is Label.NO_FACE else 0.9,
+        duration=12.4,
+        frames=FrameCounts(310, 25, 25, 0, 0),
+        tracks=() if label is Label.NO_FACE else (track,),
+        alerts=given,
+        model=ModelRef("m2tr-lite", "a" * 64),
+        config_sha256="c" * 64,
+        policy="mean_logit",
+        reason=reason,
+    )
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    times = iter(NOON + timedelta(minutes=minute) for minute in range(100))
+    with Store.open(url, clock=lambda: next(times)) as store:
+        run = store.begin_run("streamwatch scan", "{}", "c" * 64)
+        first = an_alert("1f00aa11-2222", CLIP, evidence=(a_face(),)), an_alert("1f00bb11-2222", CLIP, 0.85)
+        store.save_verdict(run, a_verdict(1, CLIP, Label.FAKE, first))
+        store.save_verdict(run, a_verdict(2, "=HYPERLINK(1)", Label.FAKE, (an_alert("77", "=HYPERLINK(1)", 0.9),)))
+        store.save_verdict(run, a_verdict(3, "/archive/empty.mp4", Label.NO_FACE, reason="no face in 25 frames"))
+    return url
+
+
+def run(app: typer.Typer, *arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# ── listings ──
+
+
+def test_alerts_are_listed_as_a_table_that_fits_100_columns(url: str) -> None:
+    result = run(alerts.app, "list", "--store", url)
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert "1f00aa11" in result.stdout
+    assert "0:03.2–0:09.8" in result.stdout
+    assert "2026-03-01 12:01:00" in result.stdout
+    assert "[evening]" in result.stdout, "square brackets are no markup"
+
+
+def test_alerts_are_listed_as_json_lines(url: str) -> None:
+    found = lines(run(alerts.app, "list", "--store", url, "--json"))
+    assert [line["id"] for line in found] == ["77", "1f00aa11-2222", "1f00bb11-2222"]
+    assert found[1] == {
+        "id": "1f00aa11-2222",
+        "verdict_id": 1,
+        "source": CLIP,
+        "track": 1,
+        "label": "fake",
+        "start": 3.2,
+        "end": 9.8,
+        "peak": 0.99,
+        "mean": 0.95,
+        "started_at": None,
+        "ended_at": None,
+        "stored_at": "2026-03-01T12:01:00+00:00",
+        "revision": 1,
+        "state": "new",
+        "review_label": None,
+        "review_comment": None,
+        "reviewed_at": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--source", "NEWS"], 2),
+        (["--label", "real"], 0),
+        (["--since", "2026-03-01T13:02+01:00"], 1),
+        (["--until", "2026-03-01T12:02Z"], 2),
+        (["--since", "2026-03-02"], 0),
+        (["--min-score", "0.88"], 2),
+        (["--state", "reviewed"], 0),
+        (["--limit", "1"], 1),
+    ],
+)
+def test_filters_reach_the_store(url: str, options: list[str], expected: int) -> None:
+    assert len(lines(run(alerts.app, "list", "--store", url, "--json", *options))) == expected
+    table = run(alerts.app, "list", "--store", url, *options)
+    assert sum("0:03.2" in line for line in table.stdout.splitlines()) == expected
+    assert ("no alerts" in table.stdout) == (expected == 0)
+
+
+def test_a_cut_table_says_so_on_standard_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "TABLE_ROWS", 2)
+    result = run(alerts.app, "list", "--store", url)
+    assert result.stderr == "the newest 2 are shown; --limit N shows more, --json all\n"
+    assert "1f00bb11" not in result.stdout
+    assert run(alerts.app, "list", "--store", url, "--limit", "2").stderr == ""
+    assert len(lines(run(alerts.app, "list", "--store", url, "--json"))) == 3
+
+
+def test_verdicts_are_listed_as_a_table_with_the_reason(url: str) -> None:
+    result = run(verdicts.app, "list", "--store", url)
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert "no face in 25 frames" in result.stdout
+
+
+def test_verdicts_are_listed_as_the_lines_of_results_jsonl(url: str) -> None:
+    found = lines(run(verdicts.app, "list", "--store", url, "--json"))
+    assert [line["label"] for line in found] == ["no_face", "fake", "fake"]
+    assert found[1] == {
+        "source": "=HYPERLINK(1)",
+        "sha256": f"{2:064x}",
+        "label": "fake",
+        "score": 0.9,
+        "reason": "",
+        "duration": 12.4,
+        "started_at": None,
+        "frames": {"decoded": 310, "sampled": 25, "analysed": 25, "dropped": 0, "corrupt": 0},
+        "tracks": [
+            {
+                "id": 1,
+                "start": 0.0,
+                "end": 12.4,
+                "faces": 25,
+                "label": "fake",
+                "score": 0.9,
+                "reason": "",
+                "spans": [{"start": 3.2, "end": 9.8, "peak": 0.99, "mean": 0.95}],
+            }
+        ],
+        "alerts": [
+            {
+                "id": "77",
+                "track": 1,
+                "label": "fake",
+                "start": 3.2,
+                "end": 9.8,
+                "peak": 0.9,
+                "mean": 0.95,
+                "started_at": None,
+                "ended_at": None,
+                "revision": 1,
+            }
+        ],
+        "model": {"name": "m2tr-lite", "sha256": "a" * 64},
+        "config_sha256": "c" * 64,
+        "policy": "mean_logit",
+        "error": None,
+    }
+
+
+def test_the_store_comes_from_the_settings(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"store: {{url: '{url}'}}")
+    assert len(lines(run(alerts.app, "list", "--config", str(config), "--json"))) == 3
+    monkeypatch.setenv("STREAMWATCH__STORE__URL", url)
+    assert len(lines(run(alerts.app, "list", "--json"))) == 3
+
+
+# ── show ──
+
+
+def test_show_writes_the_face_and_its_mask(url: str, tmp_path: Path) -> None:
+    out = tmp_path / "evidence"
+    result = run(alerts.app, "show", "1f00a", "--store", url, "--out", str(out))
+    assert result.exit_code == 0
+    assert "1f00aa11-2222" in result.stdout
+    names = ["1f00aa11-2222-1-face.png", "1f00aa11-2222-1-mask.png"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert all(str(out / name) in result.stdout for name in names)
+    face, masked = (cv2.imread(str(out / name))[..., ::-1].astype(int) for name in names)
+    assert face.shape == masked.shape == (96, 96, 3)
+    assert np.abs(face - (200, 150, 120)).max() <= 3
+    assert np.array_equal(masked[:8], face[:8]), "outside of the mask nothing is tinted"
+    red, green, blue = masked[48, 48]
+    assert red > 200
+    assert green < 110
+    assert blue < 90
+
+
+def test_show_as_json(url: str) -> None:
+    result = run(alerts.app, "show", "1f00a", "--store", url, "--json")
+    shown = json.loads(result.stdout)
+    assert shown["id"] == "1f00aa11-2222"
+    assert shown["evidence"] == [
+        {
+            "frame": 100,
+            "pts": 4.0,
+            "wall_time": None,
+            "box": [10.0, 20.0, 110.0, 140.0],
+            "region": None,
+            "score": 0.99,
+            "mask": True,
+        }
+    ]
+    assert shown["files"] == []
+
+
+@pytest.mark.parametrize(("given", "message"), [("abc", "no alert has the id 'abc'"), ("1f00", "several alerts")])
+def test_show_needs_an_id_that_is_known_and_unique(url: str, given: str, message: str) -> None:
+    result = run(alerts.app, "show", given, "--store", url)
+    assert isinstance(result.exception, StoreError)
+    assert message in str(result.exception)
+
+
+def test_show_says_when_it_cannot_write(url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run(alerts.app, "show", "1f00a", "--store", url, "--out", str(tmp_path / "file"))
+    assert isinstance(result.exception, ConfigError)
+    assert "cannot be written (File exists)" in str(result.exception)
+
+
+def test_a_damaged_picture_is_an_error(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    damaged = Evidence(1, 0.0, (0.0, 0.0, 9.0, 9.0), 0.9, b"no jpeg", None)
+    with Store.open(url) as store:
+        run_id = store.begin_run("streamwatch scan", "{}", "")
+        alert = an_alert("1", "a.mp4", evidence=(damaged,))
+        store.save_verdict(run_id, a_verdict(1, "a.mp4", Label.FAKE, (alert,)))
+    result = run(alerts.app, "show", "1", "--store", url, "--out", str(tmp_path))
+    assert isinstance(result.exception, StoreError)
+    assert "damaged" in str(result.exception)
+
+
+def test_the_overlay_grows_with_the_mask() -> None:
+    crop = np.full((64, 64, 3), 128, np.uint8)
+    levels = [overlay(crop, np.full((8, 8), level, np.float32))[32, 32, 0] for level in (0.0, 0.2, 0.4, 1.0)]
+    assert levels[0] == 128
+    assert levels == sorted(set(levels))
+
+
+# ── export ──
+
+
+def test_csv_holds_what_json_lines_hold(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "alerts.csv"
+    assert run(alerts.app, "export", "--format", "csv", "--output", str(file), "--store", url).stdout == ""
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    as_json = lines(run(alerts.app, "export", "--store", url))
+    assert [list(row) for row in rows] == [list(line) for line in as_json]
+    expected = [{name: "" if value is None else str(value) for name, value in line.items()} for line in as_json]
+    expected[0]["source"] = "'=HYPERLINK(1)"
+    assert rows == expected
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", " =1", "|x"])
+def test_csv_defuses_formulas(url: str, tmp_path: Path, text: str) -> None:
+    with Store.open(url) as store:
+        store.review("77", comment=text)
+    result = run(alerts.app, "export", "--format", "csv", "--source", "=HYPER", "--store", url)
+    (row,) = csv.DictReader(io.StringIO(result.stdout, newline=""))
+    assert row["review_comment"] == (text if text == "|x" else f"'{text}")
+
+
+def test_export_of_nothing_is_a_header_or_nothing(url: str) -> None:
+    nothing = ["--label", "real", "--store", url]
+    assert run(alerts.app, "export", *nothing).stdout == ""
+    assert run(alerts.app, "export", "--format", "csv", *nothing).stdout.startswith("id,verdict_id,source,track,")
+
+
+def test_export_says_when_it_cannot_write(url: str, tmp_path: Path) -> None:
+    result = run(alerts.app, "export", "--output", str(tmp_path), "--store", url)
+    assert isinstance(result.exception, ConfigError)
+    assert "--output" in str(result.exception)
+
+
+# ── review ──
+
+
+def test_review_notes_and_takes_back(url: str) -> None:
+    def state() -> list[object]:
+        (line,) = lines(run(alerts.app, "list", "--source", "HYPER", "--store", url, "--json"))
+        return [line["state"], line["review_label"], line["review_comment"]]
+
+    result = run(alerts.app, "review", "77", "1f00a", "--label", "real", "--comment", "a mask", "--store", url)
+    assert result.stdout == "77: reviewed\n1f00aa11-2222: reviewed\n"
+    assert state() == ["reviewed", "real", "a mask"]
+    assert "reviewed: real" in run(alerts.app, "list", "--store", url).stdout
+    assert run(alerts.app, "review", "77", "--reopen", "--store", url).stdout == "77: new\n"
+    assert state() == ["new", None, None]
+
+
+def test_review_of_one_unknown_id_changes_nothing(url: str) -> None:
+    assert isinstance(run(alerts.app, "review", "77", "abc", "--store", url).exception, StoreError)
+    assert lines(run(alerts.app, "list", "--state", "reviewed", "--store", url, "--json")) == []
+
+
+def test_reopen_takes_no_label(url: str) -> None:
+    assert run(alerts.app, "review", "77", "--reopen", "--label", "real", "--store", url).exit_code == 2
+
+
+# ── wrong usage ──
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--since", "yesterday"],
+        ["--label", "forged"],
+        ["--min-score", "2"],
+        ["--limit", "0"],
+        ["--state", "old"],
+    ],
+)
+def test_wrong_options_are_usage_errors(url: str, options: list[str]) -> None:
+    assert run(alerts.app, "list", "--store", url, *options).exit_code == 2
+
+
+def test_reading_does_not_make_a_store(tmp_path: Path) -> None:
+    file = tmp_path / "typo.db"
+    for app, command in ((alerts.app, "list"), (verdicts.app, "list"), (alerts.app, "export")):
+        result = run(app, command, "--store", f"sqlite:///{file}")
+        assert isinstance(result.exception, StoreError)
+        assert "there is no store" in str(result.exception)
+    assert not file.exists()
+
+
+# ── db ──
+
+
+def test_db_upgrade_makes_a_store_and_current_reports_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    assert "schema none; this version needs 0001" in run(db.app, "current", "--store", url).stdout
+    assert not (tmp_path / "store.db").exists()
+    assert run(db.app, "upgrade", "--store", url).stdout == f"{url}: schema 0001\n"
+    assert "schema 0001, up to date" in run(db.app, "current", "--store", url).stdout
+    shown = json.loads(run(db.app, "current", "--store", url, "--json").stdout)
+    assert shown == {"store": url, "current": "0001", "head": "0001"}
+
+
+# ── how things are written ──
+
+
+def test_help_does_not_load_the_database_or_the_pictures() -> None:
+    script = """
+import sys
+from streamwatch.cli import alerts, db, verdicts
+heavy = {"alembic", "av", "cv2", "onnxruntime", "ray", "sqlalchemy", "torch"} & set(sys.modules)
+sys.exit(f"loaded: {heavy}" if heavy else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_terminal_codes_in_names_are_shown_not_obeyed() -> None:
+    assert common.plain("a\x1b[2Jb\n\udce9é") == "a\\x1b[2Jb\\n\\udce9é"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0:00.0"),
+        (9.96, "0:10.0"),
+        (59.97, "1:00.0"),
+        (754.25, "12:34.2"),
+        (3723.4, "1:02:03.4"),
+        (None, "…"),
+    ],
+)
+def test_media_time(seconds: float | None, text: str) -> None:
+    assert common.media_time(seconds) == text
+
+
+def test_instants_are_aware() -> None:
+    assert common.parse_instant("2026-03-01") == datetime(2026, 3, 1, tzinfo=timezone.utc)
+    assert common.parse_instant("2026-03-01T10:00Z") == datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
+    assert common.parse_instant("2026-03-01T10:00+02:00") == datetime(2026, 3, 1, 8, tzinfo=timezone.utc)
+    before = datetime.now(timezone.utc)
+    ago = common.parse_instant("2h")
+    assert before <= ago + timedelta(hours=2) <= datetime.now(timezone.utc)
