@@ -32,6 +32,7 @@ class StoreSettings(Section):
 
 class SamplingSettings(Section):
     fps: float = Field(2.0, gt=0, le=120, description="analysed frames per second of media time")
+    min_frames: int = Field(8, ge=0, description="shorter files are sampled more densely, to reach so many frames")
     max_frames: int | None = Field(None, gt=0, description="stop sampling a file after so many frames; null: no limit")
 
 

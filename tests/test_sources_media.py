@@ -94,7 +94,7 @@ CASES = {
 def test_every_clip_keeps_the_contract(case: Case, threads: int, tmp_path: Path) -> None:
     path = case.make(tmp_path)
 
-    with VideoSource(str(path), DecodeSettings(threads=threads), SamplingSettings(fps=FPS)) as source:
+    with VideoSource(str(path), DecodeSettings(threads=threads), SamplingSettings(fps=FPS, min_frames=0)) as source:
         assert (source.width, source.height) == case.size
         assert source.codec == case.codec
         assert source.source_id == str(path)
@@ -146,7 +146,7 @@ def test_pictures_keep_their_colours_and_sampled_moments(tmp_path: Path) -> None
 def test_variable_rate_is_sampled_by_time(tmp_path: Path) -> None:
     path = media.encode(tmp_path / "a.mkv", times=VARIABLE)
 
-    with VideoSource(str(path), sampling=SamplingSettings(fps=2)) as source:
+    with VideoSource(str(path), sampling=SamplingSettings(fps=2, min_frames=0)) as source:
         times = [frame.pts for frame in source.frames()]
 
     assert times == pytest.approx([0.0, 0.5, 1.0, 1.6, 2.0], abs=2e-3)
@@ -237,7 +237,7 @@ def test_only_sampled_pictures_are_converted(tmp_path: Path, monkeypatch: pytest
     convert = DecodedFrame.to_image
     monkeypatch.setattr(DecodedFrame, "to_image", lambda self: converted.append(self.index) or convert(self))
 
-    with VideoSource(str(path), sampling=SamplingSettings(fps=1)) as source:
+    with VideoSource(str(path), sampling=SamplingSettings(fps=1, min_frames=0)) as source:
         assert len(list(source.frames())) == 2
 
     assert converted == [0, 25]
@@ -246,7 +246,7 @@ def test_only_sampled_pictures_are_converted(tmp_path: Path, monkeypatch: pytest
 def test_decoded_gives_every_picture_and_marks_the_sampled(tmp_path: Path) -> None:
     path = media.encode(tmp_path / "a.mp4", frames=20)
 
-    with VideoSource(str(path), sampling=SamplingSettings(fps=5, max_frames=3)) as source:
+    with VideoSource(str(path), sampling=SamplingSettings(fps=5, min_frames=0, max_frames=3)) as source:
         pictures = list(source.decoded())
 
     assert [picture.index for picture in pictures] == list(range(20))
@@ -254,10 +254,20 @@ def test_decoded_gives_every_picture_and_marks_the_sampled(tmp_path: Path) -> No
     assert np.abs(pictures[7].to_image().astype(int) - media.picture(7)).mean() < 12
 
 
+def test_a_short_file_is_sampled_densely_enough_for_a_verdict(tmp_path: Path) -> None:
+    short = media.encode(tmp_path / "short.mp4", frames=20)
+    long = media.encode(tmp_path / "long.mp4", frames=120)
+
+    with VideoSource(str(short), sampling=SamplingSettings(fps=2, min_frames=8)) as source:
+        assert len(list(source.frames())) == pytest.approx(8, abs=1)
+    with VideoSource(str(long), sampling=SamplingSettings(fps=2, min_frames=8)) as source:
+        assert len(list(source.frames())) == 10
+
+
 def test_max_frames_ends_a_file_early(tmp_path: Path) -> None:
     path = media.encode(tmp_path / "a.mp4", frames=50)
 
-    with VideoSource(str(path), sampling=SamplingSettings(fps=5, max_frames=3)) as source:
+    with VideoSource(str(path), sampling=SamplingSettings(fps=5, min_frames=0, max_frames=3)) as source:
         assert len(list(source.frames())) == 3
         assert source.counts.decoded < 20
 
@@ -299,19 +309,19 @@ def test_a_closed_source_yields_nothing_more(tmp_path: Path) -> None:
 
 
 def test_open_source_and_iter_frames(tmp_path: Path) -> None:
-    path = media.encode(tmp_path / "a.mp4", frames=50)
+    path = media.encode(tmp_path / "a.mp4", frames=100)
 
     with open_source(str(path)) as source:
-        assert source.duration == pytest.approx(2.0, abs=0.05)
+        assert source.duration == pytest.approx(4.0, abs=0.05)
         assert source.frame_rate == pytest.approx(25)
         assert not source.live
-        assert len(list(source.frames())) == 4
-    assert len(list(iter_frames(str(path), fps=5))) == 10
+        assert len(list(source.frames())) == 8
+    assert len(list(iter_frames(str(path), fps=5))) == 20
 
 
 def test_shared_clips_all_give_frames(shared: Path) -> None:
     clips = expand_inputs([str(shared / "media" / "real")])
     assert clips
     for clip in clips:
-        with VideoSource(clip, sampling=SamplingSettings(fps=1, max_frames=2)) as source:
+        with VideoSource(clip, sampling=SamplingSettings(fps=1, min_frames=0, max_frames=2)) as source:
             assert len(list(source.frames())) >= 1

@@ -101,7 +101,7 @@ class VideoSource:
             self.codec: str = self._stream.codec_context.codec.canonical_name
             self._media_clock = self._make_media_clock()
             self._capture_clock = CaptureClock(clock) if self.live else None
-            self._sampler = TimeSampler(self._sampling.fps)
+            self._sampler = TimeSampler(self._sampling_rate())
             self._reformatter = VideoReformatter()
             self._decoded = self._sampled = self._corrupt = 0
             self._pictures = self._read_pictures()
@@ -169,6 +169,13 @@ class VideoSource:
         self._sampled += sampled
         wall_time = self._capture_clock.captured(pts) if self._capture_clock is not None else None
         return DecodedFrame(index, pts, wall_time, sampled, picture, self._reformatter)
+
+    def _sampling_rate(self) -> float:
+        """Frames per second; more than asked for where a file would be over before `min_frames` were seen."""
+        fps = self._sampling.fps
+        if self.live or not self.duration:
+            return fps
+        return max(fps, self._sampling.min_frames / self.duration)
 
     def _sampled_enough(self) -> bool:
         limit = self._sampling.max_frames
@@ -261,7 +268,7 @@ def open_source(
 
 def iter_frames(url: str, fps: float = 2.0, decode: DecodeSettings | None = None) -> Iterator[Frame]:
     """The frames of a path or URL, `fps` per second of media time; closed at the end or with the iterator."""
-    with VideoSource(url, decode, SamplingSettings(fps=fps)) as source:
+    with VideoSource(url, decode, SamplingSettings(fps=fps, min_frames=0)) as source:
         yield from source.frames()
 
 

@@ -1,0 +1,18 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The data that lies beside a developer's checkout; tests that need it skip where it is missing."""
+    folder = (ROOT / ".." / "shared").resolve()
+    if not (folder / "media" / "index.csv").is_file():
+        pytest.skip("needs ../shared, the data beside a developer's checkout")
+    return folder

@@ -1,0 +1,127 @@
+"""Settings: the files that ship, precedence, and what a mistake says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from streamwatch.config import PIPELINES, Settings, load_settings
+from streamwatch.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = [ROOT / "config.yaml", *(ROOT / "pipelines" / f"{name}.yaml" for name in PIPELINES)]
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def test_config_yaml_names_every_setting_with_its_default() -> None:
+    path = ROOT / "config.yaml"
+    assert set(flat(yaml.safe_load(path.read_text(encoding="utf-8")))) == set(leaves(Settings))
+    assert load_settings(path) == Settings()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_key_of_a_shipped_file_is_explained_where_it_stands(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        key, _, rest = line.partition(":")
+        is_section = not line.startswith(" ") and not rest.strip()
+        if not line.strip() or line.lstrip().startswith("#") or is_section:
+            continue
+        explained = "# " in rest or lines[number - 1].lstrip().startswith("#")
+        assert explained, f"{path.name}, line {number + 1}: {key.strip()} has no comment"
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_preset_holds_only_what_it_means_to_set(name: str) -> None:
+    values = flat(yaml.safe_load((ROOT / "pipelines" / f"{name}.yaml").read_text(encoding="utf-8")))
+    settings = flat(load_settings(pipeline=name).model_dump(mode="json"))
+    assert {key: settings[key] for key in values} == values
+
+
+def test_presets_differ_in_the_direction_of_their_names() -> None:
+    archive, live, forensic = (load_settings(pipeline=name) for name in PIPELINES)
+    assert forensic.sampling.fps >= 4 * archive.sampling.fps
+    assert forensic.faces.long_side > archive.faces.long_side
+    assert forensic.faces.min_side < archive.faces.min_side
+    assert forensic.fusion.evidence > archive.fusion.evidence
+    assert live.detector.max_wait_ms < archive.detector.max_wait_ms
+    assert live.engine.batch_faces < archive.engine.batch_faces
+
+
+def test_precedence_from_preset_to_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.yaml"
+    assert load_settings(pipeline="forensic").sampling.fps == 8.0
+    file.write_text("sampling: {fps: 3}\n", encoding="utf-8")
+    assert load_settings(file, "forensic").sampling.fps == 3.0
+    assert load_settings(file, "forensic").faces.long_side == 1280, "keys that the file leaves out stay"
+    monkeypatch.setenv("STREAMWATCH__SAMPLING__FPS", "4")
+    assert load_settings(file, "forensic").sampling.fps == 4.0
+    assert load_settings(file, "forensic", {"sampling": {"fps": 5}}).sampling.fps == 5.0
+
+
+def test_pipeline_of_ones_own(tmp_path: Path) -> None:
+    preset = tmp_path / "fast.yaml"
+    preset.write_text("sampling: {fps: 1}\n", encoding="utf-8")
+    assert load_settings(pipeline=preset).sampling.fps == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("faces: {treshold: 0.9}", "faces.treshold"),
+        ("faces: {threshold: 1.5}", "faces.threshold"),
+        ("camera: {}", "camera"),
+        ("fusion: {fake: 0.4, real: 0.6}", "fusion.real must not be above fusion.fake"),
+        ("- a list", "must be a mapping"),
+        ("faces: [", "not valid YAML"),
+        ("streams: [{name: no url}]", "streams.0.url"),
+    ],
+)
+def test_mistake_names_file_and_key_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    message = str(caught.value)
+    assert said in message
+    assert str(file) in message
+    assert "\n" not in message
+
+
+def test_missing_file_and_unknown_pipeline() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        load_settings(Path("nowhere.yaml"))
+    with pytest.raises(ConfigError, match="archive, live, forensic"):
+        load_settings(pipeline="archiv")
+
+
+def test_digest_is_of_what_changes_a_verdict() -> None:
+    plain = Settings().digest()
+    elsewhere = load_settings(overrides={"store": {"url": "sqlite:///other.db"}, "engine": {"workers": 7}})
+    assert elsewhere.digest() == plain
+    assert load_settings(overrides={"faces": {"batch": 9}}).digest() == plain
+    assert load_settings(overrides={"sampling": {"fps": 3}}).digest() != plain
+    assert load_settings(overrides={"fusion": {"min_faces": 9}}).digest() != plain
