@@ -1,0 +1,72 @@
+"""`streamwatch train`: run a recipe, resume it, preview its data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="YAML file, or the name of a recipe that ships: m2tr-lite.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the run; an unfinished run there goes on. runs/NAME"),
+    ] = None,
+    landmark_model: Annotated[
+        Path,
+        typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel."),
+    ] = Path("face_landmark.tflite"),
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Other than the recipe's.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    preview: Annotated[
+        Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
+    ] = None,
+) -> None:
+    """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on."""
+    from streamwatch.training.plots import draw_curve, pair_sheet, write_image
+    from streamwatch.training.recipe import load_recipe
+    from streamwatch.training.release import release
+    from streamwatch.training.trainer import Progress as Step
+    from streamwatch.training.trainer import Trainer, with_root, with_steps
+
+    chosen = with_steps(with_root(load_recipe(recipe), data), steps)
+    folder = out or Path("runs") / chosen.name
+    trainer = Trainer(
+        chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device
+    )
+    if preview is not None:
+        pairs = [trainer.data.pair(index) for index in range(min(50, len(trainer.data)))]
+        typer.echo(write_image(preview, pair_sheet(pairs)))
+        return
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task("training", total=chosen.optimisation.steps, completed=trainer.step)
+
+        def show(step: Step) -> None:
+            auc = f"AUC faces {step.auc_faces:.3f}, blends {step.auc_blends:.3f}"
+            bar.update(task, completed=step.step, description=f"loss {step.loss:.3f} · {auc}")
+
+        trainer.run(show)
+        measuring = bar.add_task("measuring", total=None)
+        weights = folder / f"{chosen.name}.safetensors"
+        card = release(
+            trainer, weights, progress=lambda done, total: bar.update(measuring, completed=done, total=total)
+        )
+    typer.echo(f"curve    {draw_curve(folder / 'log.csv', folder / 'curve.png')}")
+    typer.echo(f"weights  {weights}")
+    for name, value in card.metrics.items():
+        typer.echo(f"{name:28} {value:g}")

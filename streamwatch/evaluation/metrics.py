@@ -1,0 +1,74 @@
+"""Metrics of a binary detector; label 1 = fake, higher score = more fake."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+
+def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve, ties counted half (Mann–Whitney U). Raises ValueError if a class is missing."""
+    y, s = _checked(labels, scores)
+    positives = int(y.sum())
+    negatives = len(y) - positives
+    ranks = rankdata(s)
+    return float((ranks[y].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rates from (0, 0) to (1, 1), one point per distinct score."""
+    y, s = _checked(labels, scores)
+    order = np.argsort(-s, kind="stable")
+    y, s = y[order], s[order]
+    last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
+    true, false = np.cumsum(y)[last], np.cumsum(~y)[last]
+    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+
+
+def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Rate at which false alarms and misses are equal, linearly interpolated on the ROC."""
+    false, true = roc_curve(labels, scores)
+    gap = false - (1 - true)
+    cross = int(np.argmax(gap >= 0))
+    if cross == 0:
+        return float(false[0])
+    share = -gap[cross - 1] / (gap[cross] - gap[cross - 1])
+    return float(false[cross - 1] + share * (false[cross] - false[cross - 1]))
+
+
+def true_positive_rate_at(labels: ArrayLike, scores: ArrayLike, false_positive_rate: float) -> float:
+    """Largest true positive rate whose false positive rate does not exceed the given one."""
+    false, true = roc_curve(labels, scores)
+    return float(true[false <= false_positive_rate].max())
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
+    """Mean |observed − predicted| over equally wide bins, weighted by their size (Guo et al., ICML 2017)."""
+    y = np.asarray(labels, dtype=bool)
+    p = np.asarray(probabilities, dtype=np.float64)
+    index = np.minimum((p * bins).astype(int), bins - 1)
+    error = 0.0
+    for b in range(bins):
+        inside = index == b
+        if inside.any():
+            error += inside.mean() * abs(y[inside].mean() - p[inside].mean())
+    return float(error)
+
+
+def intersection_over_union(mask: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> float:
+    """IoU of two masks in 0..1 after thresholding; 1 if both are empty."""
+    a, b = np.asarray(mask) >= threshold, np.asarray(truth) >= threshold
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 1.0
+
+
+def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    y, s = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if y.shape != s.shape or y.ndim != 1:
+        raise ValueError(f"labels {y.shape} and scores {s.shape} must be 1-D and of equal length")
+    if y.all() or not y.any():
+        raise ValueError("both classes are needed")
+    if np.isnan(s).any():
+        raise ValueError("a score is NaN")
+    return y, s

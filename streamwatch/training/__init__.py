@@ -1,0 +1,1 @@
+"""Training: prepared pictures, self-blended forgeries, losses, the trainer and its recipes."""

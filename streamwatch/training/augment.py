@@ -1,0 +1,53 @@
+"""What a camera, an encoder and a player do to a picture, drawn once and applied alike to a real face and its fake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from streamwatch.records import ImageArray
+from streamwatch.training.forgeries import draw_colour, rescale
+
+_KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)
+
+
+def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
+    """The same draw of colour, resolution, blur, noise and JPEG on every image of a group (each H×W×3)."""
+    out = list(images)
+    if rng.random() < 0.4:
+        colour = draw_colour(rng)
+        out = [colour(image) for image in out]
+    if rng.random() < 0.1:
+        out = [_grey(image) for image in out]
+    if rng.random() < 0.25:
+        factor = float(rng.uniform(1.2, 3.0))
+        down, up = int(rng.choice(_KERNELS[:3])), int(rng.choice(_KERNELS[1:]))
+        out = [rescale(image, factor, down, up) for image in out]
+    if rng.random() < 0.1:
+        sigma = float(rng.uniform(0.4, 1.5))
+        out = [np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8) for image in out]
+    if rng.random() < 0.2:
+        sigma = float(rng.uniform(1, 8))
+        seed = int(rng.integers(2**32))
+        out = [_noisy(image, sigma, np.random.default_rng(seed)) for image in out]
+    if rng.random() < 0.6:
+        quality = int(rng.integers(35, 101))
+        out = [jpeg(image, quality) for image in out]
+    return out
+
+
+def jpeg(image: ImageArray, quality: int) -> ImageArray:
+    """Encode and decode as JPEG; quality 1..100."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _grey(image: ImageArray) -> ImageArray:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _noisy(image: ImageArray, sigma: float, rng: np.random.Generator) -> ImageArray:
+    noise = rng.normal(0, sigma, image.shape).astype(np.float32)
+    return np.asarray(np.clip(image + noise, 0, 255), np.uint8)

@@ -1,0 +1,163 @@
+"""What training needs to know of every picture, found once and cached in one file: face box and mesh landmarks."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamwatch.config import FaceSettings
+from streamwatch.errors import ConfigError, SourceNotFound
+from streamwatch.faces import load_face_detector
+from streamwatch.records import Box, FloatArray, ImageArray
+from streamwatch.training.landmarks import MeshLandmarks
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+MARGIN = 0.25
+"""Share of the longer side by which a picture's border is repeated outwards before faces are looked for.
+
+On a crop that cuts the face's box off, RetinaFace draws the box in to the border: the height of cut boxes came out at
+0.86 of what the full frame gives, with this margin at 0.985. Training would then crop tighter than serving does.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One picture of one face. `source` groups pictures of the same origin, so that splits never share one."""
+
+    path: Path
+    fake: bool
+    split: str
+    source: str
+    box: Box
+    landmarks: FloatArray  # 468×2, pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    path: Path
+    fake: bool
+    split: str
+    source: str
+
+
+def list_pictures(folder: Path) -> list[Listed]:
+    """Pictures of a data set folder.
+
+    Either an `index.csv` with the columns split, label, file, source_video and files at `split/label/file`, or
+    `real/` and `fake/` folders, or pictures lying flat (all real). Raises SourceNotFound.
+    """
+    index = folder / "index.csv"
+    if index.is_file():
+        with index.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        if not rows or not {"split", "label", "file", "source_video"} <= rows[0].keys():
+            raise ConfigError(f"{index}: needs the columns split, label, file, source_video")
+        return [
+            Listed(
+                folder / r["split"] / r["label"] / r["file"],
+                r["label"] == "fake",
+                r["split"],
+                r["source_video"],
+            )
+            for r in rows
+        ]
+    if not folder.is_dir():
+        raise SourceNotFound(f"{folder}: no such folder; check the data paths of the recipe")
+    named = [(folder / "real", False), (folder / "fake", True)]
+    parts = [(p, fake) for p, fake in named if p.is_dir()] or [(folder, False)]
+    found = [
+        Listed(path, fake, "train", path.stem if not fake else f"fake-{path.stem}")
+        for part, fake in parts
+        for path in sorted(part.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if not found:
+        raise SourceNotFound(f"{folder}: no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def read_image(path: Path) -> ImageArray:
+    """H×W×3 RGB. Raises SourceNotFound for a file that is missing or not a picture."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SourceNotFound(f"{path}: not a readable picture")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def prepare(
+    folder: Path,
+    cache: Path,
+    landmark_model: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Picture]:
+    """Pictures of `folder` with the box and the landmarks of their largest face, cached in `cache` (npz).
+
+    Pictures without a face are left out. The cache is used again as long as the list of files is the same.
+    """
+    listed = list_pictures(folder)
+    digest = list_digest(folder, listed)
+    if cache.is_file():
+        with np.load(cache) as stored:
+            if str(stored["digest"]) == digest:
+                return list(_pictures(listed, stored["found"], stored["boxes"], stored["landmarks"]))
+    found, boxes, meshes = _measure(listed, landmark_model, progress)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(cache, digest=digest, found=found, boxes=boxes, landmarks=meshes)
+    return list(_pictures(listed, found, boxes, meshes))
+
+
+def list_digest(folder: Path, listed: Iterable[Listed]) -> str:
+    """What a cache is valid for: these files, and this way of finding their boxes."""
+    names = [f"margin {MARGIN}", *(p.path.relative_to(folder).as_posix() for p in listed)]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def _measure(
+    listed: list[Listed], landmark_model: Path, progress: Callable[[int, int], None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    detector = load_face_detector(FaceSettings(min_side=16, max_faces=4, threads=1))
+    mesh = MeshLandmarks(landmark_model)
+    found, boxes, meshes = [], [], []
+    for index, picture in enumerate(listed):
+        image = read_image(picture.path)
+        margin = round(MARGIN * max(image.shape[:2]))
+        padded = cv2.copyMakeBorder(image, *(margin,) * 4, cv2.BORDER_REPLICATE)
+        faces = detector.detect([np.asarray(padded, np.uint8)])[0]
+        if faces:
+            x0, y0, x1, y1 = max(faces, key=lambda f: f.width * f.height).box
+            box = (x0 - margin, y0 - margin, x1 - margin, y1 - margin)
+            found.append(index)
+            boxes.append(box)
+            meshes.append(mesh.find(image, box))
+        progress(index + 1, len(listed))
+    return (
+        np.array(found, np.int64),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(meshes, np.float32).reshape(-1, 468, 2),
+    )
+
+
+def _pictures(
+    listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray
+) -> Iterator[Picture]:
+    for index, box, mesh in zip(found, boxes, meshes, strict=True):
+        p = listed[int(index)]
+        x0, y0, x1, y1 = (float(v) for v in box)
+        yield Picture(p.path, p.fake, p.split, p.source, (x0, y0, x1, y1), mesh)
+
+
+def hold_back(pictures: Iterable[Picture], share: float) -> tuple[list[Picture], list[Picture]]:
+    """Split by source (a hash of its name, so that the split never changes): (kept, held back)."""
+    kept: list[Picture] = []
+    held: list[Picture] = []
+    for picture in pictures:
+        draw = int.from_bytes(hashlib.sha256(picture.source.encode()).digest()[:4], "big") / 2**32
+        (held if draw < share else kept).append(picture)
+    return kept, held

@@ -1,0 +1,95 @@
+"""A recipe: everything that decides what a training run gives, in one YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streamwatch.errors import ConfigError
+from streamwatch.faces.crops import CropGeometry
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataPart(_Part):
+    root: Path
+    paired: tuple[str, ...]
+    blendable: tuple[str, ...]
+    generated: tuple[str, ...] = ()
+    weights: dict[Literal["paired", "self_blended", "generated"], float]
+    held_back: float = Field(0.06, gt=0, lt=0.5)
+
+
+class GeometryPart(_Part):
+    scale: float = Field(1.3, gt=0)
+    center_x: float = 0.5
+    center_y: float = 0.5
+
+    def geometry(self) -> CropGeometry:
+        return CropGeometry(self.scale, self.center_x, self.center_y)
+
+
+class OptimisationPart(_Part):
+    steps: int = Field(ge=1)
+    pairs: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    ema: float = Field(0.998, ge=0, lt=1)
+    freeze: int = Field(0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    workers: int = Field(2, ge=0)
+
+
+class LossPart(_Part):
+    mask: float = Field(1.0, ge=0)
+    contrastive: float = Field(0.001, ge=0)
+
+
+class EvaluationPart(_Part):
+    every: int = Field(250, ge=1)
+    blends: int = Field(300, ge=8)
+    limit: int | None = Field(None, ge=8, description="most held-back pictures per class; null: all")
+    false_alarms: float = Field(
+        0.02, gt=0, lt=1, description="share of real faces above the `fake` threshold"
+    )
+
+
+class Recipe(_Part):
+    name: str
+    preset: str
+    seed: int = 0
+    data: DataPart
+    geometry: GeometryPart = GeometryPart()
+    optimisation: OptimisationPart
+    loss: LossPart = LossPart()
+    evaluation: EvaluationPart = EvaluationPart()
+
+
+def load_recipe(recipe: str | Path) -> Recipe:
+    """A path to a YAML file, or the name of a recipe that ships (`m2tr-lite`, `recipes/m2tr-lite.yaml`).
+
+    Raises ConfigError naming the file and key.
+    """
+    path = Path(recipe)
+    if not path.is_file():
+        path = RECIPES / f"{path.stem}.yaml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"{recipe}: no such recipe; give a YAML file or one of: {shipped}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(values)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise ConfigError(f"{path}: {'; '.join(lines)}") from None

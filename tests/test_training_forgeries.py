@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from streamwatch.training.augment import degrade
+from streamwatch.training.forgeries import HULL_WEIGHTS, HULLS, composite, forged_region, self_blend, soften
+from tests.face_pictures import SIDE, mesh, portrait
+
+
+@pytest.fixture(scope="module")
+def blends():
+    return [self_blend(portrait(), mesh(), np.random.default_rng(seed)) for seed in range(40)]
+
+
+def test_hull_weights_are_a_distribution_over_the_hulls():
+    assert HULL_WEIGHTS.keys() == HULLS.keys()
+    assert sum(HULL_WEIGHTS.values()) == pytest.approx(1)
+
+
+def test_a_blend_changes_the_masked_part_and_nothing_else(blends):
+    for blend in blends:
+        outside = blend.mask == 0
+        assert outside.any()
+        np.testing.assert_array_equal(blend.fake[outside], blend.real[outside])
+    changed = [
+        np.abs(b.fake.astype(int) - b.real)[b.mask > 0.2].mean() for b in blends if (b.mask > 0.2).any()
+    ]
+    assert np.median(changed) > 1
+
+
+def test_masks_cover_a_visible_part_with_every_strength(blends):
+    areas = [float((blend.mask > 0).mean()) for blend in blends]
+    assert min(areas) > 0.005
+    peaks = {round(float(blend.mask.max()), 2) for blend in blends}
+    assert peaks == {0.25, 0.5, 0.75, 1.0}
+
+
+def test_either_side_is_changed_but_never_both(blends):
+    kept = [np.array_equal(blend.real, portrait()) for blend in blends]
+    assert 0.2 < np.mean(kept) < 0.8
+
+
+def test_the_draw_is_the_generators_alone():
+    one, two = (self_blend(portrait(), mesh(), np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one.fake, two.fake)
+    np.testing.assert_array_equal(one.mask, two.mask)
+
+
+def test_composite_is_the_weighted_mean():
+    source, target = np.full((4, 4, 3), 200, np.uint8), np.full((4, 4, 3), 100, np.uint8)
+    np.testing.assert_array_equal(composite(source, target, np.full((4, 4), 0.25, np.float32)), 125)
+
+
+def test_softening_keeps_an_empty_mask_empty_and_peaks_at_one():
+    empty = np.zeros((SIDE, SIDE), np.float32)
+    assert soften(empty, np.random.default_rng(0)).max() == 0
+    empty[40:90, 40:90] = 1
+    assert soften(empty, np.random.default_rng(0)).max() == pytest.approx(1)
+
+
+def test_forged_region_finds_a_repainted_patch():
+    original = portrait()
+    fake = original.copy()
+    fake[45:85, 40:80] = np.roll(fake[45:85, 40:80], 17, axis=1)[..., ::-1]
+    region = forged_region(fake, original)
+    assert region is not None
+    truth = np.zeros((SIDE, SIDE), bool)
+    truth[45:85, 40:80] = True
+    found = region > 0.5
+    assert (found & truth).sum() / (found | truth).sum() > 0.6
+
+
+def test_pairs_that_are_not_aligned_or_not_forged_have_no_region():
+    original = portrait()
+    assert forged_region(original, original) is None
+    assert forged_region(np.ascontiguousarray(original[:, ::-1]), original) is None
+    assert forged_region(original[:64], original) is None
+
+
+def test_degradation_is_the_same_draw_for_both_classes():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        one, two = degrade([portrait(), portrait()], rng)
+        np.testing.assert_array_equal(one, two)
+        assert one.shape == (SIDE, SIDE, 3)
+        assert one.dtype == np.uint8

@@ -1,0 +1,192 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.training.data import PairDataset, Pools, pair_up
+from streamwatch.training.landmarks import MeshLandmarks
+from streamwatch.training.losses import contrastive_loss, mask_loss, objective
+from streamwatch.training.prepare import hold_back, list_pictures, prepare, read_image
+from streamwatch.training.recipe import Recipe, load_recipe
+from streamwatch.training.trainer import Trainer, learning_rate, with_root
+from tests.face_pictures import make_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="module")
+def pictures(data):
+    root, cache = data
+    return prepare(root / "faces", cache / "faces.npz", Path("unused.tflite"))
+
+
+@pytest.fixture
+def recipe(data):
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "preset": "m2tr-lite",
+            "seed": 3,
+            "data": {
+                "root": data[0],
+                "paired": ["faces"],
+                "blendable": ["faces"],
+                "weights": {"paired": 0.5, "self_blended": 0.5},
+                "held_back": 0.3,
+            },
+            "optimisation": {"steps": 4, "pairs": 1, "warmup": 2, "freeze": 5, "workers": 0},
+            "evaluation": {"every": 2, "blends": 8, "limit": 8},
+        }
+    )
+
+
+def test_pictures_are_listed_with_label_split_and_source(pictures):
+    assert {(p.split, p.fake) for p in pictures} == {(s, f) for s in ("train", "val") for f in (True, False)}
+    assert len({p.source for p in pictures}) * 2 == len(pictures)
+
+
+def test_held_back_sources_never_appear_in_training(pictures):
+    kept, held = hold_back(pictures, 0.3)
+    assert kept
+    assert held
+    assert not {p.source for p in kept} & {p.source for p in held}
+    assert hold_back(pictures, 0.3)[1] == held
+
+
+def test_missing_data_and_landmark_model_are_named(tmp_path):
+    with pytest.raises(Exception, match="no such folder"):
+        list_pictures(tmp_path / "nothing")
+    with pytest.raises(WeightsError, match=r"nothing\.tflite.*face_landmark"):
+        MeshLandmarks(tmp_path / "nothing.tflite")
+    text = tmp_path / "text.jpg"
+    text.write_text("not a picture")
+    with pytest.raises(Exception, match=r"text\.jpg"):
+        read_image(text)
+
+
+def pools(pictures):
+    train = [p for p in pictures if p.split == "train"]
+    return Pools(pair_up(train), [[p for p in train if not p.fake]], ((), ()))
+
+
+def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
+    make = lambda seed: PairDataset(  # noqa: E731
+        pools(pictures), recipe.data.weights, recipe.geometry.geometry(), 64, seed, 10
+    )
+    one, two, other = make(1)[4], make(1)[4], make(2)[4]
+    assert torch.equal(one["images"], two["images"])
+    assert torch.equal(one["masks"], two["masks"])
+    assert not torch.equal(one["images"], other["images"])
+    with pytest.raises(IndexError):
+        make(1)[10]
+
+
+def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
+    blends = PairDataset(
+        pools(pictures), {"self_blended": 1.0}, recipe.geometry.geometry(), 96, 5, 12, augment=False
+    )
+    for index in range(12):
+        item, pair = blends[index], blends.pair(index)
+        assert item["images"].shape == (2, 3, 96, 96)
+        assert item["masks"][0].max() == 0
+        assert item["mask_known"].all()
+        differs = np.abs(pair.real.astype(int) - pair.fake).max(axis=2) > 4
+        assert (pair.mask[differs] > 0).mean() > 0.99
+
+
+def test_objective_is_the_sum_of_its_switched_terms():
+    torch.manual_seed(0)
+    logits, features = torch.randn(4, 2), torch.randn(4, 8)
+    labels = torch.tensor([0, 1, 0, 1])
+    mask_logits, masks, known = (
+        torch.randn(4, 1, 8, 8),
+        torch.rand(4, 1, 16, 16),
+        torch.tensor([True, True, True, False]),
+    )
+    arguments = (logits, labels, features, mask_logits, masks, known)
+    plain = objective(*arguments, mask_weight=0, contrastive_weight=0)
+    full = objective(*arguments, mask_weight=0.5, contrastive_weight=0.25)
+    assert plain.total.item() == pytest.approx(plain.classification)
+    assert full.total.item() == pytest.approx(
+        full.classification + 0.5 * full.mask + 0.25 * full.contrastive, rel=1e-5
+    )
+    masks[3] = 1 - masks[3]
+    assert objective(*arguments, mask_weight=0.5, contrastive_weight=0.25).mask == full.mask
+
+
+def test_terms_without_evidence_are_zero_with_a_gradient():
+    features = torch.randn(3, 4, requires_grad=True)
+    loss = contrastive_loss(features, torch.tensor([1, 1, 1]))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(features.grad, torch.zeros(3, 4))
+    assert (
+        mask_loss(torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([False, False])).item() == 0
+    )
+
+
+def test_contrastive_loss_falls_as_fakes_leave_the_reals():
+    real = torch.tensor([[1.0, 0.0], [1.0, 0.1]])
+    near, far = torch.tensor([[1.0, 0.2]]), torch.tensor([[-1.0, 0.0]])
+    labels = torch.tensor([0, 0, 1])
+    assert contrastive_loss(torch.cat([real, far]), labels) < contrastive_loss(
+        torch.cat([real, near]), labels
+    )
+
+
+def test_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(step, 100, 10, 1.0) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.02
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path):
+    assert load_recipe("recipes/m2tr-lite.yaml").name == "m2tr-lite"
+    assert with_root(load_recipe("m2tr-lite"), tmp_path).data.root == tmp_path
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("name: x\npreset: m2tr-lite\noptimization: {}\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml.*optimization"):
+        load_recipe(bad)
+    with pytest.raises(ConfigError, match="no such recipe"):
+        load_recipe("nothing")
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_path):
+    whole = Trainer(recipe, tmp_path / "whole", Path("unused.tflite"), cache=data[1])
+    whole.run()
+
+    def cut(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    first = Trainer(recipe, tmp_path / "cut", Path("unused.tflite"), cache=data[1])
+    with pytest.raises(KeyboardInterrupt):
+        first.run(cut)
+    second = Trainer(recipe, tmp_path / "cut", Path("unused.tflite"), cache=data[1])
+    assert second.step == 2
+    second.run()
+
+    for name, tensor in whole.best_model().state_dict().items():
+        torch.testing.assert_close(second.best_model().state_dict()[name], tensor, msg=name)
+    log = (tmp_path / "cut" / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in log] == ["step", "2", "4"]
+    with pytest.raises(ConfigError, match="another recipe"):
+        Trainer(recipe.model_copy(update={"seed": 4}), tmp_path / "cut", Path("unused.tflite"), cache=data[1])
