@@ -1,0 +1,156 @@
+"""The model card: what a checkpoint is, how to feed it and how to read its answers.
+
+A card is the YAML file beside the weights (`NAME.safetensors`, `NAME.yaml`) and names their SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from streamwatch.detectors.m2tr.config import M2TRConfig
+from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.faces.crops import CropGeometry
+from streamwatch.records import FloatArray
+
+Channels = tuple[float, float, float]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Square RGB crops of side `size`; per channel, (pixel − mean) / std with pixels 0..255."""
+
+    size: Annotated[int, Field(ge=1)]
+    mean: Channels
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """probability = sigmoid(logit / temperature + bias)."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    bias: float
+
+    def probability(self, logits: FloatArray) -> FloatArray:
+        """Calibrated probability of "fake" of z_fake − z_real; safe for logits of any size."""
+        scaled = np.asarray(logits, np.float64) / self.temperature + self.bias
+        return (0.5 * (1.0 + np.tanh(0.5 * scaled))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A score ≤ `real` is real, ≥ `fake` is fake, between them inconclusive."""
+
+    real: Probability
+    fake: Probability
+
+    def __post_init__(self) -> None:
+        if self.real > self.fake:
+            raise ValueError(f"real ({self.real}) must not be above fake ({self.fake})")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """min_face_side: shorter side of a face box, frame pixels, from which scores are to be trusted."""
+
+    min_face_side: Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What stands in `<weights>.yaml`.
+
+    preset: architecture and switches.
+    sha256: of the weights file; `save_checkpoint` fills it in.
+    geometry: how crops are cut around the face box, the same in training and serving.
+    data, recipe: what it was trained on and how. date: YYYY-MM-DD. metrics: name -> value.
+    licence: of the weights, and which use the training data's terms allow.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # holds for the nested parts too
+
+    name: str
+    preset: M2TRConfig
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = ""
+    input: InputSpec
+    geometry: CropGeometry
+    calibration: Calibration
+    thresholds: Thresholds
+    limits: Limits
+    data: str
+    date: Annotated[str, BeforeValidator(str)]  # YAML reads a bare date as one
+    recipe: str
+    metrics: dict[str, float]
+    licence: str
+
+
+_ADAPTER = TypeAdapter(ModelCard)
+_KEYS = [field.name for field in fields(ModelCard)]
+
+
+def card_path(weights: Path) -> Path:
+    """The card beside a weights file."""
+    return weights.with_suffix(".yaml")
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card of a weights file (or the card file itself).
+
+    Raises WeightsError naming the file, and the key that is missing, unknown or wrong.
+    """
+    path = card_path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: the model card cannot be read ({error.strerror}); weights need their card beside them"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path}: must be a mapping with the keys {', '.join(_KEYS)}")
+    return _parse(values, path)
+
+
+def write_card(card: ModelCard, path: Path) -> None:
+    """Write the card to `path`, whole or not at all.
+
+    Raises WeightsError for a value that would not read back.
+    """
+    values = _ADAPTER.dump_python(card, mode="json", warnings=False)
+    _parse(values, path)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _parse(values: Mapping[str, Any], path: Path) -> ModelCard:
+    missing = [key for key in _KEYS if key not in values]
+    if missing:
+        raise WeightsError(f"{path}: the model card lacks {', '.join(missing)}")
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise WeightsError(f"{path}: {'; '.join(problems)}") from None
+    except ConfigError as error:
+        raise WeightsError(f"{path}: preset.{error}") from None

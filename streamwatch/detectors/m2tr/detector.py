@@ -1,0 +1,149 @@
+"""M2TR as a `Detector`: numpy crops in, scores out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamwatch.detectors.card import InputSpec, ModelCard
+from streamwatch.detectors.m2tr.folding import fold_batch_norms
+from streamwatch.detectors.m2tr.model import M2TR
+from streamwatch.detectors.protocol import ScoreArrays
+from streamwatch.detectors.registry import Precision
+from streamwatch.errors import DetectorError
+from streamwatch.records import FaceScore, FloatArray, ImageArray
+
+_MAX_BATCH = 32
+_CPUINFO = Path("/proc/cpuinfo")
+
+Batch = tuple[FloatArray, FloatArray, FloatArray | None]
+
+
+class M2TRDetector:
+    """A trained network with its card.
+
+    precision: `fp32` or `bf16`, as resolved from the argument. device: such as `cpu` or `cuda:0`.
+    Larger batches than `max_batch` are split; so is a batch that does not fit into GPU memory.
+    """
+
+    def __init__(
+        self,
+        model: M2TR,
+        card: ModelCard,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: Precision = "auto",
+        max_batch: int = _MAX_BATCH,
+    ) -> None:
+        self._device = _resolve_device(device)
+        if threads:
+            torch.set_num_threads(threads)
+        self.name = card.name
+        self.card = card
+        self.input_size = card.input.size
+        self.geometry = card.geometry
+        self.device = str(self._device)
+        native = "bf16" if _has_native_bf16(self._device) else "fp32"
+        self.precision = native if precision == "auto" else precision
+        self.max_batch = max_batch
+        self._feature_size = model.feature_size
+        self._mask_side = model.mask_side
+        folded = fold_batch_norms(model).requires_grad_(False)
+        self._model = folded.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def score(self, crops: ImageArray) -> list[FaceScore]:
+        """One record per crop; see `Detector`."""
+        return self.score_arrays(crops).scores()
+
+    def score_arrays(self, crops: ImageArray) -> ScoreArrays:
+        """The same as arrays; see `Detector`."""
+        side = self.input_size
+        if crops.dtype != np.uint8 or crops.shape[1:] != (side, side, 3):
+            raise DetectorError(f"{self.name} needs N×{side}×{side}×3 uint8 crops, not {crops.shape} {crops.dtype}")
+        batches = [self._infer(crops[i : i + self.max_batch]) for i in range(0, len(crops), self.max_batch)]
+        logits = _join([batch[0] for batch in batches], ())
+        if not np.isfinite(logits).all():
+            raise DetectorError(f"{self.name} gave scores that are not finite; its weights are unusable")
+        features = _join([batch[1] for batch in batches], (self._feature_size,))
+        masks = None
+        if self._mask_side is not None:
+            masks = _join([batch[2] for batch in batches if batch[2] is not None], (self._mask_side, self._mask_side))
+        return ScoreArrays(logits, self.card.calibration.probability(logits), features, masks)
+
+    def _infer(self, crops: ImageArray) -> Batch:
+        """Logits, features and masks of one batch; a batch that is too large for the GPU is halved."""
+        try:
+            return self._forward(crops)
+        except torch.cuda.OutOfMemoryError as error:
+            if len(crops) == 1:
+                raise DetectorError(
+                    f"{self.name}: not enough memory on {self.device} for a single face; "
+                    "free the GPU or set detector.device to cpu"
+                ) from error
+        torch.cuda.empty_cache()
+        half = len(crops) // 2
+        first, second = self._infer(crops[:half]), self._infer(crops[half:])
+        masks = None
+        if first[2] is not None and second[2] is not None:
+            masks = np.concatenate([first[2], second[2]])
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]]), masks
+
+    def _forward(self, crops: ImageArray) -> Batch:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            output = self._model(to_input(crops, self.card.input, self._device))
+            logits = output.logits[:, 1] - output.logits[:, 0]
+            masks = None
+            if output.mask_logits is not None:
+                masks = _to_numpy(output.mask_logits.float().sigmoid().squeeze(1))
+            return _to_numpy(logits), _to_numpy(output.feature), masks
+
+
+def to_input(crops: ImageArray, spec: InputSpec, device: torch.device) -> Tensor:
+    """N×S×S×3 uint8 to the normalised N×3×S×S float32, channels last in memory."""
+    pixels = torch.tensor(crops, device=device).float()
+    mean, std = (torch.tensor(values, device=device) for values in (spec.mean, spec.std))
+    return ((pixels - mean) / std).permute(0, 3, 1, 2)
+
+
+def _to_numpy(values: Tensor) -> FloatArray:
+    array: FloatArray = values.float().cpu().numpy()
+    return array
+
+
+def _join(parts: list[FloatArray], shape: tuple[int, ...]) -> FloatArray:
+    return np.concatenate([np.empty((0, *shape), np.float32), *parts])
+
+
+def _resolve_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise DetectorError(f"device {device!r}: unknown; use auto, cpu or cuda") from None
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise DetectorError(f"device {device!r}: torch finds no such GPU; use auto or cpu")
+    return resolved
+
+
+def _has_native_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is in hardware; emulated, it would be slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+
+
+def _cpu_flags() -> set[str]:
+    """Feature flags of an x86 processor under Linux, none elsewhere."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())

@@ -1,0 +1,61 @@
+"""What every forgery detector offers to the stages around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamwatch.detectors.card import ModelCard
+from streamwatch.faces.crops import CropGeometry
+from streamwatch.records import FaceScore, FloatArray, ImageArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreArrays:
+    """Scores of N crops as float32 arrays, for transport between processes.
+
+    logits: (N,), z_fake − z_real. probabilities: (N,), calibrated, 1 = fake. features: (N, D).
+    masks: (N, h, w) in 0..1, the forged region in crop coordinates; None for a model without a mask decoder.
+    """
+
+    logits: FloatArray
+    probabilities: FloatArray
+    features: FloatArray
+    masks: FloatArray | None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def scores(self) -> list[FaceScore]:
+        """One record per crop."""
+        return [
+            FaceScore(
+                logit=float(self.logits[index]),
+                probability=float(self.probabilities[index]),
+                feature=self.features[index],
+                mask=None if self.masks is None else self.masks[index],
+            )
+            for index in range(len(self))
+        ]
+
+
+class Detector(Protocol):
+    """Crops in, scores out. Crops are N×S×S×3 RGB uint8 with S = `input_size`, cut by `geometry`; N may be 0.
+
+    A crop's score does not depend on its batch mates (beyond rounding). Raises DetectorError for crops of
+    another shape, and when the model fails on them.
+    """
+
+    name: str
+    card: ModelCard
+    input_size: int
+    geometry: CropGeometry
+    device: str
+
+    def score(self, crops: ImageArray) -> list[FaceScore]:
+        """One record per crop."""
+        ...
+
+    def score_arrays(self, crops: ImageArray) -> ScoreArrays:
+        """The same as arrays."""
+        ...

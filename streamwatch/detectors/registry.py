@@ -1,0 +1,67 @@
+"""Detectors by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from streamwatch.errors import WeightsError
+
+if TYPE_CHECKING:
+    from streamwatch.detectors.protocol import Detector
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+# name -> what to do where its weights are missing
+_REGISTERED = {
+    "m2tr-lite": "reinstall streamwatch, whose wheel carries them, or train them with `streamwatch train`",
+    "m2tr-b4": "it ships none; import the authors' checkpoint with `streamwatch models import m2tr FILE`, "
+    "then give the path of the result instead of the name",
+}
+
+
+def registered() -> list[str]:
+    """The names that `load_detector` knows, the default first."""
+    return list(_REGISTERED)
+
+
+def weights_path(name_or_path: str | Path) -> Path:
+    """The safetensors file of a registered name or a path. Raises WeightsError saying how to get it."""
+    text = str(name_or_path)
+    if text in _REGISTERED:
+        path = WEIGHTS / f"{text}.safetensors"
+        if not path.is_file():
+            raise WeightsError(f"{text}: no weights at {path}: {_REGISTERED[text]}")
+        return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise WeightsError(
+            f"{text}: neither a detector's name ({', '.join(_REGISTERED)}) nor an existing .safetensors file"
+        )
+    return path
+
+
+def load_detector(
+    name_or_path: str | Path,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+) -> Detector:
+    """A detector, ready to score.
+
+    name_or_path: a registered name, or a .safetensors file with its card beside it.
+    device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+    threads: CPU threads; they are a setting of the whole process. None or 0 leaves them as they are.
+    precision: `bf16` computes faster and rounds coarser; `auto` takes it where the hardware has it.
+
+    Raises WeightsError for missing or damaged weights, DetectorError for a device that is not there.
+    """
+    path = weights_path(name_or_path)
+    # torch takes a second to import: not needed to list names
+    from streamwatch.detectors.checkpoints import load_checkpoint
+    from streamwatch.detectors.m2tr.detector import M2TRDetector
+
+    model, card = load_checkpoint(path)
+    return M2TRDetector(model, card, device=device, threads=threads, precision=precision)

@@ -1,0 +1,67 @@
+"""The rule and the thresholds by which scores become labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamwatch.config import FusionSettings
+from streamwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamwatch.detectors import ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Settings and model card, resolved: every number that a verdict rests on.
+
+    fake, real: probabilities; a score ≥ `fake` is fake, ≤ `real` is real, between them inconclusive.
+    min_faces: usable faces that a verdict or a span needs. min_face_side: frame pixels; smaller faces carry
+    no weight. window, min_span, merge_gap: seconds. evidence: faces kept per span and per track.
+    """
+
+    rule: str
+    fake: float
+    real: float
+    min_faces: int
+    min_face_side: float
+    window: float
+    min_span: float
+    merge_gap: float
+    evidence: int
+
+    @property
+    def name(self) -> str:
+        """What verdicts carry, such as `mean_logit fake>=0.80 real<=0.50 min_faces=4 min_face_side=48 …`."""
+        return (
+            f"{self.rule} fake>={self.fake:.2f} real<={self.real:.2f} min_faces={self.min_faces} "
+            f"min_face_side={self.min_face_side:g} window={self.window:g}s min_span={self.min_span:g}s "
+            f"merge_gap={self.merge_gap:g}s"
+        )
+
+    @classmethod
+    def resolve(cls, settings: FusionSettings, card: ModelCard) -> Policy:
+        """Settings where they are given, the model card where they are null.
+
+        Raises ConfigError where a threshold set by hand contradicts the card's other one.
+        """
+        fake = card.thresholds.fake if settings.fake is None else settings.fake
+        real = card.thresholds.real if settings.real is None else settings.real
+        if real > fake:
+            raise ConfigError(
+                f"fusion.real ({real:g}) is above fusion.fake ({fake:g}) "
+                f"with the thresholds of model {card.name}; set both, with real ≤ fake"
+            )
+        side = card.limits.min_face_side if settings.min_face_side is None else settings.min_face_side
+        return cls(
+            rule=settings.rule,
+            fake=fake,
+            real=real,
+            min_faces=settings.min_faces,
+            min_face_side=side,
+            window=settings.window,
+            min_span=settings.min_span,
+            merge_gap=settings.merge_gap,
+            evidence=settings.evidence,
+        )

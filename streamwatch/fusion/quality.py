@@ -1,0 +1,41 @@
+"""How much one face may say: a weight in 0..1 from the pixels that it has."""
+
+from __future__ import annotations
+
+from streamwatch.records import Face
+
+FLOOR = 0.25
+"""No factor falls below this, so that poor pixels speak quietly but several of them are still heard."""
+
+SHARP = 100.0
+"""Variance of the Laplacian from which a crop counts as sharp (a common limit for "not blurred", 8-bit grey).
+"""
+
+
+def face_weight(face: Face, min_face_side: float) -> float:
+    """Weight of a face in the fusion: the product of five factors, each 1 at best.
+
+    - size: 0 below `min_face_side` (shorter side in frame pixels), ½ at it, growing to 1 at twice of it;
+    - sharpness: variance of the Laplacian ÷ `SHARP`;
+    - pose: 1 frontal, falling to `FLOOR` in profile;
+    - detection confidence as it is;
+    - upscaling: 1 ÷ factor for crops that were enlarged.
+
+    All but the size are held within `FLOOR`..1. A face without a measured quality has the size and the
+    confidence only.
+    """
+    quality = face.quality
+    side = face.short_side if quality is None else quality.short_side
+    if side < min_face_side or side <= 0:
+        return 0.0
+    size = 1.0 if min_face_side == 0 else min(1.0, 0.5 * side / min_face_side)
+    weight = size * _bounded(face.confidence)
+    if quality is not None:
+        weight *= _bounded(quality.sharpness / SHARP)
+        weight *= _bounded(1.0 - (1.0 - FLOOR) * quality.pose)
+        weight *= _bounded(1.0 / max(quality.upscaling, 1.0))
+    return weight
+
+
+def _bounded(factor: float) -> float:
+    return min(1.0, max(FLOOR, factor))

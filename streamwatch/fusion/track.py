@@ -1,0 +1,151 @@
+"""One face over time: from scored crops to a track verdict."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+
+import numpy as np
+
+from streamwatch.fusion.evidence import EvidenceKeeper
+from streamwatch.fusion.policy import Policy
+from streamwatch.fusion.quality import face_weight
+from streamwatch.fusion.spans import Array, find_spans, mean_score, to_logit
+from streamwatch.records import (
+    Evidence,
+    FaceQuality,
+    FaceScore,
+    FrameRecord,
+    Label,
+    Span,
+    TrackVerdict,
+    sigmoid,
+)
+
+
+class TrackFusion:
+    """Gathers the scores of one track; `verdict()` may be asked for at any time.
+
+    The rule `mean_logit`: the score of a track is the probability at the mean of its calibrated logits,
+    weighted by `face_weight`; or that of its strongest span where it is higher, because a face that is forged
+    for some seconds is forged, however long it is genuine before and after. The label is
+
+    - inconclusive with fewer than `policy.min_faces` usable faces,
+    - fake at a score ≥ `policy.fake`, which a span that holds always reaches (see `find_spans`),
+    - real at a score ≤ `policy.real`,
+    - inconclusive in between.
+
+    A track that is fake as a whole but in no shorter stretch is one span from end to end, so that every fake
+    track says when.
+    """
+
+    def __init__(self, track_id: int, policy: Policy) -> None:
+        self.track_id = track_id
+        self.policy = policy
+        self.records: deque[FrameRecord] = deque()
+        self._times = array("d")
+        self._logits = array("d")
+        self._weights = array("d")
+        self._keeper = EvidenceKeeper(policy)
+
+    @property
+    def last(self) -> float:
+        """Media time of the newest face, seconds."""
+        return self._times[-1]
+
+    def add(self, score: FaceScore) -> None:
+        """Take in the next face of the track. Faces come in order of media time, each with its crop."""
+        crop = score.crop
+        if crop is None:
+            raise ValueError("fusion needs scores with their crops")
+        face = crop.face
+        weight = face_weight(face, self.policy.min_face_side)
+        self._times.append(crop.pts)
+        self._logits.append(float(to_logit(score.probability)))
+        self._weights.append(weight)
+        self.records.append(
+            FrameRecord(
+                track_id=self.track_id,
+                frame_index=crop.frame_index,
+                pts=crop.pts,
+                box=face.box,
+                confidence=face.confidence,
+                logit=score.logit,
+                probability=score.probability,
+                quality=face.quality or FaceQuality(face.short_side, 0.0, 0.0, 1.0),
+                wall_time=crop.wall_time,
+            )
+        )
+        if weight > 0:
+            self._keeper.add(score)
+            if self._keeper.full:
+                self._keeper.prune(find_spans(*self._columns(), self.policy), crop.pts)
+
+    def seal(self) -> None:
+        """Encode the evidence kept so far: for tracks that have ended, so that they hold no pixels."""
+        self._keeper.seal()
+
+    def forget_records(self, before: float) -> None:
+        """Let go of frame records earlier than `before` (seconds); the fused score needs them no longer."""
+        while self.records and self.records[0].pts < before:
+            self.records.popleft()
+
+    def verdict(self, since: float = -np.inf) -> TrackVerdict:
+        """The verdict on the faces so far. At least one face must have been added.
+
+        since: media time (seconds); the label and the score rest on what is not older, spans on the whole
+        track.
+        """
+        times, logits, weights = self._columns()
+        spans = find_spans(times, logits, weights, self.policy)
+        used = (weights > 0) & (times >= since)
+        faces = int(used.sum())
+        mean = mean_score(logits[used], weights[used]) if faces else None
+        recent = [span for span in spans if span.end >= since]
+        label, score, reason = self._judge(mean, faces, recent)
+        if label is Label.FAKE and not recent:
+            usable = weights > 0
+            spans += (_whole(times[usable], logits[usable], weights[usable]),)
+        return TrackVerdict(
+            track_id=self.track_id,
+            start=float(times[0]),
+            end=float(times[-1]),
+            label=label,
+            score=score,
+            faces=faces,
+            spans=spans,
+            evidence=self._keeper.of_track(),
+            reason=reason,
+        )
+
+    def evidence(self, span: Span) -> tuple[Evidence, ...]:
+        """Strongest faces within a span of this track, the strongest first; those of the track if it has
+        none.
+        """
+        return self._keeper.of_span(span) or self._keeper.of_track()
+
+    def _judge(self, mean: float | None, faces: int, spans: list[Span]) -> tuple[Label, float | None, str]:
+        policy = self.policy
+        if mean is None:
+            return Label.INCONCLUSIVE, None, f"every face is smaller than {policy.min_face_side:g} px"
+        score = max([mean, *(span.mean for span in spans)])
+        if faces < policy.min_faces:
+            return Label.INCONCLUSIVE, score, f"usable faces: {faces}, needed: {policy.min_faces}"
+        if score >= policy.fake:
+            return Label.FAKE, score, "forged span" if mean < policy.fake else "forged as a whole"
+        if score <= policy.real:
+            return Label.REAL, score, ""
+        return Label.INCONCLUSIVE, score, f"score between {policy.real:.2f} and {policy.fake:.2f}"
+
+    def _columns(self) -> tuple[Array, Array, Array]:
+        """Times, logits, weights. Copies: a view would forbid the arrays to grow."""
+        return np.array(self._times), np.array(self._logits), np.array(self._weights)
+
+
+def _whole(times: Array, logits: Array, weights: Array) -> Span:
+    return Span(
+        start=float(times[0]),
+        end=float(times[-1]),
+        peak=sigmoid(float(logits.max())),
+        mean=mean_score(logits, weights),
+    )
