@@ -79,9 +79,7 @@ def encode(
     return path
 
 
-def synthetic_video(
-    path: Path, *, seconds: float = 2.0, fps: int = 25, width: int = 160, height: int = 96
-) -> Path:
+def synthetic_video(path: Path, *, seconds: float = 2.0, fps: int = 25, width: int = 160, height: int = 96) -> Path:
     """A plain H.264 clip without B-pictures, its index at the front: for tests that need just any clip."""
     return encode(
         path,

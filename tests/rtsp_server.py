@@ -33,9 +33,7 @@ class _Session(RtspServerSession):
 
     async def _handle_describe(self, uri: str, headers: dict[str, str]) -> None:
         if self.authorization is not None and headers.get("authorization") != self.authorization:
-            await self._send_response(
-                headers, 401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="streamwatch"'}
-            )
+            await self._send_response(headers, 401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="streamwatch"'})
             return
         await super()._handle_describe(uri, headers)
 

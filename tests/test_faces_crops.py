@@ -17,9 +17,7 @@ def plain_crop(image: np.ndarray, region: tuple[float, float, float, float], siz
     x0, y0, x1, y1 = region
     fine = 16 * size
     rows = np.floor(y0 + (np.arange(fine) + 0.5) * (y1 - y0) / fine).astype(int).clip(0, image.shape[0] - 1)
-    columns = (
-        np.floor(x0 + (np.arange(fine) + 0.5) * (x1 - x0) / fine).astype(int).clip(0, image.shape[1] - 1)
-    )
+    columns = np.floor(x0 + (np.arange(fine) + 0.5) * (x1 - x0) / fine).astype(int).clip(0, image.shape[1] - 1)
     return image[rows][:, columns].astype(float).reshape(size, 16, size, 16, 3).mean(axis=(1, 3))
 
 
@@ -110,9 +108,7 @@ def test_white_stays_white_and_the_image_is_not_changed() -> None:
     assert crop_face(image, (-50.3, 10.7, 280.1, 341.1), 96).min() == 255
 
 
-@pytest.mark.parametrize(
-    "region", [(5, 5, 5, 5), (9, 9, 5, 5), (0, 0, 4, 5), (0, 0, float("nan"), 4)], ids=str
-)
+@pytest.mark.parametrize("region", [(5, 5, 5, 5), (9, 9, 5, 5), (0, 0, 4, 5), (0, 0, float("nan"), 4)], ids=str)
 def test_impossible_regions_are_refused(region: tuple[float, float, float, float]) -> None:
     with pytest.raises(ValueError, match="region"):
         crop_face(smooth_image(20, 20), region, 8)

@@ -62,9 +62,7 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     assert sharpness(image) == pytest.approx(float(np.var(cv2.Laplacian(grey, cv2.CV_64F))))
-    assert (
-        sharpness(image) > 10 * sharpness(np.asarray(cv2.GaussianBlur(image, (0, 0), 2), dtype=np.uint8)) > 0
-    )
+    assert sharpness(image) > 10 * sharpness(np.asarray(cv2.GaussianBlur(image, (0, 0), 2), dtype=np.uint8)) > 0
     assert sharpness(np.full((40, 40, 3), 90, np.uint8)) == 0
 
 
@@ -82,8 +80,7 @@ def test_finder_follows_and_crops_a_real_face() -> None:
     image = portrait()
     now = datetime(2024, 5, 1, tzinfo=timezone.utc)
     frames = [
-        Frame("clip", 30 * i, 0.5 * i, now, np.ascontiguousarray(np.roll(image, 6 * i, axis=1)))
-        for i in range(3)
+        Frame("clip", 30 * i, 0.5 * i, now, np.ascontiguousarray(np.roll(image, 6 * i, axis=1))) for i in range(3)
     ]
     found = finder.find(frames)
     assert [len(crops) for crops in found] == [1, 1, 1]
@@ -103,9 +100,7 @@ def test_finder_follows_and_crops_a_real_face() -> None:
 def test_finder_keeps_one_list_per_frame_and_state_over_calls() -> None:
     face = Face((40, 30, 72, 70), tuple((40 + 0.3 * x, 20 + 0.5 * y) for x, y in FRONTAL), 0.9)  # type: ignore[arg-type]
     picture = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-    finder = FaceFinder(
-        FaceSettings(), TrackSettings(), CropGeometry(), 32, detector=Scripted([[face], [], [face]])
-    )
+    finder = FaceFinder(FaceSettings(), TrackSettings(), CropGeometry(), 32, detector=Scripted([[face], [], [face]]))
     frames = [Frame("clip", i, 0.5 * i, None, picture) for i in range(3)]
     first, second = finder.find(frames[:2])
     assert [crop.face.track_id for crop in first] == [1]

@@ -98,22 +98,16 @@ def test_heads_answer_in_the_order_of_the_priors(model: RetinaFaceResNet50) -> N
         head.conv1x1.bias.copy_(torch.arange(8) / 10)
         head.conv1x1.weight[:, 0] = 1
         rows = head(features)[0]
-    expected = [
-        [cell + (4 * prior + value) / 10 for value in range(4)] for cell in range(6) for prior in range(2)
-    ]
+    expected = [[cell + (4 * prior + value) / 10 for value in range(4)] for cell in range(6) for prior in range(2)]
     np.testing.assert_allclose(rows.numpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.slow
-def test_an_imported_checkpoint_serves_as_detector(
-    model: RetinaFaceResNet50, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_an_imported_checkpoint_serves_as_detector(model: RetinaFaceResNet50, checkpoint: Path, tmp_path: Path) -> None:
     output = import_resnet50(checkpoint, tmp_path / "face.safetensors")
     assert output == tmp_path / "face.safetensors"
     assert list(tmp_path.iterdir()) == [output]
-    detector = load_face_detector(
-        FaceSettings(detector="retinaface-resnet50", weights=output, threshold=0.01)
-    )
+    detector = load_face_detector(FaceSettings(detector="retinaface-resnet50", weights=output, threshold=0.01))
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     faces = detector.detect([image])
     assert faces == detector.detect([image])
@@ -138,9 +132,7 @@ class Payload:
         return (Path.touch, (Path("harm"),))
 
 
-@pytest.mark.parametrize(
-    "kind", ["text", "empty", "missing", "folder", "code", "list", "other", "shape", "zip"]
-)
+@pytest.mark.parametrize("kind", ["text", "empty", "missing", "folder", "code", "list", "other", "shape", "zip"])
 def test_wrong_files_are_refused_by_name(
     kind: str, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

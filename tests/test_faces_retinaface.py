@@ -75,9 +75,7 @@ def test_decoding_a_batch_equals_a_plain_loop_over_priors() -> None:
             offsets = landmarks[picture, index]
             points = [(x if k % 2 == 0 else y) + 0.1 * side * float(offsets[k]) for k in range(10)]
             expected.append([*corners, *points, probabilities[picture, index, 1]])
-        got = np.column_stack(
-            [candidates.boxes, candidates.landmarks.reshape(-1, 10), candidates.confidences]
-        )
+        got = np.column_stack([candidates.boxes, candidates.landmarks.reshape(-1, 10), candidates.confidences])
         assert 50 < len(expected) < len(table)
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-3)
 
@@ -127,9 +125,7 @@ class FirstPrior:
 
 def test_equal_frames_share_a_call_and_answers_come_back_in_order() -> None:
     network = FirstPrior()
-    detector = RetinaFace(
-        network, Normalisation((0, 0, 0)), FaceSettings(batch=2, long_side=64, min_side=0, nms=0.4)
-    )
+    detector = RetinaFace(network, Normalisation((0, 0, 0)), FaceSettings(batch=2, long_side=64, min_side=0, nms=0.4))
     wide, tall = np.zeros((64, 128, 3), np.uint8), np.zeros((32, 16, 3), np.uint8)
     faces = detector.detect([wide, tall, wide, wide])
     assert sorted(network.shapes) == [(1, 3, 32, 32), (1, 3, 32, 64), (2, 3, 32, 64)]
@@ -196,9 +192,7 @@ def test_settings_limit_what_is_returned() -> None:
     assert load_face_detector(FaceSettings(threshold=0.99999)).detect([both]) == [[]]
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)]
-)
+@pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)])
 def test_other_arrays_are_refused(detector: RetinaFace, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="H×W×3 uint8"):
         detector.detect([image])
@@ -219,9 +213,7 @@ class FakeDistribution:
 @pytest.mark.parametrize(
     "text", ["WEIGHTS = b'other'", "WEIGHTS = __import__('os')", "not python at all (", "", "x = 3"]
 )
-def test_altered_weights_are_refused_and_never_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_altered_weights_are_refused_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     file = tmp_path / mobilenet.WEIGHTS_FILE
     file.parent.mkdir()
     file.write_text(text)

@@ -47,9 +47,7 @@ def policy(**changes: object) -> Policy:
     return Policy.resolve(FusionSettings(**changes), CARD)
 
 
-def face(
-    side: float = 200.0, confidence: float = 1.0, track: int = 1, quality: FaceQuality | None = GOOD
-) -> Face:
+def face(side: float = 200.0, confidence: float = 1.0, track: int = 1, quality: FaceQuality | None = GOOD) -> Face:
     points = ((0.0, 0.0),) * 5
     return Face((0.0, 0.0, side, side * 1.3), points, confidence, track, quality)
 
@@ -79,9 +77,7 @@ def track_of(probabilities: list[float], settings: Policy | None = None, fps: fl
     return fusion
 
 
-def verdict_of(
-    scores: list[FaceScore], settings: Policy | None = None, subject: Subject = SUBJECT
-) -> VideoVerdict:
+def verdict_of(scores: list[FaceScore], settings: Policy | None = None, subject: Subject = SUBJECT) -> VideoVerdict:
     fusion = SourceFusion(settings or policy())
     for score in scores:
         fusion.add(score)
@@ -160,9 +156,7 @@ def test_smoothing_equals_the_written_out_mean() -> None:
     assert smooth(times, logits, weights, 1.5) == pytest.approx(expected)
 
 
-def spans_of(
-    probabilities: list[float], settings: Policy | None = None, fps: float = 2.0
-) -> list[tuple[float, float]]:
+def spans_of(probabilities: list[float], settings: Policy | None = None, fps: float = 2.0) -> list[tuple[float, float]]:
     times = np.arange(len(probabilities)) / fps
     found = find_spans(times, to_logit(np.array(probabilities)), np.ones(len(times)), settings or policy())
     return [(span.start, span.end) for span in found]
@@ -408,9 +402,7 @@ def test_four_forged_seconds_in_twelve_make_one_alert() -> None:
 
 def test_scores_are_in_order_of_time() -> None:
     verdict = verdict_of(list(itertools.chain(at(0.1, 5, 1), at(0.2, 5, 2))))
-    assert [(r.pts, r.track_id) for r in verdict.scores] == sorted(
-        (r.pts, r.track_id) for r in verdict.scores
-    )
+    assert [(r.pts, r.track_id) for r in verdict.scores] == sorted((r.pts, r.track_id) for r in verdict.scores)
 
 
 def test_alert_ids_say_content_model_config_track_and_start() -> None:

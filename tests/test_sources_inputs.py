@@ -105,9 +105,7 @@ def test_urls(text: str) -> None:
     assert is_url(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["a.mp4", "a:b.mp4", "/x/y", "C:\\x.mp4", "C://x.mp4", "concat:a|b", "", "://x"]
-)
+@pytest.mark.parametrize("text", ["a.mp4", "a:b.mp4", "/x/y", "C:\\x.mp4", "C://x.mp4", "concat:a|b", "", "://x"])
 def test_paths(text: str) -> None:
     assert not is_url(text)
 

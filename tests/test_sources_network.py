@@ -35,9 +35,7 @@ def serve_http(folder: Path) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
-    ) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -148,9 +146,7 @@ def test_a_stream_without_pictures_times_out(tmp_path: Path, monkeypatch: pytest
     whole = media.encode(tmp_path / "whole.mp4", container_options={"movflags": "faststart"})
     media.corrupted(whole, tmp_path / "a.mp4", start=0.4, share=0.6)
     ticks = itertools.count()
-    monkeypatch.setattr(
-        "streamwatch.sources.video.time", SimpleNamespace(monotonic=lambda: float(next(ticks)))
-    )
+    monkeypatch.setattr("streamwatch.sources.video.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
 
     settings = DecodeSettings(read_timeout=20)  # packets are a tick or two apart
     with serve_http(tmp_path) as root, VideoSource(f"{root}/a.mp4", settings) as source:

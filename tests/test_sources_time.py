@@ -87,9 +87,7 @@ def test_an_unknown_frame_rate_is_taken_as_25() -> None:
 
 
 def test_small_steps_back_hold_the_time() -> None:
-    assert media_times([0.0, 0.12, 0.04, 0.08, 0.16], frame_rate=25) == pytest.approx(
-        [0, 0.12, 0.12, 0.12, 0.16]
-    )
+    assert media_times([0.0, 0.12, 0.04, 0.08, 0.16], frame_rate=25) == pytest.approx([0, 0.12, 0.12, 0.12, 0.16])
 
 
 @pytest.mark.parametrize("jump", [-3600.0, -5.0, 11.0, 90000.0])

@@ -21,9 +21,7 @@ def test_a_blend_changes_the_masked_part_and_nothing_else(blends):
         outside = blend.mask == 0
         assert outside.any()
         np.testing.assert_array_equal(blend.fake[outside], blend.real[outside])
-    changed = [
-        np.abs(b.fake.astype(int) - b.real)[b.mask > 0.2].mean() for b in blends if (b.mask > 0.2).any()
-    ]
+    changed = [np.abs(b.fake.astype(int) - b.real)[b.mask > 0.2].mean() for b in blends if (b.mask > 0.2).any()]
     assert np.median(changed) > 1
 
 

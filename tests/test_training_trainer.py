@@ -88,9 +88,7 @@ def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
 
 
 def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
-    blends = PairDataset(
-        pools(pictures), {"self_blended": 1.0}, recipe.geometry.geometry(), 96, 5, 12, augment=False
-    )
+    blends = PairDataset(pools(pictures), {"self_blended": 1.0}, recipe.geometry.geometry(), 96, 5, 12, augment=False)
     for index in range(12):
         item, pair = blends[index], blends.pair(index)
         assert item["images"].shape == (2, 3, 96, 96)
@@ -113,9 +111,7 @@ def test_objective_is_the_sum_of_its_switched_terms():
     plain = objective(*arguments, mask_weight=0, contrastive_weight=0)
     full = objective(*arguments, mask_weight=0.5, contrastive_weight=0.25)
     assert plain.total.item() == pytest.approx(plain.classification)
-    assert full.total.item() == pytest.approx(
-        full.classification + 0.5 * full.mask + 0.25 * full.contrastive, rel=1e-5
-    )
+    assert full.total.item() == pytest.approx(full.classification + 0.5 * full.mask + 0.25 * full.contrastive, rel=1e-5)
     masks[3] = 1 - masks[3]
     assert objective(*arguments, mask_weight=0.5, contrastive_weight=0.25).mask == full.mask
 
@@ -126,18 +122,14 @@ def test_terms_without_evidence_are_zero_with_a_gradient():
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(features.grad, torch.zeros(3, 4))
-    assert (
-        mask_loss(torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([False, False])).item() == 0
-    )
+    assert mask_loss(torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([False, False])).item() == 0
 
 
 def test_contrastive_loss_falls_as_fakes_leave_the_reals():
     real = torch.tensor([[1.0, 0.0], [1.0, 0.1]])
     near, far = torch.tensor([[1.0, 0.2]]), torch.tensor([[-1.0, 0.0]])
     labels = torch.tensor([0, 0, 1])
-    assert contrastive_loss(torch.cat([real, far]), labels) < contrastive_loss(
-        torch.cat([real, near]), labels
-    )
+    assert contrastive_loss(torch.cat([real, far]), labels) < contrastive_loss(torch.cat([real, near]), labels)
 
 
 def test_learning_rate_warms_up_and_falls():

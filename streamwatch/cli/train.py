@@ -37,9 +37,7 @@ def train(
 
     chosen = with_steps(with_root(load_recipe(recipe), data), steps)
     folder = out or Path("runs") / chosen.name
-    trainer = Trainer(
-        chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device
-    )
+    trainer = Trainer(chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device)
     if preview is not None:
         pairs = [trainer.data.pair(index) for index in range(min(50, len(trainer.data)))]
         typer.echo(write_image(preview, pair_sheet(pairs)))

@@ -57,8 +57,7 @@ def score_samples(
         part = samples[start : start + batch]
         regions = [detector.geometry.region(sample.box) for sample in part]
         crops = [
-            crop_face(sample.image(), region, detector.input_size)
-            for sample, region in zip(part, regions, strict=True)
+            crop_face(sample.image(), region, detector.input_size) for sample, region in zip(part, regions, strict=True)
         ]
         scores = detector.score_arrays(np.stack(crops))
         logits.append(scores.logits)

@@ -89,7 +89,7 @@ def crop_face(image: ImageArray, region: Box, size: int) -> ImageArray:
 def crop_mask(mask: FloatArray, region: Box, size: int) -> FloatArray:
     """The part `region` of an H×W mask (0..1), size×size, resampled as `crop_face` does (in steps of 1/255)."""
     levels = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, axis=2)
-    return crop_face(levels, region, size)[..., 0].astype(np.float32) / np.float32(255)
+    return np.asarray(crop_face(levels, region, size)[..., 0] / 255.0, np.float32)
 
 
 def _span(start: float, stop: float, length: int) -> tuple[slice, int]:

@@ -40,9 +40,7 @@ def load(settings: FaceSettings) -> RetinaFace:
     Raises WeightsError when no file is named, or it is missing or not of this network.
     """
     if settings.weights is None:
-        raise WeightsError(
-            f"faces.weights: {NAME} needs a file; make one with `streamwatch models import {NAME} FILE`"
-        )
+        raise WeightsError(f"faces.weights: {NAME} needs a file; make one with `streamwatch models import {NAME} FILE`")
     model = RetinaFaceResNet50()
     try:
         model.load_state_dict(load_file(settings.weights))
@@ -218,9 +216,7 @@ def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential
 
 
 def _conv_bn(channels: int, width: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width)
-    )
+    return nn.Sequential(nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width))
 
 
 def _read_checkpoint(source: Path) -> dict[str, Tensor]:

@@ -84,10 +84,7 @@ class Tracker:
             return {}
         costs = np.array(
             [
-                [
-                    self._cost(track, time, _points(face), image)
-                    for face, image in zip(faces, thumbnails, strict=True)
-                ]
+                [self._cost(track, time, _points(face), image) for face, image in zip(faces, thumbnails, strict=True)]
                 for track in self._tracks
             ]
         )
@@ -151,9 +148,7 @@ def scene_histogram(image: ImageArray) -> Array:
     hsv = cv2.cvtColor(np.ascontiguousarray(image[::step, ::step]), cv2.COLOR_RGB2HSV)
     parts = [part for rows in np.array_split(hsv, 3) for part in np.array_split(rows, 3, axis=1) if part.size]
     histograms = [
-        cv2.calcHist(
-            [np.ascontiguousarray(part)], [0, 1, 2], None, [12, 4, 4], [0, 180, 0, 256, 0, 256]
-        ).ravel()
+        cv2.calcHist([np.ascontiguousarray(part)], [0, 1, 2], None, [12, 4, 4], [0, 180, 0, 256, 0, 256]).ravel()
         for part in parts
     ]
     return np.array([histogram / histogram.sum() for histogram in histograms], dtype=np.float64)

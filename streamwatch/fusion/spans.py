@@ -69,9 +69,7 @@ def find_spans(times: Array, logits: Array, weights: Array, policy: Policy) -> t
     hot_runs = np.array(_runs(logits >= threshold)).reshape(-1, 2)
     stretches: list[tuple[int, int]] = []
     for first, last in _runs(smooth(times, logits, weights, policy.window) >= threshold):
-        own = hot_runs[
-            np.searchsorted(hot_runs[:, 1], first) : np.searchsorted(hot_runs[:, 0], last, side="right")
-        ]
+        own = hot_runs[np.searchsorted(hot_runs[:, 1], first) : np.searchsorted(hot_runs[:, 0], last, side="right")]
         if len(own):
             stretches.append((int(own[0, 0]), int(own[-1, 1])))
 

@@ -30,9 +30,7 @@ class MediaClock:
     max_step: see `MAX_STEP_DISCONTINUOUS`.
     """
 
-    def __init__(
-        self, *, start: float | None = None, frame_rate: float | None = None, max_step: float
-    ) -> None:
+    def __init__(self, *, start: float | None = None, frame_rate: float | None = None, max_step: float) -> None:
         self._interval = 1.0 / (frame_rate or DEFAULT_FRAME_RATE)
         self._max_step = max_step
         self._start = start

@@ -39,8 +39,7 @@ from streamwatch.sources.redact import redact, scheme_of
 av.logging.set_level(None)
 
 _FILE_FORMATS = (
-    "asf,av1,avi,dv,flv,gxf,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,"
-    "ogg,rm,vc1,vvc,wtv"
+    "asf,av1,avi,dv,flv,gxf,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,vvc,wtv"
 )
 _AVFMT_TS_DISCONT = 0x0200  # libavformat/avformat.h
 _HTTP_FORMATS = _FILE_FORMATS + ",hls,mpjpeg,aac,ac3,eac3,mp3,webvtt"
@@ -107,9 +106,7 @@ def open_container(source: str, settings: DecodeSettings) -> InputContainer:
         raise source_error(error, source, waited=waited, limit=settings.open_timeout) from error
 
 
-def video_stream(
-    container: InputContainer, source: str, settings: DecodeSettings, *, live: bool
-) -> VideoStream:
+def video_stream(container: InputContainer, source: str, settings: DecodeSettings, *, live: bool) -> VideoStream:
     """The container's main video stream, set up for decoding; all other streams are discarded while reading.
 
     Cover pictures of audio files do not count as video. Raises SourceUnreadable if there is no video stream
@@ -163,9 +160,7 @@ def source_error(error: av.error.FFmpegError, source: str, *, waited: float, lim
     if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
         return SourceNotFound(f"{name}: the server says that there is no such stream or file; check the path")
     if isinstance(error, av.error.HTTPUnauthorizedError):
-        return SourceRefused(
-            f"{name}: the server wants other credentials; give them as scheme://user:password@host/…"
-        )
+        return SourceRefused(f"{name}: the server wants other credentials; give them as scheme://user:password@host/…")
     if isinstance(error, av.error.ProtocolNotFoundError):
         return SourceRefused(
             f"{name}: the installed FFmpeg cannot speak {scheme_of(source)}; install a build of PyAV that can"

@@ -114,9 +114,7 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
             zoom = float(rng.uniform(0.88, 1.08))
             shift = float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))
         fake_region = jitter(self._geometry.region(fake_box), zoom, shift)
-        real_region = (
-            fake_region if mask is not None else jitter(self._geometry.region(real_box), zoom, shift)
-        )
+        real_region = fake_region if mask is not None else jitter(self._geometry.region(real_box), zoom, shift)
         images = [crop_face(real, real_region, self._size), crop_face(fake, fake_region, self._size)]
         cut: FloatArray | None = None
         if mask is not None:

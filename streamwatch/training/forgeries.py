@@ -61,9 +61,7 @@ HULLS: dict[str, tuple[int, ...]] = {
 }
 HULL_WEIGHTS = {"face": 0.3, "below_brows": 0.25, "inner": 0.25, "lower": 0.1, "eyes": 0.05, "mouth": 0.05}
 
-LEAST_AREA = (
-    0.02  # of the picture: softening eats a smaller hull up, and a fake without a forgery teaches noise
-)
+LEAST_AREA = 0.02  # of the picture: softening eats a smaller hull up, and a fake without a forgery teaches noise
 
 Transform = Callable[[ImageArray], ImageArray]
 
@@ -147,27 +145,19 @@ def draw_colour(rng: np.random.Generator) -> Transform:
     return change
 
 
-def rescale(
-    image: ImageArray, factor: float, down: int = cv2.INTER_AREA, up: int = cv2.INTER_LINEAR
-) -> ImageArray:
+def rescale(image: ImageArray, factor: float, down: int = cv2.INTER_AREA, up: int = cv2.INTER_LINEAR) -> ImageArray:
     """Shrink by `factor` and enlarge back to the same size."""
     height, width = image.shape[:2]
-    small = cv2.resize(
-        image, (max(1, round(width / factor)), max(1, round(height / factor))), interpolation=down
-    )
+    small = cv2.resize(image, (max(1, round(width / factor)), max(1, round(height / factor))), interpolation=down)
     return np.asarray(cv2.resize(small, (width, height), interpolation=up), np.uint8)
 
 
 def sharpen(image: ImageArray, amount: float) -> ImageArray:
     """Unsharp mask: image + amount·(image − blurred)."""
-    return np.asarray(
-        cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0), np.uint8
-    )
+    return np.asarray(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0), np.uint8)
 
 
-def _jitter_affine(
-    source: ImageArray, mask: FloatArray, rng: np.random.Generator
-) -> tuple[ImageArray, FloatArray]:
+def _jitter_affine(source: ImageArray, mask: FloatArray, rng: np.random.Generator) -> tuple[ImageArray, FloatArray]:
     height, width = mask.shape
     scale = rng.uniform(0.95, 1.05)
     shift = rng.uniform(-0.03, 0.03) * width, rng.uniform(-0.015, 0.015) * height
@@ -178,9 +168,7 @@ def _jitter_affine(
         ],
         np.float32,
     )
-    moved = cv2.warpAffine(
-        source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
+    moved = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     moved_mask = cv2.warpAffine(mask, matrix, (width, height), flags=cv2.INTER_LINEAR)
     return np.asarray(moved, np.uint8), np.asarray(moved_mask, np.float32)
 
@@ -209,16 +197,14 @@ def soften(mask: FloatArray, rng: np.random.Generator) -> FloatArray:
     soft = cv2.GaussianBlur(soft, (0, 0), sigma)
     soft = np.asarray(cv2.resize(soft, (width, height)), np.float32)
     peak = float(soft.max())
-    return np.asarray(soft / peak, np.float32) if peak > 0 else soft
+    return np.asarray(soft / peak if peak > 0 else soft, np.float32)
 
 
 def _odd(rng: np.random.Generator, low: int, high: int) -> int:
     return int(rng.integers(low // 2, high // 2 + 1)) * 2 + 1
 
 
-def forged_region(
-    fake: ImageArray, original: ImageArray, *, agreement: float = 0.9
-) -> NDArray[np.float32] | None:
+def forged_region(fake: ImageArray, original: ImageArray, *, agreement: float = 0.9) -> NDArray[np.float32] | None:
     """Where a fake differs from its original in the same crop: H×W, 0..1; None if the two are not aligned.
 
     Aligned means that the outer border of both (12 % of the side) correlates at least `agreement`. The difference is

@@ -31,9 +31,7 @@ class MeshLandmarks:
         try:
             self._net = cv2.dnn.readNetFromTFLite(str(model))
         except cv2.error as error:
-            raise WeightsError(
-                f"{model}: OpenCV cannot read this as a TFLite network ({error.err})"
-            ) from None
+            raise WeightsError(f"{model}: OpenCV cannot read this as a TFLite network ({error.err})") from None
 
     def find(self, image: ImageArray, box: Box) -> FloatArray:
         """468×2 points in pixels of `image` (H×W×3); `box` is the RetinaFace box of the face."""

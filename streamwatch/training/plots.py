@@ -54,8 +54,6 @@ def write_image(path: Path, image: ImageArray) -> Path:
 def _mask_picture(pair: Pair) -> ImageArray:
     if pair.mask is None:
         picture = np.full_like(pair.real, 64)
-        cv2.putText(
-            picture, "unknown", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA
-        )
+        cv2.putText(picture, "unknown", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
         return picture
     return np.repeat(np.rint(pair.mask * 255).astype(np.uint8)[..., None], 3, axis=2)

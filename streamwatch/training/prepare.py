@@ -144,9 +144,7 @@ def _measure(
     )
 
 
-def _pictures(
-    listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray
-) -> Iterator[Picture]:
+def _pictures(listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray) -> Iterator[Picture]:
     for index, box, mesh in zip(found, boxes, meshes, strict=True):
         p = listed[int(index)]
         x0, y0, x1, y1 = (float(v) for v in box)

@@ -58,9 +58,7 @@ class EvaluationPart(_Part):
     every: int = Field(250, ge=1)
     blends: int = Field(300, ge=8)
     limit: int | None = Field(None, ge=8, description="most held-back pictures per class; null: all")
-    false_alarms: float = Field(
-        0.02, gt=0, lt=1, description="share of real faces above the `fake` threshold"
-    )
+    false_alarms: float = Field(0.02, gt=0, lt=1, description="share of real faces above the `fake` threshold")
 
 
 class Recipe(_Part):

@@ -94,9 +94,7 @@ def samples(pictures: Sequence[Picture]) -> list[FaceSample]:
             image(picture),
             picture.box,
             picture.fake,
-            truth(picture, originals[picture.source])
-            if picture.fake and picture.source in originals
-            else None,
+            truth(picture, originals[picture.source]) if picture.fake and picture.source in originals else None,
         )
         for picture in pictures
     ]

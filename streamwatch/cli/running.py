@@ -1,0 +1,76 @@
+"""What `scan` and `watch` share: options, settings from them, a clean stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from streamwatch.config import Settings, load_settings
+from streamwatch.records import Label
+
+INTERRUPTED = 130
+
+STYLES = {
+    Label.FAKE: "bold red",
+    Label.REAL: "green",
+    Label.INCONCLUSIVE: "yellow",
+    Label.NO_FACE: "dim",
+    Label.ERROR: "magenta",
+}
+
+PipelineOption = Annotated[
+    str, typer.Option("--pipeline", metavar="NAME|FILE", help="archive, live, forensic, or a YAML file.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|FILE", help="Registered detector, or .safetensors file."),
+]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where the detector runs.")
+]
+
+
+def settings(
+    config: Path | None,
+    pipeline: str,
+    *,
+    store: str | None,
+    model: str | None,
+    device: str | None,
+    workers: int | None = None,
+) -> Settings:
+    """The settings of file, pipeline and environment, with the options that were given on top."""
+    given: dict[str, Any] = {
+        "store": {"url": store},
+        "detector": {"model": model, "device": device},
+        "engine": {"workers": workers},
+    }
+    overrides = {
+        section: {key: value for key, value in values.items() if value is not None} for section, values in given.items()
+    }
+    return load_settings(config, pipeline, overrides)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM end the work as an interrupt from the keyboard does: cleanly."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def score(value: float | None) -> str:
+    """`0.97`, or a dash."""
+    return "–" if value is None else f"{value:.2f}"

@@ -1,0 +1,226 @@
+"""`streamwatch scan`: analyse files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from streamwatch.cli import common, running
+from streamwatch.records import Label, VideoVerdict
+
+if TYPE_CHECKING:
+    from streamwatch.engine.analysis import Analysis
+    from streamwatch.engine.archive import ScanProgress
+
+INPUT_FAILED = 1
+SPANS_SHOWN = 3
+
+
+def scan(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH...", help="Files, directories, globs, http(s) URLs.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option("--manifest", metavar="FILE", help="One path or URL a line.")] = None,
+    pipeline: running.PipelineOption = "archive",
+    config: common.ConfigOption = None,
+    store: common.StoreOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write verdicts as JSON Lines, too.")
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option("--annotate", metavar="DIR", help="Write clips with what was found; scans all anew."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Files at once; default: one per core.")
+    ] = None,
+    device: running.DeviceOption = None,
+    model: running.ModelOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Take results that the store has already.")
+    ] = True,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Analyse files. Exit status 1 where some could not be analysed.
+
+    Verdicts go to the store as they come; a scan that was cut off goes on where it stopped.
+    """
+    from streamwatch.engine.archive import iter_scan
+    from streamwatch.sources import expand_inputs
+
+    if not paths and manifest is None:
+        raise typer.BadParameter("give PATH... or --manifest FILE", param_hint="PATH...")
+    settings = running.settings(config, pipeline, store=store, model=model, device=device, workers=workers)
+    inputs = expand_inputs(paths or [], manifest)
+    rows: list[Row] = []
+    clips = _Clips(annotate) if annotate is not None else None
+    interrupted = False
+    with running.stoppable(), _lines_to(output) as lines, _Bar(len(inputs)) as bar:
+        results = iter_scan(inputs, settings, progress=bar.update, resume=resume, trace=clips is not None)
+        try:
+            with contextlib.closing(results):
+                for analysis in results:
+                    verdict = analysis.verdict
+                    _write(verdict, lines, as_json)
+                    rows.append(Row.of(verdict))
+                    if clips is not None and (clip := clips.make(analysis)) is not None:
+                        bar.note(f"{verdict.source}: see {clip}")
+        except KeyboardInterrupt:
+            interrupted = True
+    if not as_json:
+        _print(rows)
+    if interrupted:
+        typer.echo(f"stopped: {len(rows)} of {len(inputs)} done; the same command goes on from here", err=True)
+        raise typer.Exit(running.INTERRUPTED)
+    if any(row.label is Label.ERROR for row in rows):
+        raise typer.Exit(INPUT_FAILED)
+
+
+class _Bar:
+    """Progress on standard error, where that is a terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(stderr=True)
+        columns = (
+            TextColumn("scanning"),
+            BarColumn(),
+            TextColumn("{task.completed:.1f}/{task.total:.0f} files"),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        )
+        self._task = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, state: ScanProgress) -> None:
+        self._progress.update(self._task, completed=state.done)
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self._console.print(Text(common.plain(text)))
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Files per minute."""
+        return Text(f"{task.speed * 60:.1f}/min" if task.speed else "–/min", style="progress.data.speed")
+
+
+class _Clips:
+    """Writes annotated clips into a folder, each under a name of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: Counter[str] = Counter()
+
+    def make(self, analysis: Analysis) -> Path | None:
+        """The clip, or None where there is no file to draw on."""
+        from streamwatch.annotate import annotate
+        from streamwatch.sources import is_url
+
+        verdict = analysis.verdict
+        if verdict.label is Label.ERROR or is_url(verdict.source):
+            return None
+        source = Path(verdict.source)
+        self._names[source.stem] += 1
+        number = self._names[source.stem]
+        output = self._folder / f"{source.stem}{f'-{number}' if number > 1 else ''}.mp4"
+        annotate(source, analysis.traces, verdict, output)
+        return output
+
+
+@contextlib.contextmanager
+def _lines_to(output: Path | None) -> Iterator[TextIO | None]:
+    if output is None:
+        yield None
+        return
+    with common.writing_to("--output", output):
+        stream = output.open("w", encoding="utf-8")
+    with stream:
+        yield stream
+
+
+def _write(verdict: VideoVerdict, lines: TextIO | None, as_json: bool) -> None:
+    from streamwatch.store import verdict_line
+
+    line = json.dumps(verdict_line(verdict)) + "\n"
+    for stream in (lines, sys.stdout if as_json else None):
+        if stream is not None:
+            stream.write(line)
+            stream.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the table says of one verdict."""
+
+    source: str
+    why: str
+    label: Label
+    score: float | None
+    length: str
+    spans: str
+
+    @classmethod
+    def of(cls, verdict: VideoVerdict) -> Row:
+        length = "–" if verdict.duration is None else common.media_time(verdict.duration)
+        spans = sorted(verdict.alerts, key=lambda alert: alert.start)
+        shown = [f"{common.media_time(a.start)}–{common.media_time(a.end)}" for a in spans[:SPANS_SHOWN]]
+        more = [f"+{len(spans) - SPANS_SHOWN}"] if len(spans) > SPANS_SHOWN else []
+        why = "" if verdict.label is Label.FAKE else verdict.reason  # of a fake, the spans say it
+        if verdict.failure is not None:
+            why = f"{verdict.failure.kind}: {verdict.failure.message}"
+        return cls(verdict.source, why, verdict.label, verdict.score, length, ", ".join(shown + more))
+
+    @property
+    def rank(self) -> tuple[int, float, str]:
+        """What a person should see first comes first."""
+        order = (Label.FAKE, Label.INCONCLUSIVE, Label.ERROR, Label.NO_FACE, Label.REAL)
+        return (order.index(self.label), -(self.score or 0.0), self.source)
+
+
+def _print(rows: list[Row]) -> None:
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("source", overflow="fold", ratio=1)
+    table.add_column("label", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("length", no_wrap=True, justify="right")
+    table.add_column("looked forged", overflow="fold", max_width=33)
+    ordered = sorted(rows, key=lambda row: row.rank)
+    for row in ordered[: common.TABLE_ROWS]:
+        source = Text(common.plain(row.source))
+        if row.why:
+            source.append(f"\n  {common.plain(row.why)}", style="dim")
+        label = Text(str(row.label), style=running.STYLES[row.label])
+        table.add_row(source, label, running.score(row.score), row.length, row.spans)
+    common.console().print(table)
+    counts = Counter(row.label for row in rows)
+    said = ", ".join(f"{counts[label]} {label}" for label in Label if counts[label])
+    common.console().print(f"{len(rows)} {'source' if len(rows) == 1 else 'sources'}: {said}")
+    if len(rows) > common.TABLE_ROWS:
+        typer.echo(f"the first {common.TABLE_ROWS} are shown; `streamwatch verdicts list` has all", err=True)

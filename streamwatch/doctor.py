@@ -1,0 +1,263 @@
+"""Whether this machine can run streamwatch: what it has, what is broken, and the mend for each.
+
+Light to import: what is examined is imported when it is examined, so that the examination of a broken
+installation ends with a line, not with a traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from streamwatch.config import Settings
+from streamwatch.errors import LibraryMissing, StreamwatchError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPENCV_MEND = "apt-get install libgl1 libglib2.0-0 (Debian, Ubuntu; as root)"
+DISK_NEEDED = 2 * 2**30
+"""Free bytes that a run may want: Ray's session folder, annotated clips, the store."""
+
+SHARED_MEMORY_NEEDED = 256 * 2**20
+"""Bytes of /dev/shm for Ray's object store; batches of crops are small."""
+
+
+class Status(str, Enum):
+    """`fail` is something that streamwatch needs, `warn` something that it can do without, `info` a fact."""
+
+    OK = "ok"
+    INFO = "info"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the examination; `mend` says what to do about it, empty where nothing is wrong."""
+
+    name: str
+    status: Status
+    detail: str
+    mend: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {**asdict(self), "status": self.status.value}
+
+
+def require_opencv() -> None:
+    """Raise LibraryMissing with the mend where OpenCV cannot be imported."""
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        raise LibraryMissing(explain_import_error(error)) from None
+
+
+def needs_opencv(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command check OpenCV before it starts."""
+
+    @functools.wraps(command)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        require_opencv()
+        return command(*args, **kwargs)
+
+    return checked
+
+
+def explain_import_error(error: ImportError) -> str:
+    """One line that says what is missing and how to get it."""
+    text = " ".join(str(error).split())
+    if "cannot open shared object file" in text:
+        library = text.split(":", 1)[0]
+        if library.startswith(("libGL", "libglib", "libgthread")):
+            return f"OpenCV needs the system library {library}, which is missing: {OPENCV_MEND}"
+        return f"the system library {library} is missing: install the package that holds it"
+    package = error.name or text
+    return f"the package {package} cannot be imported ({text}): install streamwatch again with pip"
+
+
+def examine(settings: Settings, folder: Path) -> Iterator[Check]:
+    """Look at everything that a run with `settings` in `folder` needs, cheapest first."""
+    yield _python()
+    yield opencv()
+    yield _pyav()
+    yield from _torch()
+    yield _package("onnxruntime", "runs the face detector")
+    yield _package("ray", "runs the stages")
+    yield face_detector(settings)
+    yield model(settings)
+    yield store(settings)
+    yield disk(folder)
+    yield shared_memory()
+
+
+def _python() -> Check:
+    system = f"{platform.system()} {platform.machine()}"
+    detail = f"{platform.python_version()} on {system}, {os.cpu_count()} cores"
+    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return Check("python", Status.OK, detail)
+    return Check("python", Status.FAIL, detail, "install Python 3.10 to 3.13")
+
+
+def opencv() -> Check:
+    """Whether OpenCV can be imported."""
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        return _broken("opencv", error)
+    return Check("opencv", Status.OK, str(cv2.__version__))
+
+
+def _pyav() -> Check:
+    try:
+        av = importlib.import_module("av")
+    except ImportError as error:
+        return _broken("pyav", error)
+    detail = f"{av.__version__}, FFmpeg {getattr(av, 'ffmpeg_version_info', 'unknown')}"
+    missing = [name for name in ("h264", "hevc", "libx264") if name not in av.codecs_available]
+    if missing:
+        detail += f", without {', '.join(missing)}"
+        return Check("pyav", Status.FAIL, detail, "pip install --force-reinstall av")
+    return Check("pyav", Status.OK, detail)
+
+
+def _torch() -> Iterator[Check]:
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        yield _broken("torch", error)
+        return
+    yield Check("torch", Status.OK, str(torch.__version__))
+    features = cpu_features()
+    bf16 = [name for name in ("avx512_bf16", "amx_bf16", "bf16") if name in features]
+    known = [name for name in ("avx2", "avx512f", "asimd") if name in features]
+    vectors = ", ".join(known) or "no vector extension known"
+    yield Check("cpu", Status.INFO, f"{vectors}; bfloat16: {', '.join(bf16) or 'not in hardware'}")
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        yield Check("gpu", Status.OK, ", ".join(names))
+    else:
+        yield Check("gpu", Status.INFO, "none that torch can use; the CPU does the work")
+
+
+def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """The processor's feature flags as Linux names them; empty where they cannot be read."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _package(name: str, purpose: str) -> Check:
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        return _broken(name, error)
+    return Check(name, Status.OK, f"{importlib.metadata.version(name)}, {purpose}")
+
+
+def _broken(name: str, error: ImportError | OSError) -> Check:
+    if isinstance(error, ImportError):
+        problem, _, mend = explain_import_error(error).partition(": ")
+        return Check(name, Status.FAIL, problem, mend)
+    return Check(name, Status.FAIL, " ".join(str(error).split()), f"pip install --force-reinstall {name}")
+
+
+def face_detector(settings: Settings) -> Check:
+    """Whether the face detector loads."""
+    name = settings.faces.detector
+    try:
+        from streamwatch.faces import load_face_detector
+
+        load_face_detector(settings.faces)
+    except StreamwatchError as error:
+        return _failed("face detector", error, "give faces.detector: retinaface-mobilenet")
+    except ImportError as error:
+        return _broken("face detector", error)
+    return Check("face detector", Status.OK, f"{name}, weights found and loaded")
+
+
+def model(settings: Settings) -> Check:
+    """Whether the forgery detector loads and is the one on its card."""
+    name = settings.detector.model
+    try:
+        from streamwatch.detectors import load_checkpoint, weights_path
+
+        _, card = load_checkpoint(weights_path(name))
+    except StreamwatchError as error:
+        return _failed("model", error, "set detector.model to a name of `streamwatch models list`")
+    except (ImportError, OSError) as error:
+        return _broken("model", error)
+    return Check("model", Status.OK, f"{name}, SHA-256 {card.sha256[:12]}… as on its card of {card.date}")
+
+
+def store(settings: Settings) -> Check:
+    """Whether the store can be reached; nothing is made or changed."""
+    try:
+        from streamwatch.store import database, schema
+
+        url = database.parse_url(settings.store.url)
+        file = database.sqlite_file(url)
+        if file is not None and not file.exists():
+            if os.access(file.parent, os.W_OK):
+                return Check("store", Status.OK, f"{database.shown(url)}, made at the first run")
+            mend = "choose a folder that can be written: store.url or --store"
+            return Check("store", Status.FAIL, f"{file.parent} cannot be written, or is no folder", mend)
+        engine = database.create_store_engine(url)
+        try:
+            revision = schema.current(engine)
+        finally:
+            engine.dispose()
+        schema.check_known(url, revision)
+        if revision not in (None, schema.head()):
+            detail = f"{database.shown(url)}, schema {revision}, this version needs {schema.head()}"
+            return Check("store", Status.WARN, detail, "streamwatch db upgrade (or the next run does it)")
+    except StreamwatchError as error:
+        return _failed("store", error, "set store.url")
+    except ImportError as error:
+        return _broken("store", error)
+    return Check("store", Status.OK, f"{database.shown(url)}, schema {revision or 'not made yet'}")
+
+
+def disk(folder: Path) -> Check:
+    """Whether there is room for a run."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check("disk", Status.FAIL, f"{folder}: {error.strerror}", "run in a folder that exists")
+    detail = f"{free / 2**30:.1f} GiB free in {folder}"
+    if free < DISK_NEEDED:
+        return Check("disk", Status.WARN, detail, f"free some space: {DISK_NEEDED // 2**30} GiB are wanted")
+    return Check("disk", Status.OK, detail)
+
+
+def shared_memory(place: Path = Path("/dev/shm")) -> Check:
+    """Whether Ray has room for its object store in memory."""
+    if not place.is_dir():
+        return Check("shared memory", Status.INFO, f"no {place}; Ray uses the disk")
+    total = shutil.disk_usage(place).total
+    detail = f"{total / 2**20:.0f} MiB at {place}"
+    if total < SHARED_MEMORY_NEEDED:
+        mend = "in a container: --shm-size 2g (Ray falls back to the disk, slower)"
+        return Check("shared memory", Status.WARN, detail, mend)
+    return Check("shared memory", Status.OK, detail)
+
+
+def _failed(name: str, error: StreamwatchError, otherwise: str) -> Check:
+    problem, _, mend = str(error).partition("; ")
+    return Check(name, Status.FAIL, problem, mend or otherwise)

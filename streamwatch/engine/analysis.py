@@ -1,0 +1,133 @@
+"""One file from its first frame to its verdict: the stages in a row, in plain Python."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from streamwatch.engine.plan import Plan
+from streamwatch.engine.scoring import DetectorClient, ScoringQueue
+from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
+from streamwatch.faces import FaceDetector, load_face_detector
+from streamwatch.fusion import SourceFusion, Subject, error_verdict
+from streamwatch.records import FaceScore, FaceTrace, FrameCounts, VideoVerdict
+from streamwatch.sources import VideoSource, redact
+
+TRACE_MASK = 28
+"""Side of the masks in traces, pixels."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """A verdict, and the traces of its faces in order of time where they were asked for."""
+
+    verdict: VideoVerdict
+    traces: tuple[FaceTrace, ...] = ()
+
+
+class Analyser:
+    """Decodes, finds faces, has them scored, fuses: one file after another.
+
+    Frames are read in batches while the detector works on the crops of earlier ones; `engine.in_flight`
+    bounds how far reading runs ahead. Of the pixels only those of the evidence stay.
+
+    progress: hears the share of the file that was read, 0..1, where its duration is known.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        client: DetectorClient,
+        *,
+        face_detector: FaceDetector | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        self._plan = plan
+        self._client = client
+        self._face_detector = face_detector or load_face_detector(plan.settings.faces)
+        self._progress = progress
+
+    def analyse(
+        self, source: str, *, name: str | None = None, sha256: str | None = None, trace: bool = False
+    ) -> Analysis:
+        """Analyse a file or a URL with an end. What fails on the way gives the verdict `error`, with its
+        type.
+
+        name: what the verdict calls the source; default: the source, credentials masked. sha256: of its
+        content.
+        """
+        subject = self._plan.subject(name or redact(source), sha256)
+        try:
+            return self._analyse(source, subject, trace)
+        except StreamwatchError as error:
+            return Analysis(error_verdict(subject, error))
+
+    def _analyse(self, source: str, subject: Subject, trace: bool) -> Analysis:
+        settings = self._plan.settings
+        fusion = SourceFusion(self._plan.policy)
+        traces: list[FaceTrace] = []
+
+        def deliver(score: FaceScore) -> None:
+            fusion.add(score)
+            if trace:
+                traces.append(trace_of(score))
+
+        queue = ScoringQueue(self._client, settings.engine.batch_faces, settings.engine.in_flight, deliver)
+        finder = self._plan.face_finder(self._face_detector)
+        with VideoSource(source, settings.decode, settings.sampling) as video:
+            if video.live:
+                raise SourceRefused(f"{redact(source)}: a live stream has no end to scan; use `streamwatch watch`")
+            try:
+                for frames in batches(video.frames(), settings.faces.batch):
+                    for crops in finder.find(frames):
+                        queue.put(crops)
+                    if video.duration:
+                        self._progress(min(1.0, frames[-1].pts / video.duration))
+                queue.drain()
+            except StreamwatchError as error:
+                return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
+            counts = _counts(video, queue)
+            if counts.sampled == 0:
+                raise SourceUnreadable(f"{redact(source)}: no frame could be decoded")
+            return Analysis(fusion.verdict(subject, counts, video.duration), tuple(traces))
+
+
+def _counts(video: VideoSource, queue: ScoringQueue) -> FrameCounts:
+    """Frames that were sampled but not analysed when an error ended the work count as dropped."""
+    counts = video.counts
+    analysed = queue.finished_frames
+    return replace(counts, analysed=analysed, dropped=counts.sampled - analysed)
+
+
+def trace_of(score: FaceScore) -> FaceTrace:
+    """The trace of a scored face; its mask is shrunk to 28×28."""
+    crop = score.crop
+    if crop is None or crop.face.track_id is None:
+        raise ValueError("a trace needs a score with its crop and track id")
+    mask = None
+    if score.mask is not None:
+        small = cv2.resize(score.mask, (TRACE_MASK, TRACE_MASK), interpolation=cv2.INTER_AREA)
+        mask = np.asarray(np.clip(small * 255 + 0.5, 0, 255), dtype=np.uint8)
+    return FaceTrace(
+        frame_index=crop.frame_index,
+        pts=crop.pts,
+        track_id=crop.face.track_id,
+        box=crop.face.box,
+        region=crop.region,
+        probability=score.probability,
+        mask=mask,
+    )
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,291 @@
+"""Scans many files at once: a pool of workers, retries, resuming, copies of the same content."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from streamwatch.config import Settings
+from streamwatch.engine.analysis import Analysis
+from streamwatch.engine.cluster import LOST, Actor, result_of, usable_cores
+from streamwatch.engine.crew import Crew, assemble
+from streamwatch.engine.jobs import Job, Jobs
+from streamwatch.engine.plan import Plan
+from streamwatch.errors import StoreError, StreamwatchError, WorkerLost
+from streamwatch.fusion import error_verdict
+from streamwatch.records import Failure, Label, VideoVerdict
+from streamwatch.sources import is_url
+from streamwatch.store import Store
+
+POLL = 0.25
+"""Seconds that the loop waits for something to finish before it looks around again."""
+
+ASK_EVERY = 0.5
+"""Seconds between two questions to the workers how far they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanProgress:
+    """done counts inputs, with the shares of those under way: 0 ≤ done ≤ total."""
+
+    done: float
+    total: int
+
+
+def scan(
+    inputs: Sequence[str],
+    settings: Settings,
+    *,
+    on_verdict: Callable[[VideoVerdict], None],
+    progress: Callable[[ScanProgress], None] | None = None,
+    store: bool = True,
+    resume: bool = True,
+) -> None:
+    """Analyse files and tell each verdict as soon as it is stored. Arguments and errors: see `iter_scan`."""
+    for analysis in iter_scan(inputs, settings, progress=progress, store=store, resume=resume):
+        on_verdict(analysis.verdict)
+
+
+def iter_scan(
+    inputs: Sequence[str],
+    settings: Settings,
+    *,
+    progress: Callable[[ScanProgress], None] | None = None,
+    store: bool = True,
+    resume: bool = True,
+    trace: bool = False,
+    command: str = "scan",
+) -> Generator[Analysis, None, None]:
+    """Analyse files on `engine.workers` workers; yields one analysis for each input, in the order of
+    completion.
+
+    inputs: paths and URLs with an end, as `expand_inputs` gives them. progress: hears of it several times a
+    second.
+    store: keep results at `store.url`; a result is yielded after its commit. resume: take what the store has
+    for the same content, model and settings; needs `store`, and no `trace`. trace: give the traces of all
+    faces too.
+    command: what the store notes as the command of this run.
+
+    What fails on one input is its verdict `error`, and the rest goes on. Inputs of the same content are
+    analysed once and each of them is told, copies without frame scores and pictures. Closing the iterator, or
+    an interrupt, keeps what was finished until then. Raises WeightsError, ConfigError or StoreError where
+    nothing can be done at all.
+    """
+    plan = Plan.resolve(settings)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(Store.open(settings.store.url)) if store else None
+        run = _Scan(inputs, plan, opened, progress, resume=resume and not trace, trace=trace)
+        yield from stack.enter_context(contextlib.closing(run.run(command)))
+
+
+class _Scan:
+    """One scan: what is under way, what is finished, what was told."""
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        plan: Plan,
+        store: Store | None,
+        progress: Callable[[ScanProgress], None] | None,
+        *,
+        resume: bool,
+        trace: bool,
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._progress = progress
+        self._asked = float("-inf")
+        self._shares = 0.0
+        self._resume = resume
+        self._trace = trace
+        self._total = len(inputs)
+        self._told = 0
+        self._most_workers = min(plan.settings.engine.workers or usable_cores(), max(1, len(inputs)))
+        self._jobs = Jobs(inputs, ahead=2 * self._most_workers)
+        self._run_id: int | None = None
+        self._crew: Crew | None = None
+        self._stack = contextlib.ExitStack()
+        self._idle: list[Actor] = []
+        self._busy: dict[Any, tuple[Actor, Job]] = {}
+        self._originals: dict[str, VideoVerdict] = {}
+        self._copies: dict[str, list[Job]] = {}
+        self._unsaved: list[Analysis] = []
+        self._saving: tuple[Any, list[Analysis]] | None = None
+        self._ready: deque[Analysis] = deque()
+
+    def run(self, command: str) -> Generator[Analysis, None, None]:
+        settings = self._plan.settings
+        status = "interrupted"
+        try:
+            if self._store is not None:
+                self._run_id = self._store.begin_run(command, settings.model_dump_json(), settings.digest())
+            while self._told < self._total:
+                self._hand_out()
+                self._save()
+                self._wait()
+                self._report()
+                while self._ready:
+                    self._told += 1
+                    yield self._ready.popleft()
+            status = "done"
+        except StreamwatchError:
+            status = "failed"
+            raise
+        finally:
+            self._end(status)
+
+    def _end(self, status: str) -> None:
+        """Give everything back. What was finished but not stored yet is stored."""
+        self._jobs.close()
+        self._stack.close()
+        if self._store is not None and self._run_id is not None:
+            with contextlib.suppress(StoreError):
+                for analysis in (*(self._saving[1] if self._saving else ()), *self._unsaved):
+                    self._store.save_verdict(self._run_id, analysis.verdict)
+                self._store.end_run(self._run_id, status)
+
+    # ── handing out ──
+
+    def _hand_out(self) -> None:
+        """Give inputs to workers as long as there are both; what needs no worker is finished on the way."""
+        while (self._idle or len(self._busy) < self._most_workers) and (job := self._jobs.next()) is not None:
+            if job.failure is not None:
+                self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)))
+            elif not self._told_by_copy(job):
+                self._begin(job)
+
+    def _told_by_copy(self, job: Job) -> bool:
+        """Whether a result of the same content tells this input: one of this run, now or later, or a stored
+        one.
+        """
+        if job.sha256 is None or job.alone or job.attempts or self._trace:
+            return False
+        original = self._originals.get(job.sha256)
+        if original is None and job.sha256 not in self._copies and self._resume and self._store is not None:
+            settings = self._plan.settings
+            original = self._store.find_verdict(job.sha256, self._plan.card.sha256, settings.digest())
+        if original is not None:
+            self._ready.append(Analysis(_told_of(original, job)))
+            return True
+        waiting = self._copies.get(job.sha256)
+        if waiting is None:
+            self._copies[job.sha256] = []
+            return False
+        waiting.append(job)
+        return True
+
+    def _begin(self, job: Job) -> None:
+        if self._crew is None:
+            self._crew = self._stack.enter_context(assemble(self._plan, self._run_id))
+        worker = self._idle.pop() if self._idle else self._crew.hire()
+        job.attempts += 1
+        source = job.source if is_url(job.source) else str(Path(job.source).absolute())
+        self._busy[worker.analyse.remote(source, job.name, job.sha256, self._trace)] = worker, job
+
+    # ── taking in ──
+
+    def _wait(self) -> None:
+        """Wait until something is finished, or for `POLL` seconds, and take it in."""
+        if self._ready:
+            return
+        loading = self._crew.loading if self._crew is not None else []
+        references = [*self._busy, *loading, *([self._saving[0]] if self._saving else [])]
+        if not references:
+            self._jobs.wait(POLL)
+            return
+        for reference in ray.wait(references, num_returns=1, timeout=POLL)[0]:
+            if reference in self._busy:
+                self._take(reference)
+            elif reference in loading:
+                loading.remove(reference)
+                result_of(reference)
+            elif self._saving is not None:
+                result_of(reference)
+                self._ready.extend(self._saving[1])
+                self._saving = None
+
+    def _take(self, reference: Any) -> None:
+        worker, job = self._busy.pop(reference)
+        subject = self._plan.subject(job.name, job.sha256)
+        try:
+            analysis: Analysis = ray.get(reference)
+        except LOST:
+            if job.attempts < self._plan.settings.engine.attempts:
+                self._jobs.put_back(job)
+                return
+            lost = WorkerLost(
+                f"{job.name}: the process that worked on it died {job.attempts} times; "
+                "leave it out, or scan it with --workers 1 and watch the memory"
+            )
+            self._finish(Analysis(error_verdict(subject, lost)), job)
+            return
+        except RayTaskError as error:
+            if isinstance(error.cause, StreamwatchError):
+                raise error.cause from None
+            failed = error_verdict(subject, StreamwatchError(f"{job.name}: {error.cause}"))
+            kind = type(error.cause).__name__
+            analysis = Analysis(replace(failed, failure=Failure(kind, f"{job.name}: {error.cause}")))
+        self._idle.append(worker)
+        self._finish(analysis, job)
+
+    def _finish(self, analysis: Analysis, job: Job | None = None) -> None:
+        (self._ready if self._store is None else self._unsaved).append(analysis)
+        if job is None or job.sha256 is None:
+            return
+        copies = self._copies.pop(job.sha256, [])
+        if analysis.verdict.label is Label.ERROR:
+            for copy in copies:
+                copy.alone = True
+                self._jobs.put_back(copy)
+        else:
+            self._originals[job.sha256] = _without_pictures(analysis.verdict)
+            self._ready.extend(Analysis(_told_of(self._originals[job.sha256], copy)) for copy in copies)
+
+    def _save(self) -> None:
+        """Send everything finished to the writer, unless it is still at the last batch."""
+        if self._store is None or self._run_id is None or self._saving is not None or not self._unsaved:
+            return
+        unsaved, self._unsaved = self._unsaved, []
+        if self._crew is not None and self._crew.writer is not None:
+            self._saving = self._crew.writer.save.remote([analysis.verdict for analysis in unsaved]), unsaved
+            return
+        for analysis in unsaved:  # inputs that could not even be hashed, before there was any work
+            self._store.save_verdict(self._run_id, analysis.verdict)
+        self._ready.extend(unsaved)
+
+    def _report(self) -> None:
+        if self._progress is None:
+            return
+        if time.monotonic() - self._asked >= ASK_EVERY:
+            self._asked = time.monotonic()
+            shares = 0.0
+            asked = [worker.share.remote() for worker, _ in self._busy.values()]
+            for answer in ray.wait(asked, num_returns=len(asked), timeout=POLL)[0]:
+                with contextlib.suppress(*LOST):
+                    shares += ray.get(answer)
+            self._shares = shares
+        self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total))
+
+
+def _told_of(original: VideoVerdict, job: Job) -> VideoVerdict:
+    """The verdict on the same content, under the name of another input."""
+    alerts = tuple(replace(alert, source=job.name) for alert in original.alerts)
+    return replace(original, source=job.name, alerts=alerts)
+
+
+def _without_pictures(verdict: VideoVerdict) -> VideoVerdict:
+    """A verdict small enough to be kept for copies that may come."""
+    return replace(
+        verdict,
+        tracks=tuple(replace(track, evidence=()) for track in verdict.tracks),
+        alerts=tuple(replace(alert, evidence=()) for alert in verdict.alerts),
+        scores=(),
+    )

@@ -1,0 +1,130 @@
+"""The Ray cluster that the actors run on: the user's own, or one on this machine for the time of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported or starts a cluster: no usage report leaves the machine; no warning about a
+# behaviour that concerns GPUs only; processes of equal rank with others, for a stream that starves loses frames.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from streamwatch.config import EngineSettings
+from streamwatch.errors import ConfigError, StreamwatchError
+
+OBJECT_STORE_BYTES = 256 << 20
+"""Shared memory for batches and results under way; what is in flight is bounded far below."""
+
+NAMESPACE = "streamwatch"
+
+Actor = Any
+"""A handle to an actor, with its methods and their `.remote`; Ray's own type knows neither."""
+
+LOST = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+)
+"""What Ray raises where the process of an actor has died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster that this process is connected to."""
+
+    local: bool
+    gpus: int
+
+    def here(self) -> NodeAffinitySchedulingStrategy:
+        """Places an actor on the machine of this process, for what must reach its files."""
+        return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def connect(settings: EngineSettings) -> Iterator[Cluster]:
+    """Join the cluster at `engine.address`, or start one on this machine; end or leave it afterwards.
+
+    A connection that this process has already is used, and left as it is. Raises ConfigError where there is
+    no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield _describe(local=settings.address is None)
+        return
+    with _importable_package():
+        if settings.address is None:
+            ray.init(
+                address="local",
+                num_cpus=usable_cores(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                namespace=NAMESPACE,
+            )
+        else:
+            _join(settings.address)
+    try:
+        yield _describe(local=settings.address is None)
+    finally:
+        ray.shutdown()
+
+
+def result_of(reference: Any) -> Any:
+    """Wait for the result of a call. A StreamwatchError that it raised is raised here as itself."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, StreamwatchError):
+            raise error.cause from None
+        raise
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace=NAMESPACE,
+        )
+    except ConnectionError as error:
+        raise ConfigError(
+            f"engine.address: no Ray cluster at {address} ({error}); start one with `ray start --head`"
+        ) from None
+
+
+def _describe(*, local: bool) -> Cluster:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Cluster(local=local, gpus=int(resources.get("GPU", 0)))
+
+
+@contextlib.contextmanager
+def _importable_package() -> Iterator[None]:
+    """Let the processes of a local cluster import this very package, installed or not: they inherit the
+    variable.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = root if not before else os.pathsep.join((root, before))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before

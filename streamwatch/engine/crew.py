@@ -1,0 +1,64 @@
+"""The actors of a run: detectors, a writer, and as many workers as there is work for."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+
+from streamwatch.engine.cluster import Actor, connect
+from streamwatch.engine.detector import start_detectors
+from streamwatch.engine.plan import Plan
+from streamwatch.engine.worker import start_worker
+from streamwatch.engine.writer import start_writer
+
+
+class Crew:
+    """Handles to the actors.
+
+    loading: a reference per detector that is ready, or raises WeightsError, once the model was loaded.
+    writer: None for a run that stores nothing.
+    """
+
+    def __init__(self, plan: Plan, detectors: list[Actor], writer: Actor | None) -> None:
+        self.detectors = detectors
+        self.writer = writer
+        self.loading: list[Any] = [detector.ready.remote() for detector in detectors]
+        self._plan = plan
+        self._names = itertools.count(1)
+        self._workers: list[Actor] = []
+
+    def hire(self) -> Actor:
+        """A new worker."""
+        worker = start_worker(self._plan, self.detectors, f"worker-{next(self._names)}")
+        self._workers.append(worker)
+        return worker
+
+    def dismiss(self, worker: Actor) -> None:
+        """End a worker, whatever it is doing."""
+        self._workers.remove(worker)
+        ray.kill(worker)
+
+    def disband(self) -> None:
+        """End all actors."""
+        for actor in (*self._workers, *self.detectors, *([self.writer] if self.writer is not None else [])):
+            ray.kill(actor)
+
+
+@contextlib.contextmanager
+def assemble(plan: Plan, run_id: int | None) -> Iterator[Crew]:
+    """Join or start the cluster and the actors on it; end what was started. run_id: of the run in the store,
+    if any.
+
+    Raises ConfigError where the cluster or the device that the settings ask for is not there.
+    """
+    with connect(plan.settings.engine) as cluster:
+        writer = None if run_id is None else start_writer(plan.settings.store.url, run_id, cluster)
+        crew = Crew(plan, start_detectors(plan, cluster), writer)
+        try:
+            yield crew
+        finally:
+            crew.disband()

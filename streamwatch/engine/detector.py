@@ -1,0 +1,130 @@
+"""The actor that holds the model, and the workers' way to it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from streamwatch.config import DetectorSettings
+from streamwatch.engine.batching import BatchCounts, MicroBatcher
+from streamwatch.engine.cluster import Actor, Cluster, usable_cores
+from streamwatch.engine.plan import Plan
+from streamwatch.engine.scoring import Scores, score_crops
+from streamwatch.errors import ConfigError, DetectorError, StreamwatchError
+
+RESTARTS_PER_BATCH = 2
+"""How often a batch is sent again after the detector's process died over it, before it is an error."""
+
+
+class DetectorActor:
+    """One model on one GPU or CPU share; scores the crops of all workers in common batches.
+
+    On the CPU `lanes` batches are scored at a time, one thread each: small convolutions gain less from being
+    split over threads than from running side by side.
+    """
+
+    def __init__(self, weights: Path, settings: DetectorSettings, device: str, lanes: int) -> None:
+        from streamwatch.detectors import load_detector
+
+        self._failure: StreamwatchError | None = None
+        try:
+            detector = load_detector(weights, device, threads=1 if device == "cpu" else None)
+        except StreamwatchError as error:
+            self._failure = error  # told by `ready`: Ray would turn it into the death of the actor
+            return
+        self._batcher = MicroBatcher(
+            partial(score_crops, detector),
+            ThreadPoolExecutor(max_workers=lanes, thread_name_prefix="score"),
+            max_batch=settings.max_batch,
+            max_wait=settings.max_wait_ms / 1000,
+            lanes=lanes,
+        )
+
+    async def ready(self) -> bool:
+        """Answers once the model is loaded. Raises WeightsError where it cannot be."""
+        self._check()
+        return True
+
+    async def score(self, client: str, crops: NDArray[np.uint8]) -> Scores:
+        """Score N×S×S×3 crops. Raises DetectorError, or WeightsError where the model cannot be loaded."""
+        self._check()
+        return await self._batcher.submit(client, crops)
+
+    async def counts(self) -> BatchCounts:
+        """Work done so far."""
+        return self._batcher.counts
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def start_detectors(plan: Plan, cluster: Cluster) -> list[Actor]:
+    """Start `detector.actors` actors on the devices that `detector.device` asks for.
+
+    Raises ConfigError where cuda is asked for and the cluster has no GPU.
+    """
+    settings = plan.settings.detector
+    if settings.device == "cuda" and cluster.gpus == 0:
+        raise ConfigError("detector.device: cuda, but Ray sees no GPU; use `--device cpu` or a machine with one")
+    on_gpu = settings.device != "cpu" and cluster.gpus > 0
+    count = settings.actors or (cluster.gpus if on_gpu else 1)
+    lanes = 1 if on_gpu else settings.threads or max(1, usable_cores() // count)
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "num_gpus": min(1.0, cluster.gpus / count) if on_gpu else 0,
+        "max_restarts": -1,
+        "max_task_retries": RESTARTS_PER_BATCH,
+        "max_concurrency": 1000,
+        "scheduling_strategy": "SPREAD",
+    }
+    actor: Actor = ray.remote(DetectorActor)
+    return [
+        actor.options(**options).remote(plan.weights, settings, "cuda" if on_gpu else "cpu", lanes)
+        for _ in range(count)
+    ]
+
+
+class _RemoteScores:
+    def __init__(self, reference: ray.ObjectRef[Scores], done: Any) -> None:
+        self._reference = reference
+        self._done = done
+
+    def ready(self) -> bool:
+        return bool(ray.wait([self._reference], timeout=0)[0])
+
+    def result(self) -> Scores:
+        try:
+            return ray.get(self._reference)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, StreamwatchError):
+                raise error.cause from None
+            raise DetectorError(f"the detector failed: {error.cause!r}") from error
+        except ray.exceptions.RayActorError as error:
+            raise DetectorError(f"the detector's process died {RESTARTS_PER_BATCH + 1} times over a batch") from error
+        finally:
+            self._done()
+
+
+class RemoteClient:
+    """Sends batches to the detector actor that has the fewest of this client's under way."""
+
+    def __init__(self, detectors: list[Actor], name: str) -> None:
+        self._detectors = detectors
+        self._name = name
+        self._under_way = [0] * len(detectors)
+
+    def submit(self, crops: NDArray[np.uint8]) -> _RemoteScores:
+        index = min(range(len(self._detectors)), key=self._under_way.__getitem__)
+        self._under_way[index] += 1
+
+        def done() -> None:
+            self._under_way[index] -= 1
+
+        return _RemoteScores(self._detectors[index].score.remote(self._name, crops), done)

@@ -1,0 +1,58 @@
+"""How every source of a run is analysed: settings, model card, policy. Small, picklable, without weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from streamwatch.config import Settings
+from streamwatch.detectors import ModelCard, read_card, weights_path
+from streamwatch.faces import FaceDetector, FaceFinder
+from streamwatch.fusion import Policy, Subject
+from streamwatch.records import ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings with the weights that they name (absolute path), their card, and the policy that follows."""
+
+    settings: Settings
+    card: ModelCard
+    policy: Policy
+    weights: Path
+
+    @classmethod
+    def resolve(cls, settings: Settings) -> Plan:
+        """Raises WeightsError where there is no such model, ConfigError where its card contradicts the
+        settings.
+        """
+        weights = weights_path(settings.detector.model).absolute()
+        card = read_card(weights)
+        return cls(settings, card, Policy.resolve(settings.fusion, card), weights)
+
+    @property
+    def model(self) -> ModelRef:
+        """Name and digest of the weights."""
+        return ModelRef(self.card.name, self.card.sha256)
+
+    def subject(self, source: str, sha256: str | None, started_at: datetime | None = None) -> Subject:
+        """What a verdict on `source` is about; the credentials in its name are masked already."""
+        return Subject(
+            source=source,
+            sha256=sha256,
+            model=self.model,
+            config_sha256=self.settings.digest(),
+            policy=self.policy.name,
+            started_at=started_at,
+        )
+
+    def face_finder(self, detector: FaceDetector) -> FaceFinder:
+        """A finder for one source, with crops as the model wants them."""
+        return FaceFinder(
+            self.settings.faces,
+            self.settings.tracks,
+            self.card.geometry,
+            self.card.input.size,
+            detector=detector,
+        )

@@ -1,0 +1,166 @@
+"""Sends face crops to a detector in batches, a bounded number at a time; the scores come back in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamwatch.errors import DetectorError
+from streamwatch.records import FaceCrop, FaceScore, FloatArray, ImageArray
+
+if TYPE_CHECKING:
+    from streamwatch.detectors import Detector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What a detector says of N crops, as it travels between processes.
+
+    logits, probabilities: N float32. features: N×D float32. masks: N×h×w uint8 (255 = forged), None without
+    a mask decoder.
+    """
+
+    logits: FloatArray
+    probabilities: FloatArray
+    features: FloatArray
+    masks: ImageArray | None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def part(self, start: int, stop: int) -> Scores:
+        """Those of crops start … stop − 1."""
+        masks = None if self.masks is None else self.masks[start:stop]
+        return Scores(self.logits[start:stop], self.probabilities[start:stop], self.features[start:stop], masks)
+
+
+def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> Scores:
+    """Score N×S×S×3 crops. Raises DetectorError where the model fails or gives numbers that are none."""
+    try:
+        found = detector.score_arrays(crops)
+    except (RuntimeError, ValueError) as error:
+        raise DetectorError(f"{detector.name} failed on {len(crops)} crops: {error}") from error
+    if not (np.isfinite(found.logits).all() and np.isfinite(found.probabilities).all()):
+        raise DetectorError(f"{detector.name} gave scores that are not numbers on {len(crops)} crops")
+    masks = None if found.masks is None else np.asarray(np.clip(found.masks, 0, 1) * 255 + 0.5, dtype=np.uint8)
+    return Scores(found.logits, found.probabilities, found.features, masks)
+
+
+class PendingScores(Protocol):
+    """Scores on their way."""
+
+    def ready(self) -> bool:
+        """Whether `result` would return at once."""
+
+    def result(self) -> Scores:
+        """Wait for the scores. Raises DetectorError."""
+
+
+class DetectorClient(Protocol):
+    """The way to a detector, wherever it runs."""
+
+    def submit(self, crops: NDArray[np.uint8]) -> PendingScores:
+        """Hand over N×S×S×3 uint8 RGB crops without waiting."""
+
+
+class _LocalScores:
+    def __init__(self, future: Future[Scores]) -> None:
+        self._future = future
+
+    def ready(self) -> bool:
+        return self._future.done()
+
+    def result(self) -> Scores:
+        return self._future.result()
+
+
+class LocalClient:
+    """A detector in this process, on a thread of its own, so that decoding goes on meanwhile."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detector")
+
+    def submit(self, crops: NDArray[np.uint8]) -> PendingScores:
+        return _LocalScores(self._thread.submit(score_crops, self._detector, crops))
+
+
+class ScoringQueue:
+    """Crops in, scores out in the same order, in batches of `batch` crops with at most `in_flight` under way.
+
+    `put` blocks while `in_flight` batches are under way: that is the back-pressure that bounds memory.
+    Both `put` and `drain` raise DetectorError.
+    """
+
+    def __init__(
+        self, client: DetectorClient, batch: int, in_flight: int, deliver: Callable[[FaceScore], None]
+    ) -> None:
+        self._client = client
+        self._batch = batch
+        self._in_flight = in_flight
+        self._deliver = deliver
+        self._waiting: list[FaceCrop] = []
+        self._under_way: deque[tuple[list[FaceCrop], PendingScores]] = deque()
+        self._put = self._scored = 0
+        self._ends: deque[int] = deque()
+        self.finished_frames = 0
+        """Frames all of whose crops were scored."""
+
+    def put(self, crops: Sequence[FaceCrop]) -> None:
+        """Take all crops of the next frame."""
+        self._put += len(crops)
+        self._ends.append(self._put)
+        self._waiting.extend(crops)
+        while len(self._waiting) >= self._batch:
+            self._submit()
+        self._finish_frames()
+
+    def flush(self) -> None:
+        """Send what waits for a full batch."""
+        while self._waiting:
+            self._submit()
+
+    def collect(self) -> None:
+        """Deliver what is ready, without waiting."""
+        while self._under_way and self._under_way[0][1].ready():
+            self._collect_one()
+
+    def drain(self) -> None:
+        """Send and deliver everything."""
+        self.flush()
+        while self._under_way:
+            self._collect_one()
+
+    def _submit(self) -> None:
+        while len(self._under_way) >= self._in_flight:
+            self._collect_one()
+        batch, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
+        self._under_way.append((batch, self._client.submit(np.stack([crop.image for crop in batch]))))
+
+    def _collect_one(self) -> None:
+        crops, pending = self._under_way.popleft()
+        scores = pending.result()
+        for index, crop in enumerate(crops):
+            mask = None if scores.masks is None else scores.masks[index].astype(np.float32) / 255
+            self._deliver(
+                FaceScore(
+                    logit=float(scores.logits[index]),
+                    probability=float(scores.probabilities[index]),
+                    feature=scores.features[index],
+                    mask=mask,
+                    crop=crop,
+                )
+            )
+        self._scored += len(crops)
+        self._finish_frames()
+
+    def _finish_frames(self) -> None:
+        while self._ends and self._ends[0] <= self._scored:
+            self._ends.popleft()
+            self.finished_frames += 1

@@ -1,0 +1,43 @@
+"""The actor through which the results of a run go into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ray
+
+from streamwatch.engine.cluster import Actor, Cluster
+from streamwatch.records import VideoVerdict
+from streamwatch.store import Store
+
+
+class StoreWriter:
+    """Saves in the order of the calls. A call returns after its commit. Raises StoreError."""
+
+    def __init__(self, url: str, run_id: int) -> None:
+        self._url = url
+        self._run_id = run_id
+        self._store: Store | None = None
+
+    def save(self, verdicts: Sequence[VideoVerdict]) -> int:
+        """Store verdicts; doing it again changes nothing. Returns how many."""
+        if self._store is None:
+            self._store = Store.open(self._url)
+        for verdict in verdicts:
+            self._store.save_verdict(self._run_id, verdict)
+        return len(verdicts)
+
+
+def start_writer(url: str, run_id: int, cluster: Cluster) -> Actor:
+    """Start the writer on this machine, where the file of a SQLite store is.
+
+    A writer that dies comes back, and what it had not acknowledged is saved again.
+    """
+    actor: Actor = ray.remote(StoreWriter)
+    options = {
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "scheduling_strategy": cluster.here(),
+    }
+    return actor.options(**options).remote(url, run_id)

@@ -1,0 +1,86 @@
+"""What the tests of the engine work on: tiny clips with a face, and an untrained detector of the real architecture."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamwatch.config import Settings
+from streamwatch.records import ImageArray
+from tests.media import encode
+
+PORTRAIT = Path(__file__).parents[1] / "streamwatch" / "assets" / "astronaut.png"
+INPUT = 64
+
+
+@lru_cache(maxsize=1)
+def _portrait() -> ImageArray:
+    image = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def face_picture(number: int, width: int = 256, height: int = 192) -> ImageArray:
+    """A portrait that sways a few pixels."""
+    left = round(6 + 6 * np.sin(number / 8))
+    canvas = np.full((height, width, 3), 40, np.uint8)
+    part = _portrait()[:height, : width - left]
+    canvas[: part.shape[0], left : left + part.shape[1]] = part
+    return canvas
+
+
+def face_clip(path: Path, seconds: float = 3.0, fps: int = 10, start: int = 0, **options: object) -> Path:
+    """A clip with one face all the time; `start` makes its content another one."""
+    images = (face_picture(start + number) for number in range(round(seconds * fps)))
+    return encode(path, fps=fps, frames=round(seconds * fps), images=images, width=256, height=192, **options)
+
+
+def untrained_detector(folder: Path, bias: float = 0.0) -> Path:
+    """Weights of a small M2TR that has learnt nothing, with a card; its scores depend on the crop all the same."""
+    import torch
+
+    from streamwatch.detectors import Calibration, InputSpec, Limits, ModelCard, Thresholds, save_checkpoint
+    from streamwatch.detectors.m2tr.config import M2TRConfig
+    from streamwatch.detectors.m2tr.model import build
+    from streamwatch.faces import CropGeometry
+
+    torch.manual_seed(1)
+    config = M2TRConfig(
+        backbone="efficientnet-lite0",
+        input_size=INPUT,
+        insert_after=4,
+        depth=1,
+        patch_divisors=(1, 2),
+        decoder=True,
+        decoder_stages=((8, 1),),
+    )
+    card = ModelCard(
+        name="untrained",
+        preset=config,
+        input=InputSpec(INPUT, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+        geometry=CropGeometry(1.3),
+        calibration=Calibration(temperature=1.0, bias=bias),
+        thresholds=Thresholds(real=0.5, fake=0.8),
+        limits=Limits(min_face_side=24.0),
+        data="none",
+        date="2024-01-01",
+        recipe="none",
+        metrics={},
+        licence="Apache-2.0",
+    )
+    path = folder / "untrained.safetensors"
+    save_checkpoint(path, build(config), card)
+    return path
+
+
+def settings_for(weights: Path, **changes: object) -> Settings:
+    """Settings with this detector on the CPU, sampled at 4 frames a second."""
+    values: dict[str, object] = {
+        "detector": {"model": str(weights), "device": "cpu", "threads": 1},
+        "sampling": {"fps": 4.0},
+        "faces": {"long_side": 256, "batch": 4},
+        **changes,
+    }
+    return Settings(**values)

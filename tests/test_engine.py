@@ -1,0 +1,488 @@
+"""The engine without Ray: batching, scoring in order, the analysis of a clip, feeds of live sources."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamwatch.config import LiveSettings
+from streamwatch.detectors import load_detector
+from streamwatch.engine.analysis import Analyser, batches
+from streamwatch.engine.batching import MicroBatcher
+from streamwatch.engine.feed import Feed, FrameQueue, StreamEvent, backoff
+from streamwatch.engine.jobs import Jobs
+from streamwatch.engine.plan import Plan
+from streamwatch.engine.scoring import LocalClient, PendingScores, Scores, ScoringQueue
+from streamwatch.engine.stream import LiveStream
+from streamwatch.errors import DetectorError, WeightsError
+from streamwatch.records import Face, FaceCrop, FaceScore, Frame, Label, VideoVerdict
+from tests.engine_support import face_clip, settings_for, untrained_detector
+from tests.media import encode
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine")
+
+
+@pytest.fixture(scope="module")
+def weights(folder: Path) -> Path:
+    return untrained_detector(folder)
+
+
+@pytest.fixture(scope="module")
+def clip(folder: Path) -> Path:
+    return face_clip(folder / "clip.mp4")
+
+
+@pytest.fixture(scope="module")
+def plan(weights: Path) -> Plan:
+    return Plan.resolve(settings_for(weights))
+
+
+@pytest.fixture(scope="module")
+def client(weights: Path) -> LocalClient:
+    return LocalClient(load_detector(weights, "cpu", 1))
+
+
+def scores_of(crops: np.ndarray) -> Scores:
+    """The red of the first pixel as logit: says which crop a score belongs to."""
+    logits = crops[:, 0, 0, 0].astype(np.float32)
+    return Scores(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
+
+
+def crop_of(value: int) -> FaceCrop:
+    face = Face((0.0, 0.0, 8.0, 8.0), ((0.0, 0.0),) * 5, 1.0, track_id=1)
+    return FaceCrop(np.full((4, 4, 3), value, np.uint8), face, (0.0, 0.0, 8.0, 8.0), value, value / 10)
+
+
+# --- scoring queue
+
+
+class SlowClient:
+    """Scores only when a result is asked for; counts what is under way."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.open = self.most = 0
+
+    def submit(self, crops: np.ndarray) -> PendingScores:
+        self.batches.append(len(crops))
+        self.open += 1
+        self.most = max(self.most, self.open)
+        return _Slow(self, crops)
+
+
+class _Slow:
+    def __init__(self, client: SlowClient, crops: np.ndarray) -> None:
+        self._client = client
+        self._crops = crops
+
+    def ready(self) -> bool:
+        return False
+
+    def result(self) -> Scores:
+        self._client.open -= 1
+        return scores_of(self._crops)
+
+
+def test_scores_come_back_in_order_and_in_bounded_batches() -> None:
+    client, got = SlowClient(), []
+    queue = ScoringQueue(client, batch=4, in_flight=2, deliver=got.append)
+    for start in range(0, 30, 3):
+        queue.put([crop_of(start + i) for i in range(3)])
+    queue.drain()
+    assert [score.logit for score in got] == list(range(30))
+    assert [score.crop.frame_index for score in got] == list(range(30))
+    assert client.batches == [4] * 7 + [2]
+    assert client.most == 2
+
+
+def test_a_frame_is_finished_when_its_last_crop_is_scored() -> None:
+    client = SlowClient()
+    queue = ScoringQueue(client, batch=2, in_flight=1, deliver=lambda score: None)
+    queue.put([])
+    assert queue.finished_frames == 1
+    queue.put([crop_of(1), crop_of(2), crop_of(3)])
+    queue.put([])
+    assert queue.finished_frames == 1
+    queue.drain()
+    assert queue.finished_frames == 3
+
+
+def test_masks_become_floats_again() -> None:
+    got: list[FaceScore] = []
+
+    class Masked(SlowClient):
+        def submit(self, crops: np.ndarray) -> PendingScores:
+            masks = np.full((len(crops), 4, 4), 51, np.uint8)
+            scores = dataclasses.replace(scores_of(crops), masks=masks)
+            slow = _Slow(self, crops)
+            slow.result = lambda: scores  # type: ignore[method-assign]
+            return slow
+
+    queue = ScoringQueue(Masked(), batch=2, in_flight=1, deliver=got.append)
+    queue.put([crop_of(1)])
+    queue.drain()
+    assert got[0].mask == pytest.approx(np.full((4, 4), 0.2))
+
+
+def test_the_last_batch_of_items_is_shorter() -> None:
+    assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+# --- micro-batching
+
+
+def crops(count: int, value: int = 7) -> np.ndarray:
+    return np.full((count, 4, 4, 3), value, np.uint8)
+
+
+def run_batcher(work: object, score: object = scores_of, **options: object) -> list[int]:
+    """Run `work(batcher)` and return the sizes of the batches that were scored."""
+    sizes: list[int] = []
+
+    def counted(batch: np.ndarray) -> Scores:
+        sizes.append(len(batch))
+        return score(batch)  # type: ignore[operator,no-any-return]
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            settings = {"max_batch": 8, "max_wait": 5.0, **options}
+            await asyncio.wait_for(work(MicroBatcher(counted, executor, **settings)), 10)  # type: ignore[operator]
+
+    asyncio.run(main())
+    return sizes
+
+
+def test_a_lone_client_does_not_wait() -> None:
+    async def work(batcher: MicroBatcher) -> None:
+        for value in (1, 2, 3):
+            scores = await asyncio.wait_for(batcher.submit("a", crops(2, value)), 2)
+            assert scores.logits.tolist() == [value] * 2
+
+    assert run_batcher(work, max_wait=60.0) == [2, 2, 2]
+
+
+def test_requests_of_two_clients_share_a_batch() -> None:
+    async def work(batcher: MicroBatcher) -> None:
+        await asyncio.gather(batcher.submit("a", crops(1)), batcher.submit("b", crops(1)))
+        first, second = await asyncio.gather(batcher.submit("a", crops(2, 5)), batcher.submit("b", crops(3, 9)))
+        assert first.logits.tolist() == [5] * 2
+        assert second.logits.tolist() == [9] * 3
+        assert batcher.counts.shared >= 1
+
+    assert run_batcher(work)[-1] == 5
+
+
+def test_a_client_that_stays_away_costs_the_waiting_time_only() -> None:
+    async def work(batcher: MicroBatcher) -> None:
+        await asyncio.gather(batcher.submit("a", crops(1)), batcher.submit("b", crops(1)))
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        await batcher.submit("a", crops(1))
+        assert 0.04 <= loop.time() - begin < 0.9
+
+    run_batcher(work, max_wait=0.05)
+
+
+def test_batches_are_bounded_by_faces() -> None:
+    async def work(batcher: MicroBatcher) -> None:
+        results = await asyncio.gather(*(batcher.submit("a", crops(3, i)) for i in range(6)))
+        assert [result.logits[0] for result in results] == list(range(6))
+
+    assert all(size <= 8 for size in run_batcher(work))
+
+
+def test_a_request_larger_than_a_batch_is_split() -> None:
+    async def work(batcher: MicroBatcher) -> None:
+        big = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+        assert (await batcher.submit("a", big)).logits.tolist() == list(range(20))
+
+    assert run_batcher(work) == [8, 8, 4]
+
+
+def test_a_failing_request_is_isolated() -> None:
+    def fragile(batch: np.ndarray) -> Scores:
+        if (batch == 13).any():
+            raise DetectorError("unlucky")
+        return scores_of(batch)
+
+    async def work(batcher: MicroBatcher) -> None:
+        results = await asyncio.gather(
+            batcher.submit("a", crops(1, 5)),
+            batcher.submit("b", crops(1, 13)),
+            batcher.submit("c", crops(1, 6)),
+            return_exceptions=True,
+        )
+        assert isinstance(results[1], DetectorError)
+        assert [results[0].logits[0], results[2].logits[0]] == [5, 6]  # type: ignore[union-attr]
+        assert (await batcher.submit("b", crops(1, 1))).logits[0] == 1
+
+    run_batcher(work, score=fragile, max_wait=0.05)
+
+
+def test_crops_of_another_size_do_not_share_a_batch() -> None:
+    async def work(batcher: MicroBatcher) -> None:
+        small = np.full((1, 2, 2, 3), 3, np.uint8)
+        results = await asyncio.gather(batcher.submit("a", crops(1, 5)), batcher.submit("b", small))
+        assert [result.logits[0] for result in results] == [5, 3]
+
+    assert run_batcher(work, max_wait=0.05) == [1, 1]
+
+
+def test_a_fault_of_the_model_is_told_to_all_who_wait() -> None:
+    def broken(batch: np.ndarray) -> Scores:
+        raise ZeroDivisionError("fault")
+
+    async def work(batcher: MicroBatcher) -> None:
+        for _ in range(2):
+            waiting = (batcher.submit("a", crops(1)), batcher.submit("b", crops(1)))
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(result) for result in results] == [ZeroDivisionError] * 2
+
+    run_batcher(work, score=broken, max_wait=0.05)
+
+
+# --- analysis
+
+
+def test_a_clip_with_a_face_gets_a_verdict(plan: Plan, client: LocalClient, clip: Path) -> None:
+    shares: list[float] = []
+    analysis = Analyser(plan, client, progress=shares.append).analyse(str(clip), sha256="a" * 64, trace=True)
+    verdict = analysis.verdict
+    assert verdict.failure is None
+    assert verdict.label in (Label.REAL, Label.FAKE, Label.INCONCLUSIVE)
+    assert verdict.score is not None
+    assert verdict.frames.sampled == verdict.frames.analysed == len(verdict.scores) == 12
+    assert verdict.frames.decoded == 30
+    assert (verdict.sha256, verdict.model, verdict.policy) == ("a" * 64, plan.model, plan.policy.name)
+    (track,) = verdict.tracks
+    assert track.faces == 12
+    assert len(track.evidence) == plan.policy.evidence
+    assert [trace.pts for trace in analysis.traces] == [record.pts for record in verdict.scores]
+    assert all(trace.mask is not None and trace.mask.shape == (28, 28) for trace in analysis.traces)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0, abs=0.1)
+
+
+def test_scores_do_not_depend_on_the_batching(plan: Plan, client: LocalClient, clip: Path) -> None:
+    def scores(batch: int) -> list[float]:
+        engine = plan.settings.engine.model_copy(update={"batch_faces": batch})
+        other = dataclasses.replace(plan, settings=plan.settings.model_copy(update={"engine": engine}))
+        return [r.probability for r in Analyser(other, client).analyse(str(clip)).verdict.scores]
+
+    assert scores(1) == pytest.approx(scores(8), abs=0.02)
+
+
+def test_evidence_shows_the_face(plan: Plan, client: LocalClient, clip: Path) -> None:
+    import cv2
+
+    verdict = Analyser(plan, client).analyse(str(clip)).verdict
+    item = verdict.tracks[0].evidence[0]
+    picture = cv2.imdecode(np.frombuffer(item.crop_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (64, 64, 3)
+    assert picture.std() > 20
+    assert item.mask_png is not None
+    assert item.score == max(record.probability for record in verdict.scores)
+
+
+def test_a_clip_without_a_face_is_no_face(plan: Plan, client: LocalClient, folder: Path) -> None:
+    clip = encode(folder / "noface.mp4", frames=20)
+    verdict = Analyser(plan, client).analyse(str(clip)).verdict
+    assert (verdict.label, verdict.score) == (Label.NO_FACE, None)
+    assert verdict.frames.analysed == verdict.frames.sampled > 0
+
+
+@pytest.mark.parametrize(("content", "kind"), [(b"", "SourceUnreadable"), (b"words " * 99, "SourceUnreadable")])
+def test_what_is_no_video_is_an_error(
+    plan: Plan, client: LocalClient, tmp_path: Path, content: bytes, kind: str
+) -> None:
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(content)
+    verdict = Analyser(plan, client).analyse(str(path), name="broken.mp4").verdict
+    assert (verdict.label, verdict.score, verdict.source) == (Label.ERROR, None, "broken.mp4")
+    assert verdict.failure is not None
+    assert verdict.failure.kind == kind
+    assert "broken.mp4" in verdict.failure.message
+
+
+def test_a_failing_detector_is_an_error_with_counts(plan: Plan, clip: Path) -> None:
+    class Failing:
+        def submit(self, crops: np.ndarray) -> PendingScores:
+            raise DetectorError("out of order")
+
+    verdict = Analyser(plan, Failing()).analyse(str(clip)).verdict
+    assert (verdict.label, verdict.score) == (Label.ERROR, None)
+    assert verdict.failure is not None
+    assert (verdict.failure.kind, verdict.failure.message) == ("DetectorError", "out of order")
+    assert verdict.frames.sampled == verdict.frames.analysed + verdict.frames.dropped > 0
+
+
+def test_a_model_that_is_not_there_is_said_at_once(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nothing"):
+        Plan.resolve(settings_for(tmp_path / "nothing.safetensors"))
+
+
+# --- jobs
+
+
+def test_jobs_come_in_order_with_their_hash_and_put_back_ones_last(tmp_path: Path) -> None:
+    names = [tmp_path / f"{n}.mp4" for n in range(3)]
+    for name in names[:2]:
+        name.write_bytes(b"same")
+    jobs = Jobs([str(name) for name in names] + ["http://u:p@host/a.mp4"], ahead=2)
+    got = []
+    while len(got) < 5:
+        job = jobs.next()
+        if job is None:
+            jobs.wait(1)
+            continue
+        got.append(job)
+        if len(got) == 1:
+            jobs.put_back(job)
+    assert got[0].sha256 == got[1].sha256 is not None
+    assert got[2].failure is not None
+    assert "2.mp4" in str(got[2].failure)
+    assert (got[3].sha256, got[3].failure, got[3].name) == (None, None, "http://***@host/a.mp4")
+    assert got[4] is got[0]
+    assert jobs.next() is None
+    jobs.close()
+
+
+# --- live
+
+
+def frame(number: int) -> Frame:
+    return Frame("s", number, number / 2, None, np.zeros((2, 2, 3), np.uint8))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_stale_frames_are_dropped_and_counted() -> None:
+    clock = Clock()
+    queue = FrameQueue(stale_after=2.0, fps=2.0, clock=clock)
+    for number in range(4):
+        clock.now = number / 2
+        queue.put(frame(number))
+    clock.now = 2.8
+    got = queue.get(0)
+    assert got is not None
+    assert got.index == 2
+    assert queue.counts == (4, 2)
+
+
+def test_a_full_live_queue_drops_its_oldest() -> None:
+    queue = FrameQueue(stale_after=2.0, fps=2.0, clock=Clock())
+    for number in range(8):
+        queue.put(frame(number))
+    assert queue.counts == (8, 3)
+    left = []
+    while (got := queue.get(0)) is not None:
+        left.append(got.index)
+    assert left == [3, 4, 5, 6, 7]
+
+
+def test_a_file_waits_for_room_and_drops_nothing() -> None:
+    queue = FrameQueue(stale_after=None, fps=2.0)
+    thread = threading.Thread(target=lambda: [queue.put(frame(n)) for n in range(20)])
+    thread.start()
+    got = [queue.get(5) for _ in range(20)]
+    thread.join(5)
+    assert [item.index for item in got if item is not None] == list(range(20))
+    assert queue.counts == (20, 0)
+
+
+def test_a_closed_queue_gives_what_waits_and_drops_what_comes() -> None:
+    queue = FrameQueue(stale_after=2.0, fps=2.0, clock=Clock())
+    queue.put(frame(0))
+    queue.close()
+    queue.put(frame(1))
+    assert not queue.exhausted
+    assert queue.get(0) is not None
+    assert queue.exhausted
+    assert queue.get(60) is None
+    assert queue.counts == (2, 1)
+
+
+def test_backoff_doubles_up_to_its_limit_and_spreads() -> None:
+    settings = LiveSettings(backoff_first=0.5, backoff_max=4.0)
+    longest, shortest = backoff(settings, lambda: 1.0), backoff(settings, lambda: 0.0)
+    assert [next(longest) for _ in range(6)] == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert [next(shortest) for _ in range(3)] == [0.25, 0.5, 1.0]
+
+
+@pytest.fixture
+def instant_reconnect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamwatch.engine.feed.backoff", lambda settings: iter(lambda: 0.0, None))
+
+
+@pytest.mark.usefixtures("instant_reconnect")
+def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file behind a URL stands for a server that ends its stream again and again."""
+    from streamwatch.engine import feed as module
+
+    monkeypatch.setattr(module, "is_url", lambda url: True)
+    clock = Clock()
+    events: list[StreamEvent] = []
+    stale = plan.settings.model_copy(update={"live": LiveSettings(stale_after=60.0)})
+    feed = Feed(str(clip), stale, listen=events.append, clock=clock)
+    feed.start()
+    frames = []
+    while len(frames) < 30:
+        got = feed.frames.get(5)
+        assert got is not None
+        frames.append(got)
+    feed.stop(5)
+    times = [item.pts for item in frames]
+    assert times == sorted(set(times))
+    assert [item.index for item in frames] == sorted({item.index for item in frames})
+    assert times[12] >= times[11] + 0.25
+    assert [event.kind for event in events][:3] == ["connected", "lost", "connected"]
+    assert feed.failures >= 2
+    assert feed.started_at is not None
+
+
+def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: LocalClient, clip: Path) -> None:
+    told: list[VideoVerdict | StreamEvent] = []
+    verdict = LiveStream(plan, client, str(clip), deliver=told.append).run(threading.Event())
+    scanned = Analyser(plan, client).analyse(str(clip)).verdict
+    assert verdict.label is scanned.label
+    assert verdict.score == pytest.approx(scanned.score, abs=0.02)
+    assert (verdict.frames.sampled, verdict.frames.analysed, verdict.frames.dropped) == (12, 12, 0)
+    assert [event.kind for event in told if isinstance(event, StreamEvent)] == ["connected", "ended"]
+
+
+def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Path) -> None:
+    live = plan.settings.model_copy(update={"live": LiveSettings(verdict_every=0.02)})
+    told: list[VideoVerdict | StreamEvent] = []
+    last = LiveStream(dataclasses.replace(plan, settings=live), client, str(clip), deliver=told.append).run(
+        threading.Event()
+    )
+    running = [item for item in told if isinstance(item, VideoVerdict)]
+    assert running
+    assert [v.frames.analysed for v in running] == sorted(v.frames.analysed for v in running)
+    assert all(v.frames.analysed + v.frames.dropped <= v.frames.sampled for v in [*running, last])
+    assert last.frames.analysed == last.frames.sampled
+
+
+def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) -> None:
+    told: list[VideoVerdict | StreamEvent] = []
+    stream = LiveStream(plan, client, "rtsp://user:secret@127.0.0.1:9/none", deliver=told.append)
+    verdict = stream.run(threading.Event(), seconds=0.3)
+    assert verdict.label is Label.ERROR
+    assert verdict.failure is not None
+    assert verdict.failure.kind == "SourceRefused"
+    assert "secret" not in f"{verdict.source} {verdict.failure.message} {told}"

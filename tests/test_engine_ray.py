@@ -1,0 +1,278 @@
+"""The engine on a real Ray cluster: one cluster for the whole module, processes that are killed, an RTSP server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamwatch.config import EngineSettings, Settings
+from streamwatch.detectors import load_detector
+from streamwatch.engine.analysis import Analyser, Analysis
+from streamwatch.engine.archive import ScanProgress, iter_scan
+from streamwatch.engine.plan import Plan
+from streamwatch.engine.scoring import LocalClient
+from streamwatch.errors import DetectorError, WeightsError
+from streamwatch.records import Label, VideoVerdict
+from streamwatch.store import Filters, Store
+from tests.engine_support import face_clip, settings_for, untrained_detector
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its own sockets to the collector
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    from streamwatch.engine.cluster import connect
+
+    with connect(EngineSettings()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scan")
+
+
+@pytest.fixture(scope="module")
+def weights(folder: Path) -> Path:
+    return untrained_detector(folder)
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> list[str]:
+    return [str(face_clip(folder / f"clip-{n}.mp4", start=40 * n)) for n in range(3)]
+
+
+@pytest.fixture
+def settings(weights: Path, tmp_path: Path) -> Settings:
+    return settings_for(weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 2})
+
+
+@pytest.fixture(scope="module")
+def expected(weights: Path, clips: list[str]) -> dict[str, VideoVerdict]:
+    """What the same stages say in this process."""
+    plan = Plan.resolve(settings_for(weights))
+    analyser = Analyser(plan, LocalClient(load_detector(weights, "cpu", 1)))
+    return {clip: analyser.analyse(clip).verdict for clip in clips}
+
+
+def scan(inputs: list[str], settings: Settings, **options: object) -> dict[str, VideoVerdict]:
+    found = [analysis.verdict for analysis in iter_scan(inputs, settings, **options)]
+    assert len(found) == len({verdict.source for verdict in found})
+    return {verdict.source: verdict for verdict in found}
+
+
+def assert_same(found: VideoVerdict, expected: VideoVerdict) -> None:
+    assert found.label is expected.label
+    assert found.score == pytest.approx(expected.score, abs=0.02)
+    assert found.frames == expected.frames
+    assert [record.pts for record in found.scores] == [record.pts for record in expected.scores]
+
+
+class Killer:
+    """While it is entered, kills -9 processes of this cluster that `wanted` picks, at most `times`."""
+
+    def __init__(self, wanted: Callable[[int], bool], times: int) -> None:
+        self._wanted = wanted
+        self._times = times
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.killed: list[int] = []
+
+    def __enter__(self) -> Killer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while len(self.killed) < self._times and not self._done.wait(0.01):
+            for process in descendants(os.getpid()):
+                if process not in self.killed and self._wanted(process):
+                    os.kill(process, signal.SIGKILL)
+                    self.killed.append(process)
+                    break
+
+
+def descendants(process: int) -> Iterator[int]:
+    try:
+        children = [
+            int(child)
+            for task in Path(f"/proc/{process}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except OSError:
+        return
+    for child in children:
+        yield child
+        yield from descendants(child)
+
+
+def has_open(path: str) -> Callable[[int], bool]:
+    def check(process: int) -> bool:
+        try:
+            return any(str(link.readlink()) == path for link in Path(f"/proc/{process}/fd").iterdir())
+        except OSError:
+            return False
+
+    return check
+
+
+def is_actor(name: str) -> Callable[[int], bool]:
+    def check(process: int) -> bool:
+        try:
+            return Path(f"/proc/{process}/cmdline").read_bytes().startswith(f"ray::{name}".encode())
+        except OSError:
+            return False
+
+    return check
+
+
+def test_a_scan_says_what_the_stages_say(
+    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], tmp_path: Path
+) -> None:
+    """Good and bad inputs together, and a copy: a verdict for each, stored, and a second scan does no work."""
+    copy, empty, text = (tmp_path / name for name in ("copy.mp4", "empty.mp4", "text.mp4"))
+    copy.write_bytes(Path(clips[0]).read_bytes())
+    empty.write_bytes(b"")
+    text.write_text("no video\n" * 50)
+    missing = tmp_path / "missing.mp4"
+    inputs = [clips[0], str(empty), clips[1], str(text), clips[2], str(copy), str(missing)]
+    heard: list[ScanProgress] = []
+
+    found = scan(inputs, settings, progress=heard.append)
+
+    assert set(found) == set(inputs)
+    for clip in clips:
+        assert_same(found[clip], expected[clip])
+    assert (found[str(copy)].label, found[str(copy)].score) == (found[clips[0]].label, found[clips[0]].score)
+    kinds = {name: found[str(name)].failure.kind for name in (empty, text, missing)}  # type: ignore[union-attr]
+    assert kinds == {empty: "SourceUnreadable", text: "SourceUnreadable", missing: "SourceNotFound"}
+    assert all(0 <= state.done <= state.total == len(inputs) for state in heard)
+
+    with Store.open(settings.store.url) as store:
+        stored = {row.verdict.source: row.verdict.label for row in store.verdicts(Filters())}
+    assert stored == {name: verdict.label for name, verdict in found.items() if name != str(copy)}
+
+    again = settings.model_copy(update={"detector": settings.detector.model_copy(update={"device": "cuda"})})
+    resumed = scan([*clips, str(copy)], again)  # asks for a GPU: any work would fail
+    assert {name: verdict.score for name, verdict in resumed.items()} == {
+        name: found[name].score for name in (*clips, str(copy))
+    }
+
+
+def test_traces_come_when_asked_for(clips: list[str], settings: Settings) -> None:
+    (analysis,) = iter_scan(clips[:1], settings, trace=True, store=False)
+    assert isinstance(analysis, Analysis)
+    assert len(analysis.traces) == len(analysis.verdict.scores) == 12
+    assert not Path(settings.store.url.removeprefix("sqlite:///")).exists()
+
+
+def test_a_killed_worker_costs_a_retry(clips: list[str], settings: Settings, expected: dict[str, VideoVerdict]) -> None:
+    with Killer(has_open(clips[1]), times=1) as killer:
+        found = scan(clips, settings)
+    assert len(killer.killed) == 1
+    for clip in clips:
+        assert_same(found[clip], expected[clip])
+
+
+def test_a_file_that_kills_every_worker_is_an_error_and_the_rest_goes_on(
+    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict]
+) -> None:
+    with Killer(has_open(clips[0]), times=99) as killer:
+        found = scan(clips, settings)
+    assert len(killer.killed) == settings.engine.attempts
+    failure = found[clips[0]].failure
+    assert failure is not None
+    assert failure.kind == "WorkerLost"
+    assert clips[0] in failure.message
+    for clip in clips[1:]:
+        assert_same(found[clip], expected[clip])
+    with Store.open(settings.store.url) as store:
+        labels = {row.verdict.source: row.verdict.label for row in store.verdicts(Filters())}
+    assert labels[clips[0]] is Label.ERROR
+
+
+def test_a_killed_detector_comes_back(clips: list[str], settings: Settings, expected: dict[str, VideoVerdict]) -> None:
+    with Killer(is_actor("DetectorActor.score"), times=1) as killer:
+        found = scan(clips, settings, store=False)
+    assert len(killer.killed) == 1
+    for clip in clips:
+        assert_same(found[clip], expected[clip])
+
+
+def test_closing_the_iterator_keeps_what_was_finished(clips: list[str], settings: Settings) -> None:
+    results = iter_scan(clips, settings)
+    first = next(results).verdict
+    results.close()
+    with Store.open(settings.store.url) as store:
+        stored = [row.verdict.source for row in store.verdicts(Filters())]
+    assert first.source in stored
+    rest = scan(clips, settings)
+    assert set(rest) == set(clips)
+
+
+def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:
+    from streamwatch.engine.cluster import Cluster, result_of
+    from streamwatch.engine.detector import RemoteClient, start_detectors
+
+    (detector,) = start_detectors(Plan.resolve(settings), Cluster(local=True, gpus=0))
+    good = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
+    bad = np.zeros((2, 32, 32, 3), np.uint8)
+    first, second = RemoteClient([detector], "first"), RemoteClient([detector], "second")
+    for _ in range(50):
+        pending = [first.submit(good), second.submit(good[:2])]
+        scores = [item.result() for item in pending]
+        assert scores[0].logits[:2] == pytest.approx(scores[1].logits, abs=0.02)
+        if result_of(detector.counts.remote()).shared:
+            break
+    assert result_of(detector.counts.remote()).shared
+    pending = [first.submit(good), second.submit(bad)]
+    assert len(pending[0].result()) == 3
+    with pytest.raises(DetectorError, match="64×64"):
+        pending[1].result()
+
+
+def test_damaged_weights_end_the_scan_with_their_name(
+    weights: Path, clips: list[str], settings: Settings, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(weights.read_bytes()[:-8] + b"12345678")
+    damaged.with_suffix(".yaml").write_bytes(weights.with_suffix(".yaml").read_bytes())
+    other = settings.model_copy(update={"detector": settings.detector.model_copy(update={"model": str(damaged)})})
+    with pytest.raises(WeightsError, match=r"damaged\.safetensors"):
+        scan(clips[:1], other)
+
+
+def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings: Settings) -> None:
+    from streamwatch.engine.live import iter_watch
+    from tests.rtsp_server import serve_rtsp
+
+    clip = face_clip(folder / "served.mp4", seconds=4.0, b_frames=False)
+    analyser = Analyser(Plan.resolve(settings), LocalClient(load_detector(weights, "cpu", 1)))
+    of_file = analyser.analyse(str(clip)).verdict
+    verdicts, events = [], []
+    with serve_rtsp(clip, plays=1) as url:
+        for item in iter_watch([url], settings, seconds=5.0):
+            (verdicts if isinstance(item, VideoVerdict) else events).append(item)
+    last = verdicts[-1]
+    assert last.label is of_file.label
+    assert last.score == pytest.approx(of_file.score, abs=0.05)
+    frames = last.frames
+    assert frames.sampled == frames.analysed + frames.dropped > 0
+    assert last.sha256 is None
+    assert last.started_at is not None
+    assert [event.kind for event in events][:2] == ["connected", "lost"]
+    with Store.open(settings.store.url) as store:
+        (row,) = store.verdicts(Filters())
+    assert (row.verdict.label, row.verdict.frames) == (last.label, frames)

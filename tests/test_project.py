@@ -1,0 +1,81 @@
+"""The files around the package: make targets, credits, documentation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from streamwatch.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+
+
+def commands(command: Any, name: str = "streamwatch") -> Iterator[str]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield name
+        return
+    for child, inner in children.items():
+        yield from commands(inner, f"{name} {child}")
+
+
+@pytest.fixture(scope="module")
+def documentation() -> str:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.mark.parametrize("command", sorted(commands(get_command(app))))
+def test_documentation_names_the_command(command: str, documentation: str) -> None:
+    assert command in documentation
+
+
+def test_ci_runs_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text(encoding="utf-8")
+
+
+def test_notice_credits_every_asset() -> None:
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    for asset in (ROOT / "streamwatch" / "assets").iterdir():
+        assert f"streamwatch/assets/{asset.name}" in notice
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (None, "not found: install Python 3.10 to 3.13"),
+        ('case "$*" in *version_info*) exit 1;; --version) echo Python 3.8.2;; esac', "is Python 3.8.2"),
+        ('case "$*" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv"),
+    ],
+    ids=["no python", "too old", "no venv"],
+)
+def test_make_says_in_one_line_what_is_missing(tmp_path: Path, script: str | None, said: str) -> None:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    if script is not None:
+        python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "demo", f"PYTHON={python}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not (tmp_path / ".venv").exists()

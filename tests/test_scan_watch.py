@@ -1,0 +1,240 @@
+"""The commands `scan` and `watch`: options, output and exit status; the engine is stood in for by its iterator."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Generator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import streamwatch
+from streamwatch.cli import running, scan, watch
+from streamwatch.config import Settings, load_settings
+from streamwatch.engine.analysis import Analysis
+from streamwatch.engine.feed import StreamEvent
+from streamwatch.errors import SourceUnreadable
+from streamwatch.fusion import Subject, error_verdict
+from streamwatch.records import Alert, FrameCounts, Label, ModelRef, VideoVerdict
+
+
+def verdict(source: str, label: Label, score: float | None = None) -> VideoVerdict:
+    alerts = ()
+    if label is Label.FAKE:
+        alerts = (Alert("id", source, 1, 4.0, 7.5, 0.99, 0.97, Label.FAKE),)
+    return VideoVerdict(
+        source, "a" * 64, label, score, 12.0, FrameCounts(300, 24, 24), (), alerts, ModelRef("m", "b" * 64),
+        "c" * 64, "policy",
+    )  # fmt: skip
+
+
+def failed(source: str) -> VideoVerdict:
+    subject = Subject(source, None, ModelRef("m", "b" * 64), "c" * 64, "policy")
+    return error_verdict(subject, SourceUnreadable(f"{source}: is empty"))
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command("scan")(scan.scan)
+    app.command("watch")(watch.watch)
+    return app
+
+
+class Engine:
+    """Stands in for `iter_scan` and `iter_watch`: notes how it is called, yields what it was given."""
+
+    def __init__(self, items: Sequence[object], *, scans: bool) -> None:
+        self.items = items
+        self.scans = scans
+        self.inputs: Sequence[str] = ()
+        self.settings = Settings()
+        self.options: dict[str, object] = {}
+        self.closed = False
+
+    def __call__(self, inputs: Sequence[str], settings: Settings, **options: object) -> Generator[object, None, None]:
+        self.inputs, self.settings, self.options = inputs, settings, options
+        try:
+            for item in self.items:
+                if isinstance(item, type) and issubclass(item, BaseException):
+                    raise item
+                yield Analysis(item) if self.scans and isinstance(item, VideoVerdict) else item
+        finally:
+            self.closed = True
+
+
+def scans(monkeypatch: pytest.MonkeyPatch, *items: object) -> Engine:
+    stand_in = Engine(items, scans=True)
+    monkeypatch.setattr("streamwatch.engine.archive.iter_scan", stand_in)
+    return stand_in
+
+
+def watches(monkeypatch: pytest.MonkeyPatch, *items: object) -> Engine:
+    stand_in = Engine(items, scans=False)
+    monkeypatch.setattr("streamwatch.engine.live.iter_watch", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"x")
+    return str(path)
+
+
+def test_scan_prints_a_table_and_a_summary(app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans(monkeypatch, verdict("good.mp4", Label.REAL, 0.1), verdict("bad.mp4", Label.FAKE, 0.97))
+    done = CliRunner().invoke(app, ["scan", clip])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["source", "label", "score", "length", "looked", "forged"]
+    assert lines[1].split() == ["bad.mp4", "fake", "0.97", "0:12.0", "0:04.0–0:07.5"]
+    assert lines[2].split() == ["good.mp4", "real", "0.10", "0:12.0"]
+    assert lines[3] == "2 sources: 1 real, 1 fake"
+    assert max(map(len, lines)) <= 100
+    assert done.stderr == ""
+
+
+def test_scan_says_why_an_input_failed_and_ends_with_1(
+    app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans(monkeypatch, failed("broken.mp4"), verdict("good.mp4", Label.REAL, 0.1))
+    done = CliRunner().invoke(app, ["scan", clip])
+    assert done.exit_code == 1
+    assert "SourceUnreadable: broken.mp4: is empty" in done.stdout
+
+
+def test_scan_writes_json_lines_and_nothing_else(
+    app: typer.Typer, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans(monkeypatch, verdict("good.mp4", Label.REAL, 0.1), failed("broken.mp4"))
+    output = tmp_path / "results.jsonl"
+    done = CliRunner().invoke(app, ["scan", clip, "--json", "--output", str(output)])
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [document["label"] for document in documents] == ["real", "error"]
+    assert documents[1]["error"]["kind"] == "SourceUnreadable"
+    assert output.read_text() == done.stdout
+
+
+def test_scan_hands_its_options_to_the_engine(app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = scans(monkeypatch, verdict(clip, Label.REAL, 0.1))
+    arguments = ["--store", "sqlite:///x.db", "--workers", "3", "--device", "cpu", "--model", "m.safetensors"]
+    done = CliRunner().invoke(app, ["scan", clip, "--no-resume", *arguments])
+    assert done.exit_code == 0, done.output
+    settings = stand_in.settings
+    assert (settings.store.url, settings.engine.workers) == ("sqlite:///x.db", 3)
+    assert (settings.detector.device, settings.detector.model) == ("cpu", "m.safetensors")
+    assert settings.faces.batch == 8, "the archive pipeline"
+    assert stand_in.inputs == [clip]
+    assert (stand_in.options["resume"], stand_in.options["trace"]) == (False, False)
+
+
+def test_scan_takes_a_manifest(app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = scans(monkeypatch, verdict(clip, Label.REAL, 0.1))
+    manifest = Path(clip).with_name("list.txt")
+    manifest.write_text("# clips\nclip.mp4\n")
+    assert CliRunner().invoke(app, ["scan", "--manifest", str(manifest)]).exit_code == 0
+    assert stand_in.inputs == [clip]
+
+
+def test_scan_without_inputs_is_bad_usage(app: typer.Typer) -> None:
+    done = CliRunner().invoke(app, ["scan"])
+    assert done.exit_code == 2
+    assert "--manifest" in done.stderr
+
+
+def test_an_interrupted_scan_shows_what_is_done(app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = scans(monkeypatch, verdict("good.mp4", Label.REAL, 0.1), KeyboardInterrupt)
+    done = CliRunner().invoke(app, ["scan", clip])
+    assert done.exit_code == running.INTERRUPTED
+    assert "good.mp4" in done.stdout
+    assert "stopped: 1 of 1 done" in done.stderr
+    assert stand_in.closed
+
+
+def test_annotated_clips_get_names_of_their_own(
+    app: typer.Typer, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr("streamwatch.annotate.annotate", lambda source, traces, verdict, output: written.append(output))
+    other = str(tmp_path / "other" / "clip.mp4")
+    items = [verdict(clip, Label.REAL, 0.1), verdict(other, Label.REAL, 0.1), failed("broken.mp4")]
+    stand_in = scans(monkeypatch, *items)
+    done = CliRunner().invoke(app, ["scan", clip, "--annotate", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert stand_in.options["trace"] is True
+    assert written == [tmp_path / "out" / "clip.mp4", tmp_path / "out" / "clip-2.mp4"]
+
+
+EVENT = StreamEvent(datetime(2024, 5, 1, tzinfo=timezone.utc), "rtsp://cam/1", "lost", "refused", 0.5)
+
+
+def test_watch_prints_verdicts_and_keeps_events_on_stderr(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = watches(monkeypatch, EVENT, verdict("rtsp://cam/1", Label.FAKE, 0.97))
+    done = CliRunner().invoke(app, ["watch", "rtsp://cam/1", "--for", "5"])
+    assert done.exit_code == 0, done.output
+    assert stand_in.options == {"seconds": 5.0}
+    assert stand_in.settings.engine == load_settings(pipeline="live").engine
+    assert done.stdout.split() == [
+        "0:12.0", "fake", "0.97", "rtsp://cam/1", "forged", "0:04.0–0:07.5"
+    ]  # fmt: skip
+    assert "lost: refused; trying again in 0.5 s" in done.stderr
+
+
+def test_watch_writes_json_lines(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    watches(monkeypatch, EVENT, verdict("rtsp://cam/1", Label.REAL, 0.1), verdict("rtsp://cam/1", Label.REAL, 0.2))
+    done = CliRunner().invoke(app, ["watch", "rtsp://cam/1", "--json"])
+    assert [json.loads(line)["score"] for line in done.stdout.splitlines()] == [0.1, 0.2]
+
+
+def test_watch_ends_with_1_where_a_stream_never_came(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    watches(monkeypatch, failed("rtsp://cam/1"))
+    assert CliRunner().invoke(app, ["watch", "rtsp://cam/1"]).exit_code == 1
+
+
+def test_watch_takes_the_streams_of_the_settings(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = watches(monkeypatch)
+    config = tmp_path / "config.yaml"
+    config.write_text("streams: [{url: 'rtsp://cam/1'}, {url: 'rtsp://cam/2'}]\n")
+    assert CliRunner().invoke(app, ["watch", "--config", str(config)]).exit_code == 0
+    assert stand_in.inputs == ["rtsp://cam/1", "rtsp://cam/2"]
+
+
+def test_watch_without_streams_is_bad_usage(app: typer.Typer) -> None:
+    assert CliRunner().invoke(app, ["watch"]).exit_code == 2
+
+
+def test_a_stopped_watch_is_done(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = watches(monkeypatch, verdict("rtsp://cam/1", Label.REAL, 0.1), KeyboardInterrupt)
+    assert CliRunner().invoke(app, ["watch", "rtsp://cam/1"]).exit_code == 0
+    assert stand_in.closed
+
+
+def test_a_termination_signal_stops_as_an_interrupt() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), running.stoppable():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_scan_from_python(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = scans(monkeypatch, verdict(clip, Label.REAL, 0.1))
+    (found,) = streamwatch.scan([Path(clip)], store="sqlite:///mine.db")
+    assert found.label is Label.REAL
+    assert stand_in.settings.store.url == "sqlite:///mine.db"
+    assert stand_in.options == {"store": True, "resume": True}
+    list(streamwatch.scan([clip]))
+    assert stand_in.options["store"] is False
+
+
+def test_the_public_names_are_there() -> None:
+    for name in streamwatch.__all__:
+        assert getattr(streamwatch, name) is not None
+    with pytest.raises(AttributeError):
+        streamwatch.nothing  # noqa: B018
