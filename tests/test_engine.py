@@ -330,6 +330,24 @@ def test_a_model_that_is_not_there_is_said_at_once(weights: Path, tmp_path: Path
         Plan.resolve(settings_for(tmp_path / "nothing.safetensors"))
 
 
+# --- scans that need no worker
+
+
+def test_a_scan_with_nothing_to_analyse_starts_no_cluster(weights: Path, tmp_path: Path) -> None:
+    import ray
+
+    from streamwatch.engine.archive import ScanProgress, iter_scan
+
+    settings = settings_for(weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"})
+    heard: list[ScanProgress] = []
+    before = ray.is_initialized()
+    (analysis,) = iter_scan([str(tmp_path / "missing.mp4")], settings, progress=heard.append)
+    assert analysis.verdict.failure is not None
+    assert analysis.verdict.failure.kind == "SourceNotFound"
+    assert ray.is_initialized() is before
+    assert heard
+
+
 # --- jobs
 
 
@@ -405,7 +423,7 @@ def test_a_file_waits_for_room_and_drops_nothing() -> None:
     assert queue.counts == (20, 0)
 
 
-def test_a_closed_queue_gives_what_waits_and_drops_what_comes() -> None:
+def test_a_closed_queue_gives_what_waits_and_takes_no_more() -> None:
     queue = FrameQueue(stale_after=2.0, fps=2.0, clock=Clock())
     queue.put(frame(0))
     queue.close()
@@ -414,7 +432,7 @@ def test_a_closed_queue_gives_what_waits_and_drops_what_comes() -> None:
     assert queue.get(0) is not None
     assert queue.exhausted
     assert queue.get(60) is None
-    assert queue.counts == (2, 1)
+    assert queue.counts == (1, 0)
 
 
 def test_backoff_doubles_up_to_its_limit_and_spreads() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -276,3 +279,34 @@ def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings:
     with Store.open(settings.store.url) as store:
         (row,) = store.verdicts(Filters())
     assert (row.verdict.label, row.verdict.frames) == (last.label, frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
+def test_a_stopped_scan_keeps_what_is_done(
+    weights: Path, clips: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """The command itself, in a process group of its own: signals from a terminal reach all of it."""
+    longer = face_clip(tmp_path / "longer.mp4", seconds=240.0)
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    command = [sys.executable, "-c", "from streamwatch.cli.main import main; main()", "scan", "--json"]
+    options = ["--workers", "1", "--store", store, "--model", str(weights), "--device", "cpu"]
+    with subprocess.Popen(
+        [*command, clips[0], str(longer), *options],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        os.killpg(process.pid, number)
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(first)["source"] == clips[0]
+    assert rest == ""
+    assert errors.splitlines()[-1].startswith("stopped: 1 of 2 done")
+    assert "Traceback" not in errors
+    with Store.open(store) as opened:
+        assert [row.verdict.source for row in opened.verdicts(Filters())] == [clips[0]]

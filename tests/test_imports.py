@@ -30,7 +30,7 @@ MAY_IMPORT["training"] = STAGES | {"evaluation"}
 MAY_IMPORT["engine"] = STAGES | {"store", "annotate"}
 MAY_IMPORT["doctor"] = STAGES | {"store"}
 MAY_IMPORT["demo"] = STAGES | {"annotate", "store", "engine"}
-MAY_IMPORT["evaluation"] = STAGES | {"engine"}
+MAY_IMPORT["evaluation"] = STAGES | {"annotate", "engine"}
 MAY_IMPORT["__init__"] = STAGES | {"store", "engine"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 

@@ -74,8 +74,8 @@ def scan(
             with contextlib.closing(results):
                 for analysis in results:
                     verdict = analysis.verdict
-                    _write(verdict, lines, as_json)
                     rows.append(Row.of(verdict))
+                    _write(verdict, lines, as_json)
                     if clips is not None and (clip := clips.make(analysis)) is not None:
                         bar.note(f"{verdict.source}: see {clip}")
         except KeyboardInterrupt:

@@ -53,13 +53,13 @@ def watch(
         with contextlib.closing(results):
             for item in results:
                 if not isinstance(item, VideoVerdict):
-                    notes.print(_event(item))
+                    notes.print(_event(item), soft_wrap=True)
                     continue
                 latest[item.source] = item.label
                 if as_json:
                     typer.echo(json.dumps(verdict_line(item)))
                 else:
-                    out.print(_verdict(item))
+                    out.print(_verdict(item), soft_wrap=True)
     if Label.ERROR in latest.values():
         raise typer.Exit(STREAM_FAILED)
 

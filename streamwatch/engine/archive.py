@@ -264,7 +264,9 @@ class _Scan:
     def _report(self) -> None:
         if self._progress is None:
             return
-        if time.monotonic() - self._asked >= ASK_EVERY:
+        if not self._busy:
+            self._shares = 0.0
+        elif time.monotonic() - self._asked >= ASK_EVERY:
             self._asked = time.monotonic()
             shares = 0.0
             asked = [worker.share.remote() for worker, _ in self._busy.values()]

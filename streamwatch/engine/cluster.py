@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,7 @@ def connect(settings: EngineSettings) -> Iterator[Cluster]:
     if ray.is_initialized():
         yield _describe(local=settings.address is None)
         return
-    with _importable_package():
+    with _importable_package(), _signals_kept():
         if settings.address is None:
             ray.init(
                 address="local",
@@ -111,6 +113,15 @@ def _join(address: str) -> None:
 def _describe(*, local: bool) -> Cluster:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Cluster(local=local, gpus=int(resources.get("GPU", 0)))
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep this program's own way of ending on SIGTERM: Ray would print a stack trace and exit."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ class DetectorActor:
 
         self._failure: StreamwatchError | None = None
         try:
-            detector = load_detector(weights, device, threads=1 if device == "cpu" else None)
+            threads = 1 if device == "cpu" else None
+            detector = load_detector(weights, device, threads=threads, precision=settings.precision)
         except StreamwatchError as error:
             self._failure = error  # told by `ready`: Ray would turn it into the death of the actor
             return

@@ -62,14 +62,13 @@ class FrameQueue:
         self._sampled = self._dropped = 0
 
     def put(self, frame: Frame) -> None:
-        """Add a frame. On a closed queue it is dropped."""
+        """Add a frame. A closed queue takes none, and counts none."""
         with self._changed:
-            self._sampled += 1
             while self._stale_after is None and len(self._frames) >= self._most and not self._closed:
                 self._changed.wait()
             if self._closed:
-                self._dropped += 1
                 return
+            self._sampled += 1
             self._frames.append((self._clock(), frame))
             if len(self._frames) > self._most:
                 self._drop_oldest()
@@ -188,10 +187,10 @@ class Feed:
                 break
             if self.frames.counts > before:
                 waits = backoff(self._settings.live)
-            self.failures += 1
-            wait = next(waits)
             if self._stop.is_set():
                 break
+            self.failures += 1
+            wait = next(waits)
             self._tell("lost", message, wait)
             self._stop.wait(wait)
         self.frames.close()
