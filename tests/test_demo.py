@@ -186,7 +186,7 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
     assert len(pictures(done.annotated)) == len(pictures(done.clip)) == 12
     assert list(dict.fromkeys(told)) == ["making the clip", "scanning it", "annotating it", "done"]
     with Store.open(done.store) as store:
-        assert [row.source for row in store.verdicts(Filters())] == [str(done.clip)]
+        assert [row.verdict.source for row in store.verdicts(Filters())] == [str(done.clip)]
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from tests import media
 from tests.rtsp_server import free_port, serve_rtsp
 
 FAST = DecodeSettings(open_timeout=5, read_timeout=5, probe_seconds=0.2)
+SPARSE = SamplingSettings(fps=2, min_frames=0)
 HASTY = DecodeSettings(open_timeout=0.3, read_timeout=0.3)
 
 
@@ -157,7 +158,7 @@ def test_a_stream_without_pictures_times_out(tmp_path: Path, monkeypatch: pytest
 
 
 def test_http_file_is_not_live(clip: Path) -> None:
-    with serve_http(clip.parent) as root, VideoSource(f"{root}/clip.mp4", FAST) as source:
+    with serve_http(clip.parent) as root, VideoSource(f"{root}/clip.mp4", FAST, SPARSE) as source:
         assert not source.live
         assert source.duration == pytest.approx(2.0, abs=0.05)
         frames = list(source.frames())
@@ -178,7 +179,7 @@ def write_playlist(path: Path, segment: str, *, ended: bool = True) -> None:
 def test_hls_over_http(tmp_path: Path) -> None:
     media.encode(tmp_path / "a.ts")
     write_playlist(tmp_path / "list.m3u8", "a.ts")
-    with serve_http(tmp_path) as root, VideoSource(f"{root}/list.m3u8", FAST) as source:
+    with serve_http(tmp_path) as root, VideoSource(f"{root}/list.m3u8", FAST, SPARSE) as source:
         assert len(list(source.frames())) == 4
 
 

@@ -176,8 +176,9 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     assert second.step == 2
     second.run()
 
-    for name, tensor in whole.best_model().state_dict().items():
-        torch.testing.assert_close(second.best_model().state_dict()[name], tensor, msg=name)
+    expected, found = whole.best_model().state_dict(), second.best_model().state_dict()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, msg=name)
     log = (tmp_path / "cut" / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in log] == ["step", "2", "4"]
     with pytest.raises(ConfigError, match="another recipe"):
