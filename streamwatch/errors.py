@@ -11,6 +11,7 @@
     ├── WeightsError           a checkpoint is missing, of the wrong kind, or fails its digest
     ├── DetectorError          the model failed on a batch of crops
     ├── StoreError             the store cannot be reached, or its schema is not the one this version needs
+    ├── ClusterError           Ray could not be started on this machine
     ├── WorkerLost             the process that worked on a source died
     └── LibraryMissing         a package or system library that a command needs cannot be loaded
 
@@ -61,6 +62,10 @@ class DetectorError(StreamwatchError):
 
 class StoreError(StreamwatchError):
     """The store cannot be reached, or its schema is not the one that this version needs."""
+
+
+class ClusterError(StreamwatchError):
+    """Ray could not be started on this machine."""
 
 
 class WorkerLost(StreamwatchError):

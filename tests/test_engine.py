@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamwatch.config import LiveSettings
+from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, batches
 from streamwatch.engine.batching import MicroBatcher
@@ -504,3 +504,25 @@ def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) 
     assert verdict.failure is not None
     assert verdict.failure.kind == "SourceRefused"
     assert "secret" not in f"{verdict.source} {verdict.failure.message} {told}"
+
+
+def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):
+    from streamwatch.engine.writer import _absolute
+
+    monkeypatch.chdir(tmp_path)
+    assert _absolute("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
+    assert _absolute("postgresql+psycopg://u:p@h/db") == "postgresql+psycopg://u:p@h/db"
+
+
+def test_a_cluster_that_cannot_start_says_so_in_one_line(monkeypatch):
+    import ray
+
+    from streamwatch.engine import cluster
+    from streamwatch.errors import ClusterError
+
+    def fail(**_):
+        raise Exception("The current node timed out\nduring startup")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(ClusterError, match=r"timed out during startup.*doctor"), cluster.connect(EngineSettings()):
+        raise AssertionError("unreachable")

@@ -59,6 +59,7 @@ def save_checkpoint(path: Path, model: M2TR, card: ModelCard, *, half: bool = Tr
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     save_file(tensors, draft, metadata={"name": card.name})
+    draft.chmod(0o644)  # safetensors writes files that only their owner can read
     stamped = replace(card, sha256=file_sha256(draft))
     write_card(stamped, card_path(path))
     draft.replace(path)

@@ -22,7 +22,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamwatch.config import EngineSettings
-from streamwatch.errors import ConfigError, StreamwatchError
+from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
 
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory for batches and results under way; what is in flight is bounded far below."""
@@ -62,22 +62,14 @@ def connect(settings: EngineSettings) -> Iterator[Cluster]:
     """Join the cluster at `engine.address`, or start one on this machine; end or leave it afterwards.
 
     A connection that this process has already is used, and left as it is. Raises ConfigError where there is
-    no cluster at the address.
+    no cluster at the address, ClusterError where none can be started here.
     """
     if ray.is_initialized():
         yield _describe(local=settings.address is None)
         return
     with _importable_package(), _signals_kept():
         if settings.address is None:
-            ray.init(
-                address="local",
-                num_cpus=usable_cores(),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                namespace=NAMESPACE,
-            )
+            _start()
         else:
             _join(settings.address)
     try:
@@ -94,6 +86,26 @@ def result_of(reference: Any) -> Any:
         if isinstance(error.cause, StreamwatchError):
             raise error.cause from None
         raise
+
+
+def _start() -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=usable_cores(),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace=NAMESPACE,
+        )
+    except Exception as error:  # noqa: BLE001 - Ray tells a failed start by a bare Exception
+        ray.shutdown()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterError(
+            f"Ray could not be started ({reason}); an overloaded machine or a full /tmp are the usual causes: "
+            "run `streamwatch doctor`, then try again"
+        ) from None
 
 
 def _join(address: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import ray
+from sqlalchemy.engine import make_url
 
 from streamwatch.engine.cluster import Actor, Cluster
 from streamwatch.records import VideoVerdict
@@ -40,4 +42,12 @@ def start_writer(url: str, run_id: int, cluster: Cluster) -> Actor:
         "max_task_retries": -1,
         "scheduling_strategy": cluster.here(),
     }
-    return actor.options(**options).remote(url, run_id)
+    return actor.options(**options).remote(_absolute(url), run_id)
+
+
+def _absolute(url: str) -> str:
+    """The URL with an SQLite file's path from the root: the actor has a working folder of its own."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        parsed = parsed.set(database=str(Path(parsed.database).absolute()))
+    return parsed.render_as_string(hide_password=False)
