@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -279,6 +280,43 @@ def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings:
     with Store.open(settings.store.url) as store:
         (row,) = store.verdicts(Filters())
     assert (row.verdict.label, row.verdict.frames) == (last.label, frames)
+
+
+@pytest.mark.slow
+def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
+    folder: Path, weights: Path, settings: Settings
+) -> None:
+    from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
+    from tests.rtsp_server import serve_rtsp
+
+    clip = face_clip(folder / "endless.mp4", seconds=4.0, b_frames=False)
+    live = settings.live.model_copy(update={"verdict_every": 1.0, "backoff_first": 0.1})
+    settings = settings.model_copy(update={"live": live})
+    before: list[int] = []
+    after: list[int] = []
+    lost: list[str] = []
+    with serve_rtsp(clip, plays=0) as url:
+        watch = iter_watch([url], settings, seconds=60.0)
+        for item in watch:
+            if not isinstance(item, VideoVerdict):
+                lost += [item.message] if item.kind == "lost" else []
+                continue
+            tracks = [track.track_id for track in item.tracks]
+            if not before and tracks:
+                before = tracks
+                with Killer(is_actor("StreamWorker"), times=1) as killer:
+                    while not killer.killed:
+                        time.sleep(0.01)
+            elif tracks and tracks[0] > TRACKS_PER_WORKER:
+                after = tracks
+                break
+        watch.close()
+    assert any("died" in message for message in lost)
+    assert set(before) <= set(range(1, 100))
+    assert after
+    with Store.open(settings.store.url) as store:
+        (row,) = store.verdicts(Filters())
+    assert {*before, *after} <= {track.track_id for track in row.verdict.tracks}
 
 
 @pytest.mark.slow

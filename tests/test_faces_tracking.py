@@ -169,3 +169,11 @@ def test_frames_of_one_pixel_can_be_followed() -> None:
     tracker = Tracker(TrackSettings())
     for index in range(2):
         assert tracker.update(Frame("clip", index, index, None, np.zeros((1, 1, 3), np.uint8)), []) == []
+
+
+def test_ids_start_where_they_are_told_to() -> None:
+    tracker = Tracker(TrackSettings(), first_id=2_000_001)
+    face = Face((10, 10, 50, 60), ((20, 25), (40, 25), (30, 35), (22, 48), (38, 48)), 0.99)
+    frame = Frame("x", 0, 0.0, None, np.zeros((96, 128, 3), np.uint8))
+
+    assert [f.track_id for f in tracker.update(frame, [face])] == [2_000_001]

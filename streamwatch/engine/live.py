@@ -26,6 +26,9 @@ from streamwatch.store import Store
 POLL = 0.25
 """Seconds between two looks at the workers."""
 
+TRACKS_PER_WORKER = 1_000_000
+"""Track ids set aside for each worker of a stream: one that takes over must not write over stored tracks."""
+
 PATIENCE = 5.0
 """Seconds that a worker has to answer or, beyond its read timeout, to end."""
 
@@ -41,6 +44,7 @@ class _Stream:
     taking: Any = None
     retry_at: float = 0.0
     over: bool = False
+    workers: int = 0
     items: list[VideoVerdict | StreamEvent] = field(default_factory=list)
 
     @classmethod
@@ -128,7 +132,9 @@ class _Watch:
         if stream.over or now < stream.retry_at:
             return
         stream.worker = crew.hire()
-        stream.watching = stream.worker.watch.remote(stream.url, left)
+        first_track = stream.workers * TRACKS_PER_WORKER + 1
+        stream.workers += 1
+        stream.watching = stream.worker.watch.remote(stream.url, left, first_track)
         stream.taking = stream.worker.take.remote()
 
     def _look(self, stream: _Stream, crew: Crew) -> None:

@@ -47,7 +47,7 @@ class Plan:
             started_at=started_at,
         )
 
-    def face_finder(self, detector: FaceDetector) -> FaceFinder:
+    def face_finder(self, detector: FaceDetector, first_track: int = 1) -> FaceFinder:
         """A finder for one source, with crops as the model wants them."""
         return FaceFinder(
             self.settings.faces,
@@ -55,4 +55,5 @@ class Plan:
             self.card.geometry,
             self.card.input.size,
             detector=detector,
+            first_track=first_track,
         )

@@ -23,6 +23,7 @@ class LiveStream:
     """Watches one stream (or a file as if it were one): reads ahead on a thread, drops what the detector
     cannot follow.
 
+    first_track: id of the first track; above those of a worker that watched this stream before.
     deliver: hears every verdict (one each `live.verdict_every` seconds) and every event, in order, from two
     threads.
     """
@@ -35,6 +36,7 @@ class LiveStream:
         *,
         deliver: Callable[[VideoVerdict | StreamEvent], None],
         face_detector: FaceDetector | None = None,
+        first_track: int = 1,
         clock: Clock = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -44,7 +46,8 @@ class LiveStream:
         engine = plan.settings.engine
         self._fusion = SourceFusion(plan.policy, horizon=plan.settings.live.horizon)
         self._queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._fusion.add)
-        self._finder = plan.face_finder(face_detector or load_face_detector(plan.settings.faces))
+        detector = face_detector or load_face_detector(plan.settings.faces)
+        self._finder = plan.face_finder(detector, first_track)
         self._now = 0.0
 
     def run(self, stop: threading.Event, seconds: float | None = None) -> VideoVerdict:

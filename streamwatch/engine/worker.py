@@ -44,9 +44,9 @@ class StreamWorker:
         """How much of the present file was read, 0..1."""
         return self._share
 
-    def watch(self, url: str, seconds: float | None) -> VideoVerdict:
+    def watch(self, url: str, seconds: float | None, first_track: int = 1) -> VideoVerdict:
         """Watch a stream until `stop`, for `seconds`, or to the end of a file; the final verdict."""
-        stream = LiveStream(self._plan, self._client, url, deliver=self._put)
+        stream = LiveStream(self._plan, self._client, url, deliver=self._put, first_track=first_track)
         return stream.run(self._stop, seconds)
 
     def take(self) -> list[VideoVerdict | StreamEvent]:

@@ -17,7 +17,9 @@ class FaceFinder:
     """Detection, tracking, cropping and quality of the faces of one source.
 
     geometry and size (pixels) are those of the model that will score the crops. detector: one to use instead
-    of loading the one that `faces` names. Raises WeightsError when that cannot be loaded.
+    of loading the one that `faces` names. first_track: id of the first track.
+
+    Raises WeightsError when that cannot be loaded.
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class FaceFinder:
         size: int,
         *,
         detector: FaceDetector | None = None,
+        first_track: int = 1,
     ) -> None:
         self._detector = detector or load_face_detector(faces)
-        self._tracker = Tracker(tracks)
+        self._tracker = Tracker(tracks, first_track)
         self._geometry = geometry
         self._size = size
 

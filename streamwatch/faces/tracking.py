@@ -40,14 +40,16 @@ FORBIDDEN = 1e3
 class Tracker:
     """Gives the faces of one source their track ids: 1, 2, 3… in order of appearance, never used twice.
 
+    first_id: another start, for a source that is taken up again by a new tracker.
+
     Call `update` once for each sampled frame, in order, with or without faces. A track ends at a shot cut,
     when it was not seen for `settings.max_gap` seconds, or when time runs backwards.
     """
 
-    def __init__(self, settings: TrackSettings) -> None:
+    def __init__(self, settings: TrackSettings, first_id: int = 1) -> None:
         self._settings = settings
         self._tracks: list[_Track] = []
-        self._last_id = 0
+        self._last_id = first_id - 1
         self._scene: Array | None = None
         self._time = float("-inf")
 
