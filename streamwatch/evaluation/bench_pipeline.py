@@ -188,10 +188,16 @@ class _TimedFaceDetector:
             return self._detector.detect(images)
 
 
+def _load_detector(settings: Settings, threads: int) -> Detector:
+    """The detector of these settings, in the precision that the engine gives it."""
+    wanted = settings.detector
+    return load_detector(wanted.model, wanted.device, threads=threads, precision=wanted.precision)
+
+
 def measure_stages(clips: Sequence[str], settings: Settings) -> StageCosts:
     """One pass over the clips in one thread, stage by stage."""
     cv2.setNumThreads(1)
-    detector = load_detector(settings.detector.model, settings.detector.device, threads=1)
+    detector = _load_detector(settings, threads=1)
     costs = StageCosts(on_gpu=detector.device != "cpu")
     faces = _TimedFaceDetector(load_face_detector(settings.faces.model_copy(update={"threads": 1})), costs.clock)
     _warm_up(detector, settings.detector.max_batch)
@@ -254,7 +260,7 @@ class LoopResult:
 def run_loop(clips: Sequence[str], settings: Settings, threads: int) -> LoopResult:
     """What one would write: read, pick a frame now and then, find its faces, score them one by one."""
     cv2.setNumThreads(threads)
-    detector = load_detector(settings.detector.model, settings.detector.device, threads=threads)
+    detector = _load_detector(settings, threads=threads)
     faces = load_face_detector(settings.faces.model_copy(update={"threads": threads}))
     _warm_up(detector, 1)
     looked = scored = 0

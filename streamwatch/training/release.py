@@ -25,7 +25,7 @@ from streamwatch.records import FloatArray
 from streamwatch.training.forgeries import forged_region
 from streamwatch.training.prepare import Picture, read_image
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import Trainer
+from streamwatch.training.trainer import PIXEL_MEAN, PIXEL_STD, Trainer
 
 LICENCE = (
     "Apache-2.0 for the weights file. Trained on DFDC, UTKFace and FFHQ/StyleGAN pictures, whose terms allow research "
@@ -50,7 +50,7 @@ def release(
     card = ModelCard(
         name=recipe.name,
         preset=model.config,
-        input=InputSpec(size=size, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
+        input=InputSpec(size=size, mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3),
         geometry=recipe.geometry.geometry(),
         calibration=Calibration(temperature=1.0, bias=0.0),
         thresholds=Thresholds(real=0.5, fake=0.5),

@@ -40,6 +40,9 @@ LOG_COLUMNS = (
 )
 _HELD_BACK_SEED = 1_000_003
 
+PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
+"""Input normalisation of the ImageNet start; the released card names the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -61,9 +64,51 @@ class HeldBack:
     blends: PairDataset
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DataSplit:
+    """What a recipe's data sets are used for.
+
+    pools: training pairs. held_faces: held-back pictures of both classes. held_reals: held-back reals for
+    self-blending. reported: `val` pictures, which decide nothing.
+    """
+
+    pools: Pools
+    held_faces: list[Picture]
+    held_reals: list[Picture]
+    reported: list[Picture]
+
+
+def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callable[[str], None]) -> DataSplit:
+    """Prepare the data sets of a recipe and divide them. Raises SourceNotFound, ConfigError or WeightsError."""
+    part = recipe.data
+    train: dict[str, list[Picture]] = {}
+    held: dict[str, list[Picture]] = {}
+    reported: list[Picture] = []
+    for name in dict.fromkeys((*part.paired, *part.blendable, *part.generated)):
+        pictures = prepare(part.root / name, cache / f"{name}.npz", landmark_model)
+        train[name], held[name] = hold_back([p for p in pictures if p.split == "train"], part.held_back)
+        if name in part.paired:
+            reported += [p for p in pictures if p.split == "val"]
+        report(f"{name}: {len(train[name])} pictures to train on, {len(held[name])} held back")
+    pools = Pools(
+        paired=[pair for name in part.paired for pair in pair_up(train[name])],
+        blendable=[[p for p in train[name] if not p.fake] for name in part.blendable],
+        generated=(
+            [p for name in part.generated for p in train[name] if not p.fake],
+            [p for name in part.generated for p in train[name] if p.fake],
+        ),
+    )
+    return DataSplit(
+        pools,
+        held_faces=[p for name in part.paired for p in held[name]],
+        held_reals=[p for name in part.blendable for p in held[name] if not p.fake],
+        reported=reported,
+    )
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 N×3×S×S to float, (x − 127) / 128, channels last: what the ImageNet weights were trained on."""
-    return ((images.float() - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+    return ((images.float() - PIXEL_MEAN) / PIXEL_STD).contiguous(memory_format=torch.channels_last)
 
 
 class Trainer:
@@ -101,23 +146,24 @@ class Trainer:
         self.best = -math.inf
         self.best_step = 0
         self.latest = (math.nan, math.nan)
-        pools, reals = self._pools(cache or folder.parent / "prepared", landmark_model, report)
+        split = split_data(recipe, cache or folder.parent / "prepared", landmark_model, report)
+        self.reported = split.reported
         self.size = self.model.config.input_size
         geometry, weights = recipe.geometry.geometry(), recipe.data.weights
         pairs = recipe.optimisation.steps * recipe.optimisation.accumulate * recipe.optimisation.pairs
-        self.data = PairDataset(pools, weights, geometry, self.size, recipe.seed, pairs)
+        self.data = PairDataset(split.pools, weights, geometry, self.size, recipe.seed, pairs)
         blends = PairDataset(
-            Pools((), [reals], ((), ())),
+            Pools((), [split.held_reals], ((), ())),
             {"self_blended": 1.0},
             geometry,
             self.size,
             _HELD_BACK_SEED,
             recipe.evaluation.blends,
         )
-        faces = [p for fake in (False, True) for p in self._held_faces if p.fake is fake]
-        limit = recipe.evaluation.limit
-        few = [p for fake in (False, True) for p in [q for q in faces if q.fake is fake][:limit]]
-        self.held_back = HeldBack(faces, few, blends)
+        few = split.held_faces
+        if (limit := recipe.evaluation.limit) is not None:
+            few = [p for fake in (False, True) for p in [q for q in split.held_faces if q.fake is fake][:limit]]
+        self.held_back = HeldBack(split.held_faces, few, blends)
         self._restore()
 
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
@@ -232,27 +278,6 @@ class Trainer:
             prefetch_factor=4 if options.workers else None,
         )
         return iter(loader)
-
-    def _pools(self, cache: Path, landmark_model: Path, report: Callable[[str], None]) -> tuple[Pools, list[Picture]]:
-        part = self.recipe.data
-        train: dict[str, list[Picture]] = {}
-        held: dict[str, list[Picture]] = {}
-        self.reported: list[Picture] = []
-        for name in dict.fromkeys((*part.paired, *part.blendable, *part.generated)):
-            pictures = prepare(part.root / name, cache / f"{name}.npz", landmark_model)
-            usable = [picture for picture in pictures if picture.split == "train"]
-            train[name], held[name] = hold_back(usable, part.held_back)
-            if name in part.paired:
-                self.reported += [picture for picture in pictures if picture.split == "val"]
-            report(f"{name}: {len(train[name])} pictures to train on, {len(held[name])} held back")
-        paired = [pair for name in part.paired for pair in pair_up(train[name])]
-        blendable = [[p for p in train[name] if not p.fake] for name in part.blendable]
-        generated = (
-            [p for name in part.generated for p in train[name] if not p.fake],
-            [p for name in part.generated for p in train[name] if p.fake],
-        )
-        self._held_faces = [p for name in part.paired for p in held[name]]
-        return Pools(paired, blendable, generated), [p for name in part.blendable for p in held[name] if not p.fake]
 
     def _own_folder(self) -> None:
         note = self.folder / "recipe.json"
