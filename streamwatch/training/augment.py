@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from streamwatch.evaluation.degradations import jpeg, rescale
 from streamwatch.records import ImageArray
-from streamwatch.training.forgeries import draw_colour, rescale
+from streamwatch.training.forgeries import draw_colour
 
 _KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)
 
@@ -36,12 +37,6 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
         quality = int(rng.integers(35, 101))
         out = [jpeg(image, quality) for image in out]
     return out
-
-
-def jpeg(image: ImageArray, quality: int) -> ImageArray:
-    """Encode and decode as JPEG; quality 1..100."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _grey(image: ImageArray) -> ImageArray:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamwatch.evaluation.degradations import rescale, sharpen
 from streamwatch.records import FloatArray, ImageArray
 
 # Points of the 468-point face mesh (MediaPipe's numbering).
@@ -143,18 +144,6 @@ def draw_colour(rng: np.random.Generator) -> Transform:
         return tinted
 
     return change
-
-
-def rescale(image: ImageArray, factor: float, down: int = cv2.INTER_AREA, up: int = cv2.INTER_LINEAR) -> ImageArray:
-    """Shrink by `factor` and enlarge back to the same size."""
-    height, width = image.shape[:2]
-    small = cv2.resize(image, (max(1, round(width / factor)), max(1, round(height / factor))), interpolation=down)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=up), np.uint8)
-
-
-def sharpen(image: ImageArray, amount: float) -> ImageArray:
-    """Unsharp mask: image + amount·(image − blurred)."""
-    return np.asarray(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0), np.uint8)
 
 
 def _jitter_affine(source: ImageArray, mask: FloatArray, rng: np.random.Generator) -> tuple[ImageArray, FloatArray]:

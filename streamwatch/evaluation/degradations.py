@@ -1,0 +1,69 @@
+"""What encoders and streaming ladders do to a picture: one function per loss of quality, each with its strength."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+
+from streamwatch.records import ImageArray
+
+VideoCodec = Literal["h264", "hevc"]
+_ENCODERS: dict[VideoCodec, str] = {"h264": "libx264", "hevc": "libx265"}
+_LEAD = 2  # frames before the one that is kept, so that it is a predicted picture and not a key frame
+
+
+def jpeg(image: ImageArray, quality: int) -> ImageArray:
+    """Encode and decode as JPEG; quality 1..100."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def rescale(image: ImageArray, factor: float, down: int = cv2.INTER_AREA, up: int = cv2.INTER_LINEAR) -> ImageArray:
+    """Shrink by `factor` and enlarge back to the same size."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(1, round(width / factor)), max(1, round(height / factor))), interpolation=down)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=up), np.uint8)
+
+
+def sharpen(image: ImageArray, amount: float) -> ImageArray:
+    """Unsharp mask: image + amount·(image − blurred)."""
+    return np.asarray(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0), np.uint8)
+
+
+def encode_video(
+    images: Sequence[ImageArray], crf: int, codec: VideoCodec = "h264", preset: str = "veryfast"
+) -> list[ImageArray]:
+    """Each picture after video coding at a constant rate factor (0 best … 51 worst), 4:2:0, as a predicted frame.
+
+    The pictures (H×W×3, all of one size) lie side by side in one frame, so that they share the encoder's every
+    choice; the frame moves in by a pixel at a time over three frames, and the last is taken.
+    """
+    height, width = images[0].shape[:2]
+    stride = width + width % 2 + 32  # macroblocks of a picture never reach into its neighbour's
+    canvas = np.zeros((height + height % 2, stride * len(images), 3), np.uint8)
+    for index, image in enumerate(images):
+        slot = cv2.copyMakeBorder(image, 0, height % 2, 0, stride - width, cv2.BORDER_REPLICATE)
+        canvas[:, index * stride : (index + 1) * stride] = slot
+    stream_options = {"crf": str(crf), "preset": preset, "tune": "zerolatency"}
+    if codec == "hevc":
+        stream_options["x265-params"] = "log-level=none:pools=1:frame-threads=1"
+    data = io.BytesIO()
+    with av.open(data, "w", format="matroska") as output:
+        stream = output.add_stream(_ENCODERS[codec], rate=25, options=stream_options)
+        stream.width, stream.height, stream.pix_fmt = canvas.shape[1], canvas.shape[0], "yuv420p"
+        stream.codec_context.thread_count = 1
+        for lead in range(_LEAD, -1, -1):
+            frame = av.VideoFrame.from_ndarray(np.roll(canvas, lead, axis=1), format="rgb24")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    data.seek(0)
+    with av.open(data, "r") as source:
+        source.streams.video[0].thread_type = "NONE"
+        *_, last = source.decode(video=0)
+    pixels = last.to_ndarray(format="rgb24")
+    return [np.ascontiguousarray(pixels[:height, i * stride : i * stride + width]) for i in range(len(images))]
