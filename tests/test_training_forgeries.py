@@ -2,18 +2,14 @@ import numpy as np
 import pytest
 
 from streamwatch.training.augment import degrade
-from streamwatch.training.forgeries import HULL_WEIGHTS, HULLS, composite, forged_region, self_blend, soften
+from streamwatch.training.forgeries import forged_region, self_blend, soften
+from streamwatch.training.unseen import unseen_self_blend
 from tests.face_pictures import SIDE, mesh, portrait
 
 
 @pytest.fixture(scope="module")
 def blends():
     return [self_blend(portrait(), mesh(), np.random.default_rng(seed)) for seed in range(40)]
-
-
-def test_hull_weights_are_a_distribution_over_the_hulls():
-    assert HULL_WEIGHTS.keys() == HULLS.keys()
-    assert sum(HULL_WEIGHTS.values()) == pytest.approx(1)
 
 
 def test_a_blend_changes_the_masked_part_and_nothing_else(blends):
@@ -41,11 +37,6 @@ def test_the_draw_is_the_generators_alone():
     one, two = (self_blend(portrait(), mesh(), np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(one.fake, two.fake)
     np.testing.assert_array_equal(one.mask, two.mask)
-
-
-def test_composite_is_the_weighted_mean():
-    source, target = np.full((4, 4, 3), 200, np.uint8), np.full((4, 4, 3), 100, np.uint8)
-    np.testing.assert_array_equal(composite(source, target, np.full((4, 4), 0.25, np.float32)), 125)
 
 
 def test_softening_keeps_an_empty_mask_empty_and_peaks_at_one():
@@ -81,3 +72,13 @@ def test_degradation_is_the_same_draw_for_both_classes():
         np.testing.assert_array_equal(one, two)
         assert one.shape == (SIDE, SIDE, 3)
         assert one.dtype == np.uint8
+
+
+def test_unseen_blends_change_the_masked_part_alone_and_in_other_shapes():
+    blends = [unseen_self_blend(portrait(), mesh(), np.random.default_rng(seed)) for seed in range(30)]
+    for blend in blends:
+        outside = blend.mask == 0
+        np.testing.assert_array_equal(blend.fake[outside], blend.real[outside])
+        assert 0.03 < (blend.mask > 0).mean() < 0.95
+    assert 0.2 < np.mean([np.array_equal(blend.real, portrait()) for blend in blends]) < 0.8
+    assert np.median([np.abs(b.fake.astype(int) - b.real)[b.mask > 0.3].mean() for b in blends]) > 1

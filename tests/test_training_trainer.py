@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,12 +7,19 @@ import pytest
 import torch
 
 from streamwatch.errors import ConfigError, WeightsError
-from streamwatch.training.data import PairDataset, Pools, pair_up
+from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
-from streamwatch.training.losses import contrastive_loss, mask_loss, objective
+from streamwatch.training.losses import (
+    contrastive_loss,
+    debiased_cka,
+    focal_loss,
+    mask_loss,
+    objective,
+    quality_loss,
+)
 from streamwatch.training.prepare import hold_back, list_pictures, prepare, read_image
 from streamwatch.training.recipe import Recipe, load_recipe
-from streamwatch.training.trainer import Trainer, learning_rate, with_root
+from streamwatch.training.trainer import Trainer, learning_rate, perturbed, with_root
 from tests.face_pictures import make_data
 
 
@@ -36,12 +44,12 @@ def recipe(data):
             "data": {
                 "root": data[0],
                 "paired": ["faces"],
-                "blendable": ["faces"],
-                "weights": {"paired": 0.5, "self_blended": 0.5},
+                "sources": {"faces": {}},
+                "weights": {"paired": 0.5, "hull": 0.25, "swap": 0.25},
                 "held_back": 0.3,
             },
             "optimisation": {"steps": 4, "pairs": 1, "warmup": 2, "freeze": 5, "workers": 0},
-            "evaluation": {"every": 2, "blends": 8, "limit": 8},
+            "evaluation": {"every": 2, "forgeries": 8, "limit": 8},
         }
     )
 
@@ -72,7 +80,7 @@ def test_missing_data_and_landmark_model_are_named(tmp_path):
 
 def pools(pictures):
     train = [p for p in pictures if p.split == "train"]
-    return Pools(pair_up(train), [[p for p in train if not p.fake]], ((), ()))
+    return Pools(pair_up(train), [SourcePool([p for p in train if not p.fake])])
 
 
 def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
@@ -88,14 +96,25 @@ def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
 
 
 def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
-    blends = PairDataset(pools(pictures), {"self_blended": 1.0}, recipe.geometry.geometry(), 96, 5, 12, augment=False)
+    blends = PairDataset(pools(pictures), {"hull": 1.0}, recipe.geometry.geometry(), 96, 5, 12, augment=False)
     for index in range(12):
         item, pair = blends[index], blends.pair(index)
-        assert item["images"].shape == (2, 3, 96, 96)
-        assert item["masks"][0].max() == 0
+        assert item["images"].shape == (1, 2, 3, 96, 96)
+        assert item["masks"][0, 0].max() == 0
         assert item["mask_known"].all()
         differs = np.abs(pair.real.astype(int) - pair.fake).max(axis=2) > 4
         assert (pair.mask[differs] > 0).mean() > 0.99
+
+
+def test_qualities_show_one_pair_under_degradations_of_their_own(pictures, recipe):
+    data = PairDataset(pools(pictures), {"hull": 1.0}, recipe.geometry.geometry(), 96, 5, 12, qualities=3)
+    one, two, three = data.pairs(3)
+    assert data[3]["images"].shape == (3, 2, 3, 96, 96)
+    assert not np.array_equal(one.real, two.real)
+    assert not np.array_equal(two.real, three.real)
+    np.testing.assert_array_equal(one.mask, three.mask)
+    close = np.corrcoef(one.real.ravel(), two.real.ravel())[0, 1]
+    assert close > np.corrcoef(one.real.ravel(), data.pairs(4)[0].real.ravel())[0, 1]
 
 
 def test_objective_is_the_sum_of_its_switched_terms():
@@ -132,6 +151,45 @@ def test_contrastive_loss_falls_as_fakes_leave_the_reals():
     assert contrastive_loss(torch.cat([real, far]), labels) < contrastive_loss(torch.cat([real, near]), labels)
 
 
+def test_focal_loss_is_cross_entropy_that_forgives_what_is_already_right():
+    labels = torch.tensor([0, 1])
+    sure, unsure = torch.tensor([[6.0, 0.0], [0.0, 6.0]]), torch.zeros(2, 2)
+    assert focal_loss(unsure, labels).item() == pytest.approx(0.25 * math.log(2))
+    assert focal_loss(sure, labels) < 0.001 * torch.nn.functional.cross_entropy(sure, labels)
+
+
+def test_cka_is_one_for_rotated_features_and_near_zero_for_independent_ones():
+    torch.manual_seed(0)
+    x = torch.randn(64, 8)
+    rotation = torch.linalg.qr(torch.randn(8, 8)).Q
+    assert debiased_cka(x, 3 * x @ rotation).item() == pytest.approx(1, abs=1e-4)
+    independent = [debiased_cka(torch.randn(64, 8), torch.randn(64, 8)).item() for _ in range(20)]
+    assert abs(np.mean(independent)) < 0.05
+
+
+def test_quality_loss_falls_as_qualities_agree_and_gives_a_gradient():
+    torch.manual_seed(0)
+    faces = torch.randn(16, 8)
+    far, near = (torch.cat([faces, faces + noise * torch.randn(16, 8)]).requires_grad_() for noise in (2.0, 0.1))
+    assert quality_loss([near], 2) < quality_loss([far], 2)
+    quality_loss([far], 2).backward()
+    assert far.grad.abs().sum() > 0
+
+
+def test_perturbed_weights_raise_the_loss_and_come_back():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    x, before = torch.randn(8, 4), [p.clone() for p in model.parameters()]
+    loss = model(x).square().mean()
+    loss.backward()
+    with perturbed(model, 0.05):
+        assert model(x).square().mean() > loss
+        assert all(p.grad is None for p in model.parameters())
+        moved = [(p - b).norm() / b.norm() for p, b in zip(model.parameters(), before, strict=True)]
+        assert moved == pytest.approx([0.05, 0.05], rel=1e-4)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
 def test_learning_rate_warms_up_and_falls():
     rates = [learning_rate(step, 100, 10, 1.0) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -142,6 +200,7 @@ def test_learning_rate_warms_up_and_falls():
 
 def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path):
     assert load_recipe("recipes/m2tr-lite.yaml").name == "m2tr-lite"
+    assert load_recipe("m2tr-lite-self-made").data.weights.get("paired", 0) == 0
     assert with_root(load_recipe("m2tr-lite"), tmp_path).data.root == tmp_path
     bad = tmp_path / "bad.yaml"
     bad.write_text("name: x\npreset: m2tr-lite\noptimization: {}\n")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from streamwatch.training.trainer import HeldBackAucs
 
 
 def train(
@@ -23,6 +27,9 @@ def train(
         typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel."),
     ] = Path("face_landmark.tflite"),
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Other than the recipe's.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Weights to go on from, not ImageNet's.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     preview: Annotated[
         Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
@@ -33,9 +40,9 @@ def train(
     from streamwatch.training.recipe import load_recipe
     from streamwatch.training.release import release
     from streamwatch.training.trainer import Progress as Step
-    from streamwatch.training.trainer import Trainer, with_root, with_steps
+    from streamwatch.training.trainer import Trainer, with_root, with_start, with_steps
 
-    chosen = with_steps(with_root(load_recipe(recipe), data), steps)
+    chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
     folder = out or Path("runs") / chosen.name
     trainer = Trainer(chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device)
     if preview is not None:
@@ -55,8 +62,7 @@ def train(
         task = bar.add_task("training", total=chosen.optimisation.steps, completed=trainer.step)
 
         def show(step: Step) -> None:
-            auc = f"AUC faces {step.auc_faces:.3f}, blends {step.auc_blends:.3f}"
-            bar.update(task, completed=step.step, description=f"loss {step.loss:.3f} · {auc}")
+            bar.update(task, completed=step.step, description=f"loss {step.loss:.3f}{_aucs(step.latest)}")
 
         trainer.run(show)
         measuring = bar.add_task("measuring", total=None)
@@ -68,3 +74,11 @@ def train(
     typer.echo(f"weights  {weights}")
     for name, value in card.metrics.items():
         typer.echo(f"{name:28} {value:g}")
+
+
+def _aucs(latest: HeldBackAucs | None) -> str:
+    if latest is None:
+        return ""
+    cells = {kind: auc for kind, auc in latest.cells().items() if not math.isnan(auc)}
+    weakest = min(cells, key=cells.__getitem__)
+    return f" · held-back AUC: mean {sum(cells.values()) / len(cells):.3f}, weakest {weakest} {cells[weakest]:.3f}"

@@ -40,8 +40,9 @@ def encode_video(
 ) -> list[ImageArray]:
     """Each picture after video coding at a constant rate factor (0 best … 51 worst), 4:2:0, as a predicted frame.
 
-    The pictures (H×W×3, all of one size) lie side by side in one frame, so that they share the encoder's every
-    choice; the frame moves in by a pixel at a time over three frames, and the last is taken.
+    The pictures (H×W×3, all of one size) lie side by side in one frame, which saves time; where they must be
+    coded alike, code them one by one, since the encoder's choices depend on the place. The frame moves in by a pixel
+    at a time over three frames, and the last is taken.
     """
     height, width = images[0].shape[:2]
     stride = width + width % 2 + 32  # macroblocks of a picture never reach into its neighbour's

@@ -7,35 +7,49 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from streamwatch.evaluation.degradations import jpeg, rescale
+from streamwatch.evaluation.degradations import VideoCodec, encode_video, jpeg, rescale, sharpen
 from streamwatch.records import ImageArray
 from streamwatch.training.forgeries import draw_colour
 
 _KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)
+_CODECS: tuple[VideoCodec, ...] = ("h264", "hevc")
 
 
 def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
-    """The same draw of colour, resolution, blur, noise and JPEG on every image of a group (each H×W×3)."""
+    """The same draw of colour, resolution, blur, sharpening, noise and coding on every image of a group (each H×W×3).
+
+    Coding is JPEG, H.264 or, seldom because it is slow, HEVC. A share of groups stays as it is: fine traces are learnt
+    where they are whole.
+    """
     out = list(images)
+    if rng.random() < 0.25:
+        return out
     if rng.random() < 0.4:
         colour = draw_colour(rng)
         out = [colour(image) for image in out]
     if rng.random() < 0.1:
         out = [_grey(image) for image in out]
-    if rng.random() < 0.25:
-        factor = float(rng.uniform(1.2, 3.0))
+    if rng.random() < 0.2:
+        factor = float(rng.uniform(1.2, 2.5))
         down, up = int(rng.choice(_KERNELS[:3])), int(rng.choice(_KERNELS[1:]))
         out = [rescale(image, factor, down, up) for image in out]
     if rng.random() < 0.1:
         sigma = float(rng.uniform(0.4, 1.5))
         out = [np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8) for image in out]
-    if rng.random() < 0.2:
-        sigma = float(rng.uniform(1, 8))
+    if rng.random() < 0.1:
+        amount = float(rng.uniform(0.2, 1.0))
+        out = [sharpen(image, amount) for image in out]
+    if rng.random() < 0.15:
+        sigma = float(rng.uniform(1, 6))
         seed = int(rng.integers(2**32))
         out = [_noisy(image, sigma, np.random.default_rng(seed)) for image in out]
-    if rng.random() < 0.6:
+    coding = rng.random()
+    if coding < 0.4:
         quality = int(rng.integers(35, 101))
         out = [jpeg(image, quality) for image in out]
+    elif coding < 0.7:
+        crf, codec = int(rng.integers(16, 37)), _CODECS[int(rng.random() < 0.05)]
+        out = [encode_video([image], crf, codec)[0] for image in out]
     return out
 
 

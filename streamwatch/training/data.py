@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,10 +13,12 @@ from torch.utils.data import Dataset
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
 from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.training.augment import degrade
-from streamwatch.training.forgeries import forged_region, self_blend
+from streamwatch.training.families import FaceImage, Family, Forger
+from streamwatch.training.forgeries import forged_region
+from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import Picture, read_image
 
-Kind = Literal["paired", "self_blended", "generated"]
+Kind = Literal["paired", "generated"] | Family
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,25 +28,42 @@ class Pair:
     real: ImageArray
     fake: ImageArray
     mask: FloatArray | None
+    kind: Kind
+
+
+class SourcePool:
+    """Real pictures of one data set, from which forgeries are made.
+
+    zoom: least and greatest side of a training crop, in sides of the served crop; a set whose pictures end close to
+    the face has less room.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], weight: float = 1.0, zoom: tuple[float, float] = (0.88, 1.08)):
+        self.pictures = pictures
+        self.weight = weight
+        self.zoom = zoom
+        self.partners = Partners(pictures)
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
     """Where pairs come from.
 
-    paired: fakes with the real picture that they were made from. blendable: real pictures for self-blending.
-    generated: (real, fake) lists of whole-face synthesis, which have no pairs.
+    paired: fakes with the real picture that they were made from. sources: real pictures to forge.
+    generated: (real, fake) lists of whole-face synthesis, which have no pairs. forger: makes the fakes.
     """
 
     paired: Sequence[tuple[Picture, Picture]]
-    blendable: Sequence[Sequence[Picture]]
-    generated: tuple[Sequence[Picture], Sequence[Picture]]
+    sources: Sequence[SourcePool]
+    generated: tuple[Sequence[Picture], Sequence[Picture]] = ((), ())
+    forger: Forger = field(default_factory=Forger)
 
 
 class PairDataset(Dataset[dict[str, torch.Tensor]]):
     """Item i is a function of (seed, i) alone.
 
-    Each item holds `images` (2×3×S×S uint8; real, fake), `masks` (2×1×S×S float, 0..1) and `mask_known` (2, bool).
+    Each item holds, once per quality, `images` (2×3×S×S uint8; real, fake), `masks` (2×1×S×S float, 0..1) and
+    `mask_known` (2, bool), with the quality as their first axis.
     """
 
     def __init__(
@@ -57,30 +76,38 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         length: int,
         *,
         augment: bool = True,
+        qualities: int = 1,
     ) -> None:
         self._pools = pools
-        self._kinds = [kind for kind, weight in weights.items() if weight > 0]
-        total = sum(weights[kind] for kind in self._kinds)
-        self._shares = [weights[kind] / total for kind in self._kinds]
+        self._kinds: list[Kind] = [kind for kind, weight in weights.items() if weight > 0]
+        self._shares = _shares([weights[kind] for kind in self._kinds])
+        self._source_shares = _shares([pool.weight for pool in pools.sources])
         self._geometry = geometry
         self._size = size
         self._seed = seed
         self._length = length
         self._augment = augment
+        self._qualities = qualities
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        pair = self.pair(index)
-        images = torch.from_numpy(np.stack([pair.real, pair.fake])).permute(0, 3, 1, 2)
-        masks = torch.zeros(2, 1, self._size, self._size)
-        if pair.mask is not None:
-            masks[1, 0] = torch.from_numpy(pair.mask)
-        return {"images": images, "masks": masks, "mask_known": torch.tensor([True, pair.mask is not None])}
+        pairs = self.pairs(index)
+        images = np.stack([np.stack([pair.real, pair.fake]) for pair in pairs])
+        masks = torch.zeros(len(pairs), 2, 1, self._size, self._size)
+        for quality, pair in enumerate(pairs):
+            if pair.mask is not None:
+                masks[quality, 1, 0] = torch.from_numpy(pair.mask)
+        known = torch.tensor([[True, pair.mask is not None] for pair in pairs])
+        return {"images": torch.from_numpy(images).permute(0, 1, 4, 2, 3), "masks": masks, "mask_known": known}
 
     def pair(self, index: int) -> Pair:
-        """The pair of item `index` as numpy, for previews and tests."""
+        """The pair of item `index` at its first quality."""
+        return self.pairs(index)[0]
+
+    def pairs(self, index: int) -> list[Pair]:
+        """The pair of item `index` at each of its qualities, as numpy."""
         if not 0 <= index < self._length:
             raise IndexError(index)
         rng = np.random.default_rng([self._seed, index])
@@ -88,43 +115,45 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         if kind == "paired":
             real_picture, fake_picture = self._pools.paired[int(rng.integers(len(self._pools.paired)))]
             real, fake = read_image(real_picture.path), read_image(fake_picture.path)
-            return self._cut(real, fake, real_picture.box, fake_picture.box, forged_region(fake, real), rng)
+            boxes = real_picture.box, fake_picture.box
+            return self._cut(kind, real, fake, boxes, forged_region(fake, real), (0.88, 1.08), rng)
         if kind == "generated":
             reals, fakes = self._pools.generated
             real_picture = reals[int(rng.integers(len(reals)))]
             fake_picture = fakes[int(rng.integers(len(fakes)))]
             real, fake = read_image(real_picture.path), read_image(fake_picture.path)
-            return self._cut(real, fake, real_picture.box, fake_picture.box, None, rng)
-        pool = self._pools.blendable[int(rng.integers(len(self._pools.blendable)))]
-        picture = pool[int(rng.integers(len(pool)))]
-        blend = self_blend(read_image(picture.path), picture.landmarks, rng)
-        return self._cut(blend.real, blend.fake, picture.box, picture.box, blend.mask, rng)
+            return self._cut(kind, real, fake, (real_picture.box, fake_picture.box), None, (0.88, 1.3), rng)
+        pool = self._pools.sources[int(rng.choice(len(self._pools.sources), p=self._source_shares))]
+        chosen = int(rng.integers(len(pool.pictures)))
+        picture = pool.pictures[chosen]
+        forgery = self._pools.forger.forge(kind, _face(picture), lambda: _face(pool.partners.draw(chosen, rng)), rng)
+        return self._cut(kind, forgery.real, forgery.fake, (picture.box, picture.box), forgery.mask, pool.zoom, rng)
 
     def _cut(
         self,
+        kind: Kind,
         real: ImageArray,
         fake: ImageArray,
-        real_box: Box,
-        fake_box: Box,
+        boxes: tuple[Box, Box],
         mask: FloatArray | None,
+        zooms: tuple[float, float],
         rng: np.random.Generator,
-    ) -> Pair:
+    ) -> list[Pair]:
         zoom, shift = 1.0, (0.0, 0.0)
         if self._augment:
-            zoom = float(rng.uniform(0.88, 1.08))
+            zoom = float(np.exp(rng.uniform(*np.log(zooms))))
             shift = float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))
-        fake_region = jitter(self._geometry.region(fake_box), zoom, shift)
-        real_region = fake_region if mask is not None else jitter(self._geometry.region(real_box), zoom, shift)
+        fake_region = jitter(self._geometry.region(boxes[1]), zoom, shift)
+        real_region = fake_region if mask is not None else jitter(self._geometry.region(boxes[0]), zoom, shift)
         images = [crop_face(real, real_region, self._size), crop_face(fake, fake_region, self._size)]
         cut: FloatArray | None = None
         if mask is not None:
             cut = crop_mask(mask, fake_region, self._size)
-        if self._augment:
-            if rng.random() < 0.5:
-                images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-                cut = None if cut is None else np.ascontiguousarray(cut[:, ::-1])
-            images = degrade(images, rng)
-        return Pair(images[0], images[1], cut)
+        if self._augment and rng.random() < 0.5:
+            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+            cut = None if cut is None else np.ascontiguousarray(cut[:, ::-1])
+        views = [degrade(images, rng) if self._augment else images for _ in range(self._qualities)]
+        return [Pair(view[0], view[1], cut, kind) for view in views]
 
 
 def jitter(region: Box, zoom: float, shift: tuple[float, float]) -> Box:
@@ -140,3 +169,12 @@ def pair_up(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
     """(real, fake) for every fake whose original is among `pictures`."""
     reals = {picture.source: picture for picture in pictures if not picture.fake}
     return [(reals[p.source], p) for p in pictures if p.fake and p.source in reals]
+
+
+def _face(picture: Picture) -> FaceImage:
+    return FaceImage(read_image(picture.path), picture.landmarks)
+
+
+def _shares(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    return [weight / total for weight in weights]

