@@ -490,7 +490,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, printed, remarks = run()
     assert code == 0
     assert "Mask-SSIM" in printed
-    assert "1 pairs" in printed
+    assert "1 pair " in printed
     assert "too few videos with a face" in remarks
 
     arguments[1] = str(tmp_path / "broken.mp4")

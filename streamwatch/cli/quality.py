@@ -70,12 +70,12 @@ def _table(report: QualityReport) -> Table:
     for name in ("metric", "mean", "over", "better"):
         table.add_column(name, justify="right" if name == "mean" else "left", no_wrap=True)
     for name, mean, unit, better in (
-        ("Mask-SSIM", report.mean_mask_ssim(), "pairs", "higher"),
-        ("perceptual distance", report.mean_perceptual(), "pairs", "lower"),
-        ("E_warp of the originals", report.mean_warping_error(fake=False), "videos", ""),
-        ("E_warp of the fakes", report.mean_warping_error(fake=True), "videos", "lower"),
+        ("Mask-SSIM", report.mean_mask_ssim(), "pair", "higher"),
+        ("perceptual distance", report.mean_perceptual(), "pair", "lower"),
+        ("E_warp of the originals", report.mean_warping_error(fake=False), "video", ""),
+        ("E_warp of the fakes", report.mean_warping_error(fake=True), "video", "lower"),
     ):
-        table.add_row(name, _value(mean), f"{mean.count} {unit}", better)
+        table.add_row(name, _value(mean), f"{mean.count} {unit}{'' if mean.count == 1 else 's'}", better)
     return table
 
 
