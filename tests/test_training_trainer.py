@@ -19,7 +19,8 @@ from streamwatch.training.losses import (
 )
 from streamwatch.training.prepare import hold_back, list_pictures, prepare, read_image
 from streamwatch.training.recipe import Recipe, load_recipe
-from streamwatch.training.trainer import Trainer, learning_rate, perturbed, with_root
+from streamwatch.training.regularisers import perturbed
+from streamwatch.training.trainer import Trainer, learning_rate, with_root
 from tests.face_pictures import make_data
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from streamwatch.detectors import load_detector
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds, file_sha256
 from streamwatch.detectors.checkpoints import save_checkpoint
+from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.frames import (
     FaceSample,
@@ -25,7 +26,7 @@ from streamwatch.records import FloatArray
 from streamwatch.training.forgeries import forged_region
 from streamwatch.training.prepare import Picture, read_image
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import PIXEL_MEAN, PIXEL_STD, Trainer, images_seen
+from streamwatch.training.trainer import Trainer, images_seen
 
 LICENCE = (
     "Apache-2.0 for the weights file. Trained on DFDC, UTKFace and FFHQ/StyleGAN pictures, whose terms allow research "

