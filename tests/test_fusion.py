@@ -321,6 +321,21 @@ def test_evidence_is_of_the_strongest_faces_and_decodes() -> None:
     assert (cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED) == mask * 255).all()
 
 
+def test_evidence_says_how_much_of_the_face_its_mask_covers() -> None:
+    fusion = TrackFusion(1, policy(evidence=1))
+    fusion.add(scored(0.99, 0.0, mask=np.full((8, 8), 0.6, np.float32)))
+    (item,) = fusion.verdict().evidence
+    assert item.coverage is not None
+    assert (item.coverage.threshold, item.coverage.face) == (0.5, 1.0)
+    measured = Policy.resolve(FusionSettings(), replace(CARD, metrics={"mask_threshold": 0.7}))
+    fusion = TrackFusion(1, measured)
+    fusion.add(scored(0.99, 0.0, mask=np.full((8, 8), 0.6, np.float32)))
+    (item,) = fusion.verdict().evidence
+    assert item.coverage is not None
+    assert (item.coverage.threshold, item.coverage.face) == (0.7, 0.0)
+    assert track_of([0.9] * 5).verdict().evidence[0].coverage is None
+
+
 def test_no_mask_and_no_evidence_are_allowed() -> None:
     assert track_of([0.9] * 5).verdict().evidence[0].mask_png is None
     fusion = track_of([0.9] * 5, policy(evidence=0))
