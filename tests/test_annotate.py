@@ -205,10 +205,16 @@ def test_a_forged_face_carries_where_its_mask_lies() -> None:
 
 
 def test_a_plate_stays_inside_of_the_picture() -> None:
-    picture = np.full((120, 320, 3), 100, np.uint8)
-    draw_mark(picture, Mark(1, (290.0, 2.0, 318.0, 40.0), REGION, 0.9, None, MaskCoverage(0.5, 1, 1, 1, 1, 1, 1)), 1, 1)
-    row = picture[10, :]
-    assert (row[160] != 100).any(), "moved left, and below the edge"
+    whole = MaskCoverage(0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    pictures = []
+    for left in (20.0, 290.0):
+        picture = np.full((120, 320, 3), 100, np.uint8)
+        draw_mark(picture, Mark(1, (left, 4.0, left + 20, 8.0), REGION, 0.9, None, whole), 1.0, 1.0)
+        pictures.append(np.argwhere((picture[12:] != 100).any(axis=2))[:, 1])
+    inside, moved = pictures
+    assert np.ptp(moved) == np.ptp(inside)
+    assert moved.max() <= 319
+    assert moved.min() < 290
 
 
 def test_mask_is_heat_inside_its_region_only() -> None:

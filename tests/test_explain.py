@@ -43,8 +43,9 @@ def alert_with(*evidence: Evidence) -> Alert:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = tiny_model()
-    return save_checkpoint(model, card_for(model.config), tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+    model, path = tiny_model(), tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_checkpoint(path, model, card_for(model.config))
+    return path
 
 
 def store_with(folder: Path, model: ModelRef, alert: Alert) -> str:
