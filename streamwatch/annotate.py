@@ -323,7 +323,7 @@ def _draw_plate(
     pitch = height + base + pad
     total = len(lines) * pitch + pad
     top = bottom - total if bottom >= total else bottom
-    left = min(max(left, 0), max(picture.shape[1] - width - 2 * pad, 0))
+    left = min(max(left, 0), max(picture.shape[1] - 1 - width - 2 * pad, 0))
     cv2.rectangle(picture, (left, top), (left + width + 2 * pad, top + total), colour, cv2.FILLED)
     for number, line in enumerate(lines):
         origin = (left + pad, top + pad + height + number * pitch)
