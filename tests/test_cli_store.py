@@ -30,7 +30,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
-from streamwatch.store import Store
+from streamwatch.store import Store, schema
 from streamwatch.store.evidence import overlay
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -405,12 +405,13 @@ def test_reading_does_not_make_a_store(tmp_path: Path) -> None:
 
 def test_db_upgrade_makes_a_store_and_current_reports_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
-    assert "schema none; this version needs 0001" in run(db.app, "current", "--store", url).stdout
+    head = schema.head()
+    assert f"schema none; this version needs {head}" in run(db.app, "current", "--store", url).stdout
     assert not (tmp_path / "store.db").exists()
-    assert run(db.app, "upgrade", "--store", url).stdout == f"{url}: schema 0001\n"
-    assert "schema 0001, up to date" in run(db.app, "current", "--store", url).stdout
+    assert run(db.app, "upgrade", "--store", url).stdout == f"{url}: schema {head}\n"
+    assert f"schema {head}, up to date" in run(db.app, "current", "--store", url).stdout
     shown = json.loads(run(db.app, "current", "--store", url, "--json").stdout)
-    assert shown == {"store": url, "current": "0001", "head": "0001"}
+    assert shown == {"store": url, "current": head, "head": head}
 
 
 # ── how things are written ──
