@@ -1,7 +1,8 @@
 """A clip that shows what streamwatch saw: boxes, track labels, masks over the faces, the score over time.
 
-The pictures are those of the source at its own times, with a strip below them: one line per track, the spans
-that looked forged shaded, and a playhead. H.264 in MP4, with the source's sound where MP4 can carry it.
+A face above the policy's threshold carries how much of it the mask covers, and where. The pictures are those of
+the source at its own times, with a strip below them: one line per track, the spans that looked forged shaded, and
+a playhead. H.264 in MP4, with the source's sound where MP4 can carry it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from av.packet import Packet
 
 from streamwatch.config import DecodeSettings
 from streamwatch.errors import ConfigError
-from streamwatch.records import Box, FaceTrace, ImageArray, Label, VideoVerdict
+from streamwatch.fusion.regions import brief
+from streamwatch.records import Box, FaceTrace, ImageArray, Label, MaskCoverage, VideoVerdict
 from streamwatch.sources.container import open_container
 from streamwatch.sources.video import VideoSource
 
@@ -211,6 +213,7 @@ class Mark:
     region: Box
     probability: float
     mask: ImageArray | None
+    coverage: MaskCoverage | None = None
 
 
 class Timeline:
@@ -251,7 +254,7 @@ class Timeline:
             return _between(left, right, (pts - left.pts) / (right.pts - left.pts))
         for face in (left, right):
             if face and abs(face.pts - pts) <= HOLD:
-                return Mark(track, face.box, face.region, face.probability, face.mask)
+                return Mark(track, face.box, face.region, face.probability, face.mask, face.coverage)
         return None
 
 
@@ -272,6 +275,7 @@ def _between(left: FaceTrace, right: FaceTrace, share: float) -> Mark:
         region=mix_box(left.region, right.region),
         probability=mix(left.probability, right.probability),
         mask=mask,
+        coverage=(left if share < 0.5 else right).coverage,
     )
 
 
@@ -302,16 +306,28 @@ def draw_mark(picture: ImageArray, mark: Mark, scale_x: float, scale_y: float) -
     colour = score_colour(mark.probability)
     thickness = max(2, round(picture.shape[0] / 270))
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA)
-    text = f"#{mark.track_id}  {mark.probability:.2f}"
-    (width, height), base = cv2.getTextSize(text, FONT, size, 1)
+    lines = [f"#{mark.track_id}  {mark.probability:.2f}"]
+    if mark.coverage is not None:
+        lines.append(f"mask {brief(mark.coverage)}")
+    _draw_plate(picture, lines, x0 - thickness // 2, y0, size, colour)
+
+
+def _draw_plate(
+    picture: ImageArray, lines: Sequence[str], left: int, bottom: int, size: float, colour: tuple[int, int, int]
+) -> None:
+    """Lines of text on a plate above row `bottom`, or below it where the picture ends; moved left to be whole."""
+    extents = [cv2.getTextSize(line, FONT, size, 1) for line in lines]
+    width = max(extent[0] for extent, _ in extents)
+    height, base = max(extent[1] for extent, _ in extents), max(base for _, base in extents)
     pad = max(3, height // 3)
-    plate_top = y0 - height - base - 2 * pad
-    if plate_top < 0:
-        plate_top = y0
-    left = min(max(x0 - thickness // 2, 0), max(picture.shape[1] - width - 2 * pad, 0))
-    plate_bottom = plate_top + height + base + 2 * pad
-    cv2.rectangle(picture, (left, plate_top), (left + width + 2 * pad, plate_bottom), colour, cv2.FILLED)
-    cv2.putText(picture, text, (left + pad, plate_top + pad + height), FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
+    pitch = height + base + pad
+    total = len(lines) * pitch + pad
+    top = bottom - total if bottom >= total else bottom
+    left = min(max(left, 0), max(picture.shape[1] - 1 - width - 2 * pad, 0))
+    cv2.rectangle(picture, (left, top), (left + width + 2 * pad, top + total), colour, cv2.FILLED)
+    for number, line in enumerate(lines):
+        origin = (left + pad, top + pad + height + number * pitch)
+        cv2.putText(picture, line, origin, FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def score_colour(probability: float) -> tuple[int, int, int]:

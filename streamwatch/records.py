@@ -124,9 +124,29 @@ class Span:
     mean: float
 
 
+@dataclass(frozen=True, slots=True)
+class MaskCoverage:
+    """What share of a face, and of each of its parts, its mask covers, 0..1.
+
+    threshold: the mask value (0..1) from which on it covers. The rest are shares of what the crop shows; None for a
+    part that it does not show.
+    """
+
+    threshold: float
+    face: float
+    eyes: float | None
+    nose: float | None
+    mouth: float | None
+    skin: float | None
+    border: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """One face that speaks for a verdict. `crop_jpeg` and `mask_png` are encoded bytes; mask may be absent."""
+    """One face that speaks for a verdict. `crop_jpeg` and `mask_png` are encoded bytes; mask may be absent.
+
+    region: the crop's square in frame pixels. coverage: of the face by the mask, None without a mask.
+    """
 
     frame_index: int
     pts: float
@@ -136,6 +156,7 @@ class Evidence:
     mask_png: bytes | None
     wall_time: datetime | None = None
     region: Box | None = None
+    coverage: MaskCoverage | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +180,7 @@ class FaceTrace:
 
     `box` and `region` (the crop's square) are in frame pixels, `probability` is calibrated, 1 = fake. `mask` is
     h×w uint8 in 0..255, the forged region in crop coordinates, or None for a model without a mask decoder.
+    coverage: of the face by the mask, for faces that the policy calls fake; else None.
     """
 
     frame_index: int
@@ -168,6 +190,7 @@ class FaceTrace:
     region: Box
     probability: float
     mask: ImageArray | None = None
+    coverage: MaskCoverage | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

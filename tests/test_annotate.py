@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,17 @@ import cv2
 import numpy as np
 import pytest
 
-from streamwatch.annotate import BRIDGE, HOLD, ScoreStrip, Timeline, annotate, overlay_mask, score_colour
+from streamwatch.annotate import (
+    BRIDGE,
+    HOLD,
+    Mark,
+    ScoreStrip,
+    Timeline,
+    annotate,
+    draw_mark,
+    overlay_mask,
+    score_colour,
+)
 from streamwatch.errors import ConfigError, SourceNotFound, SourceUnreadable
 from streamwatch.records import (
     Box,
@@ -18,6 +29,7 @@ from streamwatch.records import (
     FrameCounts,
     ImageArray,
     Label,
+    MaskCoverage,
     ModelRef,
     Span,
     TrackVerdict,
@@ -174,6 +186,35 @@ def test_box_is_not_drawn_where_nobody_looked() -> None:
     assert [mark.track_id for mark in timeline.at(1.0 + HOLD - 0.01)] == [1]
     assert timeline.at(1.0 + HOLD + 0.01) == []
     assert [len(stretch) for stretch in timeline.stretches(1)] == [2, 1]
+
+
+def test_a_forged_face_carries_where_its_mask_lies() -> None:
+    mouth = MaskCoverage(0.5, 0.38, 0.0, 0.1, 0.9, 0.2, 0.0)
+    plain = Mark(1, (60.0, 60.0, 100.0, 110.0), REGION, 0.9, None)
+    shown = []
+    for mark in (plain, replace(plain, coverage=mouth), replace(plain, coverage=replace(mouth, face=0.0))):
+        picture = np.full((120, 320, 3), 100, np.uint8)
+        draw_mark(picture, mark, 1.0, 1.0)
+        shown.append(picture)
+    plates = [np.argwhere((picture[:60] != 100).any(axis=2)) for picture in shown]
+    assert plates[1][:, 0].min() < plates[0][:, 0].min(), "a second line"
+    assert plates[1][:, 1].max() > plates[2][:, 1].max(), "longer words, wider plate"
+    assert (shown[0][112:] == shown[1][112:]).all()
+    timeline = Timeline([trace(0.0), replace(trace(1.0), coverage=mouth)])
+    assert [timeline.at(pts)[0].coverage for pts in (0.4, 0.6, 1.1)] == [None, mouth, mouth]
+
+
+def test_a_plate_stays_inside_of_the_picture() -> None:
+    whole = MaskCoverage(0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    pictures = []
+    for left in (20.0, 290.0):
+        picture = np.full((120, 320, 3), 100, np.uint8)
+        draw_mark(picture, Mark(1, (left, 4.0, left + 20, 8.0), REGION, 0.9, None, whole), 1.0, 1.0)
+        pictures.append(np.argwhere((picture[12:] != 100).any(axis=2))[:, 1])
+    inside, moved = pictures
+    assert np.ptp(moved) == np.ptp(inside)
+    assert moved.max() <= 319
+    assert moved.min() < 290
 
 
 def test_mask_is_heat_inside_its_region_only() -> None:

@@ -24,12 +24,13 @@ from streamwatch.records import (
     Evidence,
     FrameCounts,
     Label,
+    MaskCoverage,
     ModelRef,
     Span,
     TrackVerdict,
     VideoVerdict,
 )
-from streamwatch.store import Store
+from streamwatch.store import Store, schema
 from streamwatch.store.evidence import overlay
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -47,6 +48,7 @@ def a_face() -> Evidence:
         score=0.99,
         crop_jpeg=cv2.imencode(".jpg", crop[..., ::-1])[1].tobytes(),
         mask_png=cv2.imencode(".png", mask)[1].tobytes(),
+        coverage=MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, None),
     )
 
 
@@ -254,9 +256,28 @@ def test_show_as_json(url: str) -> None:
             "region": None,
             "score": 0.99,
             "mask": True,
+            "coverage": {
+                "threshold": 0.15,
+                "face": 0.38,
+                "eyes": 0.0,
+                "nose": 0.1,
+                "mouth": 0.9,
+                "skin": 0.2,
+                "border": None,
+                "most": ["mouth"],
+                "words": "mask covers 38 % of the face, most of all the mouth",
+            },
         }
     ]
     assert shown["files"] == []
+    assert "explained" not in shown
+
+
+def test_show_says_where_the_mask_lies(url: str) -> None:
+    result = run(alerts.app, "show", "1f00a", "--store", url)
+    assert "mask covers 38 % of the face, most of all the mouth (strongest face)" in result.stdout
+    assert "38 %: mouth" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(("given", "message"), [("abc", "no alert has the id 'abc'"), ("1f00", "several alerts")])
@@ -384,12 +405,13 @@ def test_reading_does_not_make_a_store(tmp_path: Path) -> None:
 
 def test_db_upgrade_makes_a_store_and_current_reports_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
-    assert "schema none; this version needs 0001" in run(db.app, "current", "--store", url).stdout
+    head = schema.head()
+    assert f"schema none; this version needs {head}" in run(db.app, "current", "--store", url).stdout
     assert not (tmp_path / "store.db").exists()
-    assert run(db.app, "upgrade", "--store", url).stdout == f"{url}: schema 0001\n"
-    assert "schema 0001, up to date" in run(db.app, "current", "--store", url).stdout
+    assert run(db.app, "upgrade", "--store", url).stdout == f"{url}: schema {head}\n"
+    assert f"schema {head}, up to date" in run(db.app, "current", "--store", url).stdout
     shown = json.loads(run(db.app, "current", "--store", url, "--json").stdout)
-    assert shown == {"store": url, "current": "0001", "head": "0001"}
+    assert shown == {"store": url, "current": head, "head": head}
 
 
 # ── how things are written ──

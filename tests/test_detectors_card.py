@@ -111,3 +111,8 @@ def test_calibration_is_a_safe_sigmoid() -> None:
 def test_thresholds_are_ordered() -> None:
     with pytest.raises(ValueError, match="above"):
         Thresholds(real=0.8, fake=0.5)
+
+
+def test_the_mask_threshold_is_the_measured_one_or_an_even_chance() -> None:
+    assert card_for(config()).mask_threshold == 0.5
+    assert card_for(config(), metrics={"mask_threshold": 0.15}).mask_threshold == 0.15

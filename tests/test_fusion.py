@@ -37,7 +37,10 @@ from streamwatch.records import (
 )
 
 CARD = SimpleNamespace(
-    name="model", thresholds=SimpleNamespace(real=0.5, fake=0.8), limits=SimpleNamespace(min_face_side=40.0)
+    name="model",
+    thresholds=SimpleNamespace(real=0.5, fake=0.8),
+    limits=SimpleNamespace(min_face_side=40.0),
+    mask_threshold=0.5,
 )
 GOOD = FaceQuality(short_side=200.0, sharpness=400.0, pose=0.0, upscaling=1.0)
 SUBJECT = Subject("clip.mp4", "a" * 64, ModelRef("model", "b" * 64), "c" * 64, "policy")
@@ -319,6 +322,18 @@ def test_evidence_is_of_the_strongest_faces_and_decodes() -> None:
     picture = cv2.imdecode(np.frombuffer(first.crop_jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.abs(picture.astype(int) - red).max() < 12
     assert (cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED) == mask * 255).all()
+
+
+@pytest.mark.parametrize(("threshold", "covered"), [(0.5, 1.0), (0.7, 0.0)])
+def test_evidence_says_how_much_of_the_face_its_mask_covers(threshold: float, covered: float) -> None:
+    fusion = TrackFusion(1, dataclasses.replace(policy(), mask_threshold=threshold))
+    score = scored(0.99, 0.0, mask=np.full((8, 8), 0.6, np.float32))
+    assert score.crop is not None
+    fusion.add(dataclasses.replace(score, crop=dataclasses.replace(score.crop, region=(-30.0, 0.0, 230.0, 260.0))))
+    (item,) = fusion.verdict().evidence
+    assert item.coverage is not None
+    assert (item.coverage.threshold, item.coverage.face) == (threshold, covered)
+    assert track_of([0.9] * 5).verdict().evidence[0].coverage is None
 
 
 def test_no_mask_and_no_evidence_are_allowed() -> None:

@@ -26,6 +26,7 @@ MAY_IMPORT["fusion"] = BASE | {"sources", "faces", "detectors"}
 STAGES = BASE | {"sources", "faces", "detectors", "fusion"}
 MAY_IMPORT["store"] = STAGES
 MAY_IMPORT["annotate"] = STAGES
+MAY_IMPORT["explain"] = STAGES | {"store"}
 MAY_IMPORT["training"] = STAGES | {"evaluation"}
 MAY_IMPORT["engine"] = STAGES | {"store", "annotate"}
 MAY_IMPORT["doctor"] = STAGES | {"store"}

@@ -22,6 +22,7 @@ from streamwatch.records import (
     FrameCounts,
     FrameRecord,
     Label,
+    MaskCoverage,
     ModelRef,
     Span,
     TrackVerdict,
@@ -59,6 +60,7 @@ def proof(frame: int, score: float = 0.97, mask: bytes | None = b"png") -> Evide
         crop_jpeg=b"jpeg %d" % frame,
         mask_png=mask,
         region=(-5.0, 5.0, 125.0, 135.0),
+        coverage=None if mask is None else MaskCoverage(0.15, 0.38, None, 0.5, 0.9, 0.25, 0.0),
     )
 
 

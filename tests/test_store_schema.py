@@ -11,20 +11,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from streamwatch.errors import StoreError
 from streamwatch.store import Store, schema
 from streamwatch.store.database import create_store_engine, parse_url
-from streamwatch.store.tables import metadata, runs, verdicts
+from streamwatch.store.rows import to_evidence
+from streamwatch.store.tables import evidence, metadata, runs, verdicts
 
 pytest_plugins = ["tests.postgres"]
 
-SECOND = """
+HEAD = schema.head()
+
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -52,10 +56,10 @@ def revision_of(url: str) -> str | None:
 
 
 def add_revision(monkeypatch: pytest.MonkeyPatch, folder: Path, after: str = "") -> None:
-    """Make a second revision the head; on SQLite it rebuilds `runs`, which other tables point at."""
+    """Make a further revision the head; on SQLite it rebuilds `runs`, which other tables point at."""
     copy = folder / "migrations"
     shutil.copytree(Path(schema.__file__).parent / "migrations", copy)
-    (copy / "versions" / "r0002.py").write_text(SECOND.format(after=after))
+    (copy / "versions" / "rnext.py").write_text(NEXT.format(after=after, head=HEAD))
 
     def config() -> Config:
         made = Config()
@@ -124,11 +128,36 @@ def test_opening_upgrades_an_older_schema_and_keeps_the_rows(
     fill(database_url)
     add_revision(monkeypatch, tmp_path)
     Store.open(database_url).close()
-    assert revision_of(database_url) == "0002"
+    assert revision_of(database_url) == "next"
     assert sources(database_url) == ["clip.mp4"]
-    schema.downgrade(parse_url(database_url), "0001")
-    assert revision_of(database_url) == "0001"
+    schema.downgrade(parse_url(database_url), HEAD)
+    assert revision_of(database_url) == HEAD
     assert sources(database_url) == ["clip.mp4"]
+
+
+def test_evidence_from_before_coverage_was_measured_is_kept(database_url: str) -> None:
+    url = parse_url(database_url)
+    Store.open(database_url).close()
+    fill(database_url)
+    schema.downgrade(url, "0001")
+    engine = create_store_engine(url)
+    with engine.begin() as connection:
+        old = "verdict_id, track_id, frame_index, pts, x0, y0, x1, y1, score, crop_jpeg"
+        key = connection.execute(text("SELECT id FROM verdicts")).scalar_one()
+        row = {"key": key, "jpeg": b"jpeg"}
+        connection.execute(text(f"INSERT INTO evidence ({old}) VALUES (:key, 1, 2, 0, 0, 0, 9, 9, 0.9, :jpeg)"), row)
+    engine.dispose()
+    with Store.open(database_url) as store:
+        ((verdict_id,),) = [(row.id,) for row in store.verdicts()]
+    assert verdict_id == key
+    assert revision_of(database_url) == HEAD
+    engine = create_store_engine(url)
+    with engine.begin() as connection:
+        (kept,) = [to_evidence(row) for row in connection.execute(select(evidence)).mappings()]
+        assert (kept.crop_jpeg, kept.coverage) == (b"jpeg", None)
+        with pytest.raises(IntegrityError):
+            connection.execute(text("UPDATE evidence SET mask_mouth = 1.5"))
+    engine.dispose()
 
 
 def test_an_upgrade_that_fails_changes_nothing(
@@ -139,7 +168,7 @@ def test_an_upgrade_that_fails_changes_nothing(
     add_revision(monkeypatch, tmp_path, after='op.execute("SELECT * FROM nowhere")')
     with pytest.raises(StoreError, match="nowhere"):
         Store.open(database_url)
-    assert revision_of(database_url) == "0001"
+    assert revision_of(database_url) == HEAD
     assert sources(database_url) == ["clip.mp4"]
     engine = create_store_engine(parse_url(database_url))
     assert "host" not in {column["name"] for column in inspect(engine).get_columns("runs")}
@@ -173,7 +202,7 @@ def test_a_revision_that_breaks_references_is_refused(tmp_path: Path, monkeypatc
     add_revision(monkeypatch, tmp_path, after='op.execute("DELETE FROM runs")')
     with pytest.raises(StoreError, match="rows of 'verdicts' point at missing 'runs' rows"):
         Store.open(url)
-    assert revision_of(url) == "0001"
+    assert revision_of(url) == HEAD
     engine = create_engine(url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM runs")).scalar() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.records import Alert, Label
+from streamwatch.errors import ConfigError
+from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
 
 if TYPE_CHECKING:
     from streamwatch.store import AlertRow
@@ -62,29 +64,81 @@ def show(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write face crops and mask overlays as PNG.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Score the stored faces again and draw what raised the score (Grad-CAM)."),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|FILE", help="For --explain; default: the model of the verdict."),
+    ] = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Show an alert with its evidence."""
+    """Show an alert with its evidence, and with --explain why it fired.
+
+    --explain writes a PNG panel per face to --out, or else here.
+    """
+    if model is not None and not explain:
+        raise typer.BadParameter("it needs --explain", param_hint="--model")
     with common.open_store(store, config) as opened:
         full_id = opened.find_alert(alert_id)
         row, alert = opened.alert_row(full_id), opened.alert(full_id)
+        verdict_model = opened.verdict_model(row.verdict_id)
     written: list[Path] = []
     if out is not None:
         from streamwatch.store.evidence import write_evidence
 
         with common.writing_to("--out", out):
             written = write_evidence(alert, out)
+    second = None
+    if explain:
+        second = _second_look(alert, verdict_model, model, out or Path())
+        written += second.files
     if as_json:
-        typer.echo(json.dumps(_details(row, alert, written), indent=2))
+        typer.echo(json.dumps(_details(row, alert, written, second), indent=2))
         return
     console = common.console()
-    console.print(_facts(row))
+    console.print(_facts(row, alert, verdict_model))
     if alert.evidence:
-        console.print(_evidence_table(alert))
+        console.print(_evidence_table(alert, second))
     for path in written:
         console.print(common.plain(str(path)), soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Second:
+    """What --explain found: by which model, the scores in the order of the evidence, the panels."""
+
+    model: ModelRef
+    same_model: bool
+    scores: list[float]
+    files: list[Path]
+
+
+def _second_look(alert: Alert, of_verdict: ModelRef, model: str | None, folder: Path) -> _Second:
+    from streamwatch.detectors import load_detector, registered
+    from streamwatch.explain import explain, write_panels
+
+    if model is None and of_verdict.name not in registered():
+        raise ConfigError(
+            f"--model is missing: the verdict is by {of_verdict.name} {of_verdict.sha256[:8]}, which does not ship "
+            "with streamwatch; name its .safetensors file"
+        )
+    detector = load_detector(model or of_verdict.name)
+    used = ModelRef(detector.name, detector.card.sha256)
+    same = used.sha256 == of_verdict.sha256
+    if not same:
+        typer.echo(
+            f"these are not the weights of the verdict: {used.name} {used.sha256[:8]} explains, {of_verdict.name} "
+            f"{of_verdict.sha256[:8]} judged; --model FILE names those",
+            err=True,
+        )
+    found = explain(alert, detector)
+    with common.writing_to("--out", folder):
+        files = write_panels(alert, found, folder, used=used, verdict=of_verdict)
+    return _Second(used, same, [item.score for item in found], files)
 
 
 @app.command()
@@ -161,7 +215,7 @@ def _table(found: list[AlertRow]) -> Table:
     return table
 
 
-def _facts(row: AlertRow) -> Table:
+def _facts(row: AlertRow, alert: Alert, model: ModelRef) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -171,6 +225,8 @@ def _facts(row: AlertRow) -> Table:
         "label": str(row.label),
         "span": f"{_span(row)} of track {row.track_id}",
         "peak, mean": f"{row.peak:.3f}, {row.mean:.3f}",
+        "why": _words(alert.evidence[0]) if alert.evidence else None,
+        "model": f"{model.name} {model.sha256[:8]}",
         "captured": _capture(row),
         "stored": f"{common.instant(row.stored_at)} UTC, revision {row.revision}",
         "state": _state(row),
@@ -182,26 +238,31 @@ def _facts(row: AlertRow) -> Table:
     return table
 
 
-def _evidence_table(alert: Alert) -> Table:
+def _evidence_table(alert: Alert, second: _Second | None) -> Table:
+    from streamwatch.fusion.regions import brief
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("evidence", "time", "frame", "score", "box (x0 y0 x1 y1)", "mask"):
+    for name in ("evidence", "time", "frame", "score", *([] if second is None else ["again"]), "box (x0 y0 x1 y1)"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("mask", overflow="fold")
     for number, item in enumerate(alert.evidence, start=1):
+        mask = "no" if item.mask_png is None else "yes"
         table.add_row(
             str(number),
             common.media_time(item.pts),
             str(item.frame_index),
             f"{item.score:.3f}",
+            *([] if second is None else [f"{second.scores[number - 1]:.3f}"]),
             " ".join(f"{side:.0f}" for side in item.box),
-            "no" if item.mask_png is None else "yes",
+            mask if item.coverage is None else brief(item.coverage),
         )
     return table
 
 
-def _details(row: AlertRow, alert: Alert, written: list[Path]) -> dict[str, Any]:
+def _details(row: AlertRow, alert: Alert, written: list[Path], second: _Second | None) -> dict[str, Any]:
     from streamwatch.store import alert_line
 
-    return {
+    details = {
         **alert_line(row),
         "evidence": [
             {
@@ -212,11 +273,31 @@ def _details(row: AlertRow, alert: Alert, written: list[Path]) -> dict[str, Any]
                 "region": item.region,
                 "score": item.score,
                 "mask": item.mask_png is not None,
+                "coverage": None if item.coverage is None else _coverage(item.coverage),
             }
             for item in alert.evidence
         ],
         "files": [str(path) for path in written],
     }
+    if second is not None:
+        details["explained"] = {
+            "model": {"name": second.model.name, "sha256": second.model.sha256},
+            "model_of_verdict": second.same_model,
+            "scores": second.scores,
+        }
+    return details
+
+
+def _coverage(coverage: MaskCoverage) -> dict[str, Any]:
+    from streamwatch.fusion.regions import describe, most_covered
+
+    return {**asdict(coverage), "most": most_covered(coverage), "words": describe(coverage)}
+
+
+def _words(item: Evidence) -> str | None:
+    from streamwatch.fusion.regions import describe
+
+    return None if item.coverage is None else f"{describe(item.coverage)} (strongest face)"
 
 
 def _span(row: AlertRow) -> str:

@@ -12,7 +12,7 @@ from streamwatch.detectors.card import (
     Thresholds,
     read_card,
 )
-from streamwatch.detectors.protocol import Detector, ScoreArrays
+from streamwatch.detectors.protocol import Detector, ExplainingDetector, ScoreArrays
 from streamwatch.detectors.registry import load_detector, registered, weights_path
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "Detector",
+    "ExplainingDetector",
     "InputSpec",
     "Limits",
     "ModelCard",

@@ -92,6 +92,11 @@ class ModelCard:
     metrics: dict[str, float]
     licence: str
 
+    @property
+    def mask_threshold(self) -> float:
+        """Where a mask (0..1) begins to count as forged: as measured, or else an even chance."""
+        return self.metrics.get("mask_threshold", 0.5)
+
 
 _ADAPTER = TypeAdapter(ModelCard)
 _KEYS = [field.name for field in fields(ModelCard)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from streamwatch.detectors.card import ModelCard
 from streamwatch.faces.crops import CropGeometry
@@ -58,4 +58,17 @@ class Detector(Protocol):
 
     def score_arrays(self, crops: ImageArray) -> ScoreArrays:
         """The same as arrays."""
+        ...
+
+
+@runtime_checkable
+class ExplainingDetector(Detector, Protocol):
+    """A detector that can say which parts of a crop raised its score."""
+
+    def explain(self, crops: ImageArray) -> FloatArray:
+        """N×S×S maps in 0..1 of what speaks for "fake" in each crop; 1 is each map's maximum, 0 everywhere
+        where nothing does.
+
+        Raises DetectorError for crops of another shape.
+        """
         ...

@@ -14,7 +14,8 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, ScoringQueue
 from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
 from streamwatch.faces import FaceDetector, load_face_detector
-from streamwatch.fusion import SourceFusion, Subject, error_verdict
+from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
+from streamwatch.fusion.regions import measure_coverage
 from streamwatch.records import FaceScore, FaceTrace, FrameCounts, VideoVerdict
 from streamwatch.sources import VideoSource, redact
 
@@ -77,7 +78,7 @@ class Analyser:
         def deliver(score: FaceScore) -> None:
             fusion.add(score)
             if trace:
-                traces.append(trace_of(score))
+                traces.append(trace_of(score, self._plan.policy))
 
         queue = ScoringQueue(self._client, settings.engine.batch_faces, settings.engine.in_flight, deliver)
         finder = self._plan.face_finder(self._face_detector)
@@ -106,13 +107,15 @@ def _counts(video: VideoSource, queue: ScoringQueue) -> FrameCounts:
     return replace(counts, analysed=analysed, dropped=counts.sampled - analysed)
 
 
-def trace_of(score: FaceScore) -> FaceTrace:
+def trace_of(score: FaceScore, policy: Policy) -> FaceTrace:
     """The trace of a scored face; its mask is shrunk to 28×28."""
     crop = score.crop
     if crop is None or crop.face.track_id is None:
         raise ValueError("a trace needs a score with its crop and track id")
-    mask = None
+    mask, coverage = None, None
     if score.mask is not None:
+        if score.probability >= policy.fake:
+            coverage = measure_coverage(score.mask, policy.mask_threshold, crop.face, crop.region)
         small = cv2.resize(score.mask, (TRACE_MASK, TRACE_MASK), interpolation=cv2.INTER_AREA)
         mask = np.asarray(np.clip(small * 255 + 0.5, 0, 255), dtype=np.uint8)
     return FaceTrace(
@@ -123,6 +126,7 @@ def trace_of(score: FaceScore) -> FaceTrace:
         region=crop.region,
         probability=score.probability,
         mask=mask,
+        coverage=coverage,
     )
 
 

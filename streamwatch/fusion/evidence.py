@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwatch.fusion.policy import Policy
+from streamwatch.fusion.regions import measure_coverage
 from streamwatch.records import Evidence, FaceScore, ImageArray, Span
 
 JPEG_QUALITY = 92
@@ -20,9 +21,12 @@ SETTLE_SLACK = 2.0
 
 
 class Candidate:
-    """A scored face that may become evidence. `probability` and `pts` order and place it."""
+    """A scored face that may become evidence. `probability` and `pts` order and place it.
 
-    def __init__(self, score: FaceScore, order: int) -> None:
+    mask_threshold: 0..1, where its mask begins to count as forged.
+    """
+
+    def __init__(self, score: FaceScore, order: int, mask_threshold: float) -> None:
         crop = score.crop
         if crop is None:
             raise ValueError("evidence needs a score with its crop")
@@ -31,7 +35,8 @@ class Candidate:
         self.order = order
         self._image = crop.image
         self._mask = None if score.mask is None else mask_to_bytes(score.mask)
-        self._place = (crop.frame_index, crop.pts, crop.face.box, crop.wall_time, crop.region)
+        self._mask_threshold = mask_threshold
+        self._place = (crop.frame_index, crop.pts, crop.face, crop.wall_time, crop.region)
         self._evidence: Evidence | None = None
 
     @property
@@ -42,16 +47,20 @@ class Candidate:
     def evidence(self) -> Evidence:
         """Encoded crop and mask; the pixels are let go of at the first call."""
         if self._evidence is None:
-            index, pts, box, wall_time, region = self._place
+            index, pts, face, wall_time, region = self._place
+            coverage = None
+            if self._mask is not None:
+                coverage = measure_coverage(self._mask, self._mask_threshold, face, region)
             self._evidence = Evidence(
                 frame_index=index,
                 pts=pts,
-                box=box,
+                box=face.box,
                 score=self.probability,
                 crop_jpeg=_encode(".jpg", self._image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]),
                 mask_png=None if self._mask is None else _encode(".png", self._mask, []),
                 wall_time=wall_time,
                 region=region,
+                coverage=coverage,
             )
             del self._image, self._mask
         return self._evidence
@@ -81,7 +90,7 @@ class EvidenceKeeper:
         hot = score.probability >= self._policy.fake
         if not (strong or hot):
             return
-        candidate = Candidate(score, -rank[1])
+        candidate = Candidate(score, -rank[1], self._policy.mask_threshold)
         if strong:
             entry = (candidate.strength, candidate)
             if len(self._strongest) < count:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Settings and model card, resolved: every number that a verdict rests on.
+    """Settings and model card, resolved: every number that a verdict and its evidence rest on.
 
     fake, real: probabilities; a score ≥ `fake` is fake, ≤ `real` is real, between them inconclusive.
     min_faces: usable faces that a verdict or a span needs. min_face_side: frame pixels; smaller faces carry
     no weight. window, min_span, merge_gap: seconds. evidence: faces kept per span and per track.
+    mask_threshold: 0..1, where a mask begins to count as forged; no verdict rests on it.
     """
 
     rule: str
@@ -30,6 +31,7 @@ class Policy:
     min_span: float
     merge_gap: float
     evidence: int
+    mask_threshold: float
 
     @property
     def name(self) -> str:
@@ -64,4 +66,5 @@ class Policy:
             min_span=settings.min_span,
             merge_gap=settings.merge_gap,
             evidence=settings.evidence,
+            mask_threshold=card.mask_threshold,
         )

@@ -9,18 +9,18 @@ import cv2
 import numpy as np
 
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, FloatArray, ImageArray
+from streamwatch.records import Alert, Evidence, FloatArray, ImageArray
 
 _FORGED = np.array([255, 48, 32], dtype=np.float32)
 """Colour (RGB) of the forged region: rare in skin and in hair."""
 _STRENGTH = 0.45
 """Opacity where the mask is 1: the face stays visible under it."""
 _OUTLINE = 0.5
-"""The mask value along which the outline runs."""
+"""The mask value along which the outline runs where that of the coverage is not known."""
 
 
-def overlay(crop: ImageArray, mask: FloatArray) -> ImageArray:
-    """The crop with its forged region tinted in proportion to the mask, and outlined where that crosses 0.5.
+def overlay(crop: ImageArray, mask: FloatArray, outline: float = _OUTLINE) -> ImageArray:
+    """The crop with its forged region tinted in proportion to the mask, and outlined where that crosses `outline`.
 
     crop: H×W×3 RGB. mask: h×w in 0..1, in crop coordinates, of any resolution. Returns H×W×3 RGB.
     """
@@ -28,7 +28,7 @@ def overlay(crop: ImageArray, mask: FloatArray) -> ImageArray:
     scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
     opacity = _STRENGTH * np.clip(scaled, 0.0, 1.0)[..., np.newaxis]
     tinted = np.ascontiguousarray(np.rint(crop * (1.0 - opacity) + _FORGED * opacity).astype(np.uint8))
-    outlines, _ = cv2.findContours((scaled >= _OUTLINE).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    outlines, _ = cv2.findContours((scaled >= outline).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(tinted, outlines, -1, (255, 255, 255), max(1, round(width / 192)), cv2.LINE_AA)
     return tinted
 
@@ -39,15 +39,44 @@ def write_evidence(alert: Alert, folder: Path) -> list[Path]:
     Makes the folder. Raises StoreError for a stored picture that cannot be decoded, OSError if writing fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[^\w.-]", "_", alert.id)
+    stem = file_stem(alert)
     written = []
     for number, item in enumerate(alert.evidence, start=1):
-        crop = _decode(item.crop_jpeg, cv2.IMREAD_COLOR, alert.id)[..., ::-1]
-        written.append(_write(folder / f"{stem}-{number}-face.png", crop))
-        if item.mask_png is not None:
-            mask = _decode(item.mask_png, cv2.IMREAD_GRAYSCALE, alert.id).astype(np.float32) / 255.0
-            written.append(_write(folder / f"{stem}-{number}-mask.png", overlay(crop, mask)))
+        written.append(write_png(folder / f"{stem}-{number}-face.png", decode_crop(alert, item)))
+        masked = masked_crop(alert, item)
+        if masked is not None:
+            written.append(write_png(folder / f"{stem}-{number}-mask.png", masked))
     return written
+
+
+def file_stem(alert: Alert) -> str:
+    """The alert's id as the beginning of a file name."""
+    return re.sub(r"[^\w.-]", "_", alert.id)
+
+
+def decode_crop(alert: Alert, item: Evidence) -> ImageArray:
+    """The stored crop, S×S×3 RGB. Raises StoreError where it is damaged."""
+    return np.ascontiguousarray(_decode(item.crop_jpeg, cv2.IMREAD_COLOR, alert.id)[..., ::-1])
+
+
+def masked_crop(alert: Alert, item: Evidence) -> ImageArray | None:
+    """The stored crop under its mask, outlined at the threshold of its coverage; None without a mask.
+
+    Raises StoreError where one is damaged.
+    """
+    if item.mask_png is None:
+        return None
+    mask = _decode(item.mask_png, cv2.IMREAD_GRAYSCALE, alert.id).astype(np.float32) / 255.0
+    return overlay(decode_crop(alert, item), mask, _OUTLINE if item.coverage is None else item.coverage.threshold)
+
+
+def write_png(path: Path, image: ImageArray) -> Path:
+    """Write an H×W×3 RGB picture. Raises OSError."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    if not done:
+        raise StoreError(f"{path}: OpenCV could not encode a {image.shape} picture as PNG")
+    path.write_bytes(data.tobytes())
+    return path
 
 
 def _decode(data: bytes, mode: int, alert_id: str) -> ImageArray:
@@ -55,11 +84,3 @@ def _decode(data: bytes, mode: int, alert_id: str) -> ImageArray:
     if image is None:
         raise StoreError(f"alert {alert_id}: a stored picture is damaged and cannot be decoded; scan the source again")
     return np.asarray(image, dtype=np.uint8)
-
-
-def _write(path: Path, image: ImageArray) -> Path:
-    done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    if not done:
-        raise StoreError(f"{path}: OpenCV could not encode a {image.shape} picture as PNG")
-    path.write_bytes(data.tobytes())
-    return path

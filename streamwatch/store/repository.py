@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Label, VideoVerdict
+from streamwatch.records import Alert, Label, ModelRef, VideoVerdict
 from streamwatch.store import schema
 from streamwatch.store.database import (
     create_store_engine,
@@ -161,7 +161,16 @@ class Store:
             found = connection.execute(select(verdicts).where(verdicts.c.id == verdict_id)).mappings().all()
             for row in load_verdicts(connection, found, complete=True):
                 return row.verdict
-        raise StoreError(f"no verdict has the id {verdict_id}; `streamwatch verdicts list` shows them")
+        raise _unknown_verdict(verdict_id)
+
+    def verdict_model(self, verdict_id: int) -> ModelRef:
+        """The model of a verdict. Raises StoreError for an unknown id."""
+        query = select(verdicts.c.model_name, verdicts.c.model_sha256).where(verdicts.c.id == verdict_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise _unknown_verdict(verdict_id)
+        return ModelRef(*row)
 
     def verdicts(self, filters: Filters | None = None) -> list[VerdictRow]:
         """The verdicts that a filter lets through, newest first."""
@@ -220,6 +229,10 @@ class Store:
         if not found:
             raise _unknown_alert(prefix)
         raise StoreError(f"several alerts begin with {prefix!r}: {', '.join(found)}; give more of the id")
+
+
+def _unknown_verdict(verdict_id: int) -> StoreError:
+    return StoreError(f"no verdict has the id {verdict_id}; `streamwatch verdicts list` shows them")
 
 
 def _unknown_alert(alert_id: str) -> StoreError:

@@ -21,12 +21,14 @@ from streamwatch.records import (
     FrameCounts,
     FrameRecord,
     Label,
+    MaskCoverage,
     ModelRef,
     Span,
     TrackVerdict,
     VideoVerdict,
 )
 from streamwatch.sources import redact
+from streamwatch.store.tables import COVERAGE
 
 Values = dict[str, Any]
 
@@ -179,6 +181,7 @@ def to_evidence(row: RowMapping) -> Evidence:
         mask_png=row["mask_png"],
         wall_time=row["wall_time"],
         region=region,
+        coverage=None if row["mask_face"] is None else MaskCoverage(*(row[f"mask_{name}"] for name in COVERAGE)),
     )
 
 
@@ -270,6 +273,10 @@ def _evidence_values(item: Evidence, track_id: int, alert_id: str | None) -> Val
         "score": float(item.score),
         "crop_jpeg": item.crop_jpeg,
         "mask_png": item.mask_png,
+        **{
+            f"mask_{name}": None if item.coverage is None else _number(getattr(item.coverage, name))
+            for name in COVERAGE
+        },
     }
 
 

@@ -14,6 +14,7 @@ A change here needs a revision in `migrations/versions`; a test compares the two
 
 from __future__ import annotations
 
+from dataclasses import fields
 from enum import Enum
 
 from sqlalchemy import (
@@ -34,9 +35,12 @@ from sqlalchemy import (
     text,
 )
 
-from streamwatch.records import Label
+from streamwatch.records import Label, MaskCoverage
 from streamwatch.store.states import ReviewState, RunStatus
 from streamwatch.store.types import UtcDateTime
+
+COVERAGE = tuple(field.name for field in fields(MaskCoverage))
+"""Each is a column of `evidence`, under its name after `mask_`."""
 
 
 def _one_of(column: str, values: type[Enum]) -> CheckConstraint:
@@ -219,5 +223,7 @@ evidence = Table(
     Column("score", Float(53), nullable=False),
     Column("crop_jpeg", LargeBinary, nullable=False),
     Column("mask_png", LargeBinary),
+    *(Column(f"mask_{name}", Float(53)) for name in COVERAGE),
+    *(_share(f"mask_{name}") for name in COVERAGE),
     Index(None, "alert_id"),
 )

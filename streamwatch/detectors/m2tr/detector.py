@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from streamwatch.detectors.card import InputSpec, ModelCard
+from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
 from streamwatch.detectors.m2tr.model import M2TR
 from streamwatch.detectors.protocol import ScoreArrays
@@ -61,9 +62,7 @@ class M2TRDetector:
 
     def score_arrays(self, crops: ImageArray) -> ScoreArrays:
         """The same as arrays; see `Detector`."""
-        side = self.input_size
-        if crops.dtype != np.uint8 or crops.shape[1:] != (side, side, 3):
-            raise DetectorError(f"{self.name} needs N×{side}×{side}×3 uint8 crops, not {crops.shape} {crops.dtype}")
+        self._check(crops)
         batches = [self._infer(crops[i : i + self.max_batch]) for i in range(0, len(crops), self.max_batch)]
         logits = _join([batch[0] for batch in batches], ())
         if not np.isfinite(logits).all():
@@ -73,6 +72,17 @@ class M2TRDetector:
         if self._mask_side is not None:
             masks = _join([batch[2] for batch in batches if batch[2] is not None], (self._mask_side, self._mask_side))
         return ScoreArrays(logits, self.card.calibration.probability(logits), features, masks)
+
+    def explain(self, crops: ImageArray) -> FloatArray:
+        """What speaks for "fake" in each crop, by Grad-CAM in fp32; see `ExplainingDetector`."""
+        self._check(crops)
+        inputs = (to_input(crop[None], self.card.input, self._device) for crop in crops)
+        return _join([_to_numpy(grad_cam(self._model, x)) for x in inputs], crops.shape[1:3])
+
+    def _check(self, crops: ImageArray) -> None:
+        side = self.input_size
+        if crops.dtype != np.uint8 or crops.shape[1:] != (side, side, 3):
+            raise DetectorError(f"{self.name} needs N×{side}×{side}×3 uint8 crops, not {crops.shape} {crops.dtype}")
 
     def _infer(self, crops: ImageArray) -> Batch:
         """Logits, features and masks of one batch; a batch that is too large for the GPU is halved."""

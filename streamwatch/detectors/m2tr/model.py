@@ -107,6 +107,12 @@ class M2TR(nn.Module):
 
     def forward(self, x: Tensor) -> M2TROutput:
         """x: N×3×S×S, normalised as the weights' card says."""
+        last, mask = self.convolve(x)
+        logits, feature = self.classify(last)
+        return M2TROutput(logits, feature, mask)
+
+    def convolve(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output of the last convolution, N×D×h×w, and the mask logits, for x as in `forward`."""
         self._map_side(x.shape[-1])
         cut, context = self.config.insert_after + 1, self.config.decoder_context
         texture = self.model.blocks(self.model.stem(x), 0, cut)
@@ -117,10 +123,13 @@ class M2TR(nn.Module):
         middle = cut if context is None else context + 1
         deep = self.model.blocks(texture, cut, middle)
         last = self.model.head(self.model.blocks(deep, middle, len(self.model)))
-        mask = None if self.decoder is None else self.decoder(texture, deep)
-        with torch.autocast(x.device.type, enabled=False):  # scores are worth full precision, and cheap here
+        return last, None if self.decoder is None else self.decoder(texture, deep)
+
+    def classify(self, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits N×2 and features N×D of the output of the last convolution."""
+        with torch.autocast(last.device.type, enabled=False):  # scores are worth full precision, and cheap here
             feature = last.to(torch.promote_types(last.dtype, torch.float32)).mean(dim=(2, 3))
-            return M2TROutput(self.classifier(feature), feature, mask)
+            return self.classifier(feature), feature
 
     def _map_side(self, size: int) -> int:
         unit = self.stride * math.lcm(*self.config.head_divisors)
