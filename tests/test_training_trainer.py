@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import PairDataset, Pools, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import contrastive_loss, mask_loss, objective
-from streamwatch.training.prepare import hold_back, list_pictures, prepare, read_image
+from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.trainer import Trainer, learning_rate, with_root
 from tests.face_pictures import make_data

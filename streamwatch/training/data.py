@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
 from streamwatch.records import Box, FloatArray, ImageArray
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.augment import degrade
-from streamwatch.training.forgeries import forged_region, self_blend
-from streamwatch.training.prepare import Picture, read_image
+from streamwatch.training.forgeries import self_blend
+from streamwatch.training.prepare import Picture
 
 Kind = Literal["paired", "self_blended", "generated"]
 

@@ -22,9 +22,10 @@ from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces.crops import crop_face
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import PairDataset, Pools, pair_up
 from streamwatch.training.losses import objective
-from streamwatch.training.prepare import Picture, hold_back, prepare, read_image
+from streamwatch.training.prepare import Picture, hold_back, prepare
 from streamwatch.training.recipe import Recipe
 
 LOG_COLUMNS = (
