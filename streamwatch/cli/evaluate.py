@@ -18,7 +18,7 @@ from streamwatch.doctor import needs_opencv
 from streamwatch.evaluation.datasets.clip import Kind
 
 if TYPE_CHECKING:
-    from streamwatch.evaluation.levels import ClassScores, Level
+    from streamwatch.evaluation.levels import ClassScores, Level, Separation
     from streamwatch.evaluation.report import Report
 
 app = typer.Typer(
@@ -100,11 +100,15 @@ def _print(report: Report) -> None:
     part = " ".join(filter(None, (report.split, report.compression)))
     console.print(f"{report.model} on {report.kind} {part}".rstrip() + f": {report.clips} items ({outcomes})")
     console.print(f"threshold {report.threshold:.3f}\n")
-    if any(level.separation for level in report.levels):
-        console.print(_separation_table(report))
-    one_class = [level for level in report.levels if level.separation is None]
-    if one_class:
-        console.print(_class_table(one_class))
+    whole = [level for level in report.levels if not level.method]
+    by_method = [level for level in report.levels if level.method]
+    if any(level.separation for level in whole):
+        console.print(_level_table(whole))
+        console.print()
+    console.print(_class_table(whole))
+    if by_method:
+        console.print()
+        console.print(_method_table(by_method))
     if report.masks is not None:
         area = "–" if report.masks.pixel_auc is None else f"{report.masks.pixel_auc:.3f}"
         console.print(
@@ -128,40 +132,55 @@ def _print(report: Report) -> None:
             console.print("  … all of them with --json or in --out")
 
 
-def _separation_table(report: Report) -> Table:
+def _level_table(levels: list[Level]) -> Table:
+    """The levels side by side, a row per figure."""
+    measured = [(level, level.separation) for level in levels if level.separation is not None]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    levels = [level for level in report.levels if level.separation]
     table.add_column("", no_wrap=True)
-    for level in levels:
-        table.add_column(f"{level.level}{f' {level.method}' if level.method else ''}", justify="right")
-    for name, cell in _FIGURES.items():
-        table.add_row(name, *(cell(level) for level in levels))
+    for level, _ in measured:
+        table.add_column(level.level, justify="right", no_wrap=True)
+    table.add_row("real, fake", *(f"{_count(level.real)}, {_count(level.fake)}" for level, _ in measured))
+    table.add_row("AUC [95 %]", *(_auc(separation) for _, separation in measured))
+    for name, figure in _FIGURES.items():
+        table.add_row(name, *(f"{getattr(separation, figure):.3f}" for _, separation in measured))
     return table
 
 
-def _auc(level: Level) -> str:
-    assert level.separation is not None
-    interval = level.separation.auc_interval
-    return f"{level.separation.auc:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+def _method_table(levels: list[Level]) -> Table:
+    """Each method of forgery against all real items, a row per level and method."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("level", "method"):
+        table.add_column(name, no_wrap=True)
+    for name in ("real, fake", "AUC [95 %]", "EER", "balanced acc.", "TPR at 5 % FPR"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for level in levels:
+        found = level.separation
+        if found is not None:
+            figures = (found.eer, found.balanced_accuracy, found.tpr_at_5_percent_fpr)
+            counts = f"{_count(level.real)}, {_count(level.fake)}"
+            table.add_row(level.level, level.method, counts, _auc(found), *(f"{value:.3f}" for value in figures))
+    return table
+
+
+_FIGURES = {
+    "AP": "average_precision",
+    "EER": "eer",
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "TPR at 1 % FPR": "tpr_at_1_percent_fpr",
+    "TPR at 5 % FPR": "tpr_at_5_percent_fpr",
+    "log-loss": "log_loss",
+    "ECE": "ece",
+}
+
+
+def _auc(separation: Separation) -> str:
+    interval = separation.auc_interval
+    return f"{separation.auc:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def _count(part: ClassScores | None) -> str:
     return "0" if part is None else str(part.called_fake.of)
-
-
-_FIGURES = {
-    "real, fake": lambda level: f"{_count(level.real)}, {_count(level.fake)}",
-    "AUC [95 %]": _auc,
-    "AP": lambda level: f"{level.separation.average_precision:.3f}",
-    "EER": lambda level: f"{level.separation.eer:.3f}",
-    "accuracy": lambda level: f"{level.separation.accuracy:.3f}",
-    "balanced accuracy": lambda level: f"{level.separation.balanced_accuracy:.3f}",
-    "real called fake": lambda level: f"{level.real.called_fake.value:.3f}",
-    "TPR at 1 % FPR": lambda level: f"{level.separation.tpr_at_1_percent_fpr:.3f}",
-    "TPR at 5 % FPR": lambda level: f"{level.separation.tpr_at_5_percent_fpr:.3f}",
-    "log-loss": lambda level: f"{level.separation.log_loss:.3f}",
-    "ECE": lambda level: f"{level.separation.ece:.3f}",
-}
 
 
 def _class_table(levels: list[Level]) -> Table:

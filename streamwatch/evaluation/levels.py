@@ -87,8 +87,12 @@ class Scores:
     @classmethod
     def of(cls, items: Sequence[tuple[bool, float, str, str]]) -> Scores:
         """From (fake, probability, group, method) of each item."""
-        fake, probability, groups, methods = zip(*items, strict=True) if items else ((), (), (), ())
-        return cls(np.array(fake, bool), np.array(probability, np.float64), tuple(groups), tuple(methods))
+        return cls(
+            np.array([fake for fake, *_ in items], bool),
+            np.array([probability for _, probability, *_ in items], np.float64),
+            tuple(group for _, _, group, _ in items),
+            tuple(method for *_, method in items),
+        )
 
     def against(self, method: str) -> Scores:
         """All real items and the fakes of one method."""

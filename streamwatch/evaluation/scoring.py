@@ -278,12 +278,12 @@ class Evaluator:
         return Outcome(work.clip, verdict.label, verdict.score, faces, tracks, masks, verdict.reason)
 
     def _judge(self, faces: Sequence[float]) -> tuple[Label, str]:
-        thresholds = self._plan.policy
+        policy = self._plan.policy
         if not faces:
             return Label.NO_FACE, "no face was found"
-        if faces[0] >= thresholds.fake:
+        if faces[0] >= policy.fake:
             return Label.FAKE, ""
-        return (Label.REAL, "") if faces[0] <= thresholds.real else (Label.INCONCLUSIVE, "score between the thresholds")
+        return (Label.REAL, "") if faces[0] <= policy.real else (Label.INCONCLUSIVE, "score between the thresholds")
 
     def _fuse(self, work: _Work, scores: Sequence[FaceScore]) -> VideoVerdict:
         fusion = SourceFusion(replace(self._plan.policy, evidence=0))
