@@ -235,7 +235,7 @@ def test_single_pictures_have_a_face_level_only_and_masks(tmp_path: Path) -> Non
     found = by_name(outcomes)
     assert found["test/real/b.png"].label is Label.NO_FACE
     (mask,) = found["test/fake/a.png"].masks
-    assert mask.iou > 0.7
+    assert mask.iou > 0.5
     assert mask.pixel_auc is not None
     assert mask.pixel_auc > 0.9
     report = report_of([outcomes])

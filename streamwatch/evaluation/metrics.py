@@ -87,7 +87,7 @@ def reliability(
     p = np.asarray(probabilities, dtype=np.float64)
     weight = _weights(y, balanced)
     index = np.minimum((p * bins).astype(int), bins - 1)
-    mass = np.bincount(index, weight, bins)
+    mass = np.asarray(np.bincount(index, weight, bins), np.float64)
     filled = mass > 0
     predicted = np.bincount(index, weight * p, bins)[filled] / mass[filled]
     observed = np.bincount(index, weight * y, bins)[filled] / mass[filled]
