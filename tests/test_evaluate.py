@@ -214,7 +214,7 @@ def test_a_degradation_is_applied_to_the_frames_before_the_faces_are_found(clips
 
 def test_robustness_is_drawn(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    same = [Degradation("JPEG", "quality", q, lambda image: image) for q in (90, 50)]
+    same = [Degradation("JPEG", f"quality {q}", q, lambda image: image) for q in (90, 50)]
     report = report_of(run(clips, *same), *same)
     draw_robustness(report.robustness, "video", tmp_path / "robustness.png")
     assert cv2.imread(str(tmp_path / "robustness.png")).shape[0] > 100

@@ -207,5 +207,5 @@ def _robustness_table(report: Report) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.robustness:
         areas = [f"{row.auc[level]:.3f}" if level in row.auc else "–" for level in levels]
-        table.add_row(row.name, *areas, str(row.faces), str(row.without_score))
+        table.add_row(f"{row.family} {row.label}", *areas, str(row.faces), str(row.without_score))
     return table

@@ -84,7 +84,7 @@ def draw_robustness(rows: Sequence[Robustness], level: str, output: Path) -> Non
         of_family = [row for row in rows if row.family == family and level in row.auc]
         places = np.arange(len(of_family))
         axes.plot(places, [row.auc[level] for row in of_family], marker="o")
-        axes.set_xticks(places, [row.name.removeprefix(family).strip().replace("1/ ", "1/") for row in of_family])
+        axes.set_xticks(places, [row.label for row in of_family])
         axes.tick_params(axis="x", rotation=35)
         if clean is not None:
             axes.axhline(clean, color="0.5", linestyle="--", linewidth=1)

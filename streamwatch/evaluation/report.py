@@ -53,10 +53,13 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """One degradation, or "none". auc: by level, where both classes have scores. without_score: clips."""
+    """One degradation (its family, label and strength), or "none".
 
-    name: str
+    auc: by level, where both classes have scores. without_score: number of clips.
+    """
+
     family: str
+    label: str
     strength: float | None
     auc: dict[str, float]
     faces: int
@@ -194,13 +197,13 @@ def _speed(costs: Costs, device: str) -> Speed | None:
 def _robustness(results: Sequence[Sequence[Outcome]], degradations: Sequence[Degradation]) -> tuple[Robustness, ...]:
     if not degradations:
         return ()
-    rows = [_row("none", "none", None, results[0])]
+    rows = [_row("none", "", None, results[0])]
     for degradation, outcomes in zip(degradations, results[1:], strict=True):
-        rows.append(_row(degradation.name, degradation.family, degradation.strength, outcomes))
+        rows.append(_row(degradation.family, degradation.label, degradation.strength, outcomes))
     return tuple(rows)
 
 
-def _row(name: str, family: str, strength: float | None, outcomes: Sequence[Outcome]) -> Robustness:
+def _row(family: str, label: str, strength: float | None, outcomes: Sequence[Outcome]) -> Robustness:
     scores = scores_by_level(outcomes)
     auc = {
         level: roc_auc(part.fake, part.probability)
@@ -208,4 +211,4 @@ def _row(name: str, family: str, strength: float | None, outcomes: Sequence[Outc
         if part.fake.any() and not part.fake.all()
     }
     faces = sum(len(outcome.faces) for outcome in outcomes)
-    return Robustness(name, family, strength, auc, faces, sum(outcome.score is None for outcome in outcomes))
+    return Robustness(family, label, strength, auc, faces, sum(outcome.score is None for outcome in outcomes))

@@ -17,29 +17,30 @@ from streamwatch.records import ImageArray
 class Degradation:
     """One loss of quality of a whole picture (H×W×3, size kept), before faces are looked for in it.
 
-    family: what the plot puts on one axis. strength: in the unit that `unit` names.
+    family: what the plot puts on one axis. strength: a number that orders its members, `label` the same for people.
     """
 
     family: str
-    unit: str
+    label: str
     strength: float
     apply: Callable[[ImageArray], ImageArray]
 
     @property
     def name(self) -> str:
-        return f"{self.family} {self.unit} {self.strength:g}"
+        return f"{self.family} {self.label}"
 
 
 def protocol() -> list[Degradation]:
     """JPEG, H.264 and HEVC coding, rescaling, blur, noise, brightness."""
+    h264 = [(crf, partial(_coded, crf=crf, codec="h264")) for crf in (18, 23, 28, 35, 40, 45)]
     return [
-        *(Degradation("JPEG", "quality", q, partial(jpeg, quality=q)) for q in (90, 70, 50, 30, 20)),
-        *(Degradation("H.264", "CRF", crf, partial(_coded, crf=crf, codec="h264")) for crf in (18, 23, 28, 35, 40, 45)),
-        Degradation("HEVC", "CRF", 35, partial(_coded, crf=35, codec="hevc")),
-        *(Degradation("scale", "1/", factor, partial(rescale, factor=factor)) for factor in (2, 4, 8)),
-        *(Degradation("blur", "σ", sigma, partial(blur, sigma=sigma)) for sigma in (1, 2, 3)),
-        *(Degradation("noise", "σ", sigma, partial(_noisy, sigma=sigma)) for sigma in (5, 10, 20)),
-        *(Degradation("brightness", "%", change, partial(brightness, change=change / 100)) for change in (-40, 40)),
+        *(Degradation("JPEG", f"quality {q}", q, partial(jpeg, quality=q)) for q in (90, 70, 50, 30, 20)),
+        *(Degradation("H.264", f"CRF {crf}", crf, coded) for crf, coded in h264),
+        Degradation("HEVC", "CRF 35", 35, partial(_coded, crf=35, codec="hevc")),
+        *(Degradation("scale", f"1/{n}", 1 / n, partial(rescale, factor=n)) for n in (2, 4, 8)),
+        *(Degradation("blur", f"σ {sigma}", sigma, partial(blur, sigma=sigma)) for sigma in (1, 2, 3)),
+        *(Degradation("noise", f"σ {sigma}", sigma, partial(_noisy, sigma=sigma)) for sigma in (5, 10, 20)),
+        *(Degradation("brightness", f"{c:+d} %", c / 100, partial(brightness, change=c / 100)) for c in (-40, 40)),
     ]
 
 
