@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from streamwatch.evaluation.degradations import encode_video, jpeg, rescale, sharpen
+from streamwatch.evaluation.degradations import blur, brightness, encode_video, jpeg, noise, rescale, sharpen
+from streamwatch.evaluation.robustness import protocol
 from tests.face_pictures import portrait
 
 
@@ -30,3 +31,32 @@ def test_jpeg_and_rescaling_lose_detail_and_sharpening_adds_contrast():
     assert rescale(image, 3).shape == image.shape
     assert np.diff(rescale(image, 3).astype(int), axis=1).std() < np.diff(image.astype(int), axis=1).std()
     assert np.diff(sharpen(image, 0.8).astype(int), axis=1).std() > np.diff(image.astype(int), axis=1).std()
+
+
+def test_blur_noise_and_brightness_do_as_much_as_they_say():
+    image = np.full((64, 64, 3), 100, np.uint8)
+    assert (brightness(image, -0.4) == 60).all()
+    assert (brightness(image, 0.4) == 140).all()
+    assert (brightness(np.full_like(image, 250), 0.4) == 255).all()
+    noisy = noise(image, 10, np.random.default_rng(0)).astype(float)
+    assert noisy.std() == pytest.approx(10, rel=0.05)
+    assert noisy.mean() == pytest.approx(100, abs=0.5)
+    point = np.zeros((64, 64, 3), np.uint8)
+    point[24:40, 24:40] = 255
+    assert blur(point, 3).max() <= 255
+    assert np.abs(np.diff(blur(point, 3).astype(int), axis=0)).max() < 60
+
+
+def test_the_protocol_keeps_size_and_grows_worse():
+    image = portrait()[:, :101]
+    families = {}
+    for degradation in protocol():
+        if degradation.family in ("JPEG", "scale", "blur", "noise"):
+            result = degradation.apply(image)
+            assert result.shape == image.shape
+            assert result.dtype == np.uint8
+            assert (result == degradation.apply(image)).all()
+            families.setdefault(degradation.family, []).append(error(result, image))
+    for losses in families.values():
+        assert losses == sorted(losses)
+    assert len({degradation.name for degradation in protocol()}) == len(protocol()) == 23

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from streamwatch.evaluation.truth import forged_region
 from streamwatch.training.augment import degrade
-from streamwatch.training.forgeries import forged_region, self_blend, soften
+from streamwatch.training.forgeries import self_blend, soften
 from streamwatch.training.unseen import unseen_self_blend
 from tests.face_pictures import SIDE, mesh, portrait
 

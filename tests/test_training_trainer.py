@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import (
@@ -17,7 +18,7 @@ from streamwatch.training.losses import (
     objective,
     quality_loss,
 )
-from streamwatch.training.prepare import hold_back, list_pictures, prepare, read_image
+from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.regularisers import perturbed
 from streamwatch.training.trainer import Trainer, learning_rate, with_root

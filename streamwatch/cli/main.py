@@ -9,7 +9,21 @@ from typing import NoReturn
 
 import typer
 
-from streamwatch.cli import alerts, bench, config, db, demo, doctor, models, quality, scan, train, verdicts, watch
+from streamwatch.cli import (
+    alerts,
+    bench,
+    config,
+    db,
+    demo,
+    doctor,
+    evaluate,
+    models,
+    quality,
+    scan,
+    train,
+    verdicts,
+    watch,
+)
 from streamwatch.doctor import explain_import_error, needs_opencv
 from streamwatch.errors import StreamwatchError
 
@@ -48,7 +62,8 @@ app.add_typer(verdicts.app, name="verdicts", help="What was said of each source.
 app.add_typer(models.app, name="models", help="Forgery and face detectors: list, show, import.")
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")
 app.add_typer(db.app, name="db", help="The schema of the store.")
-app.add_typer(quality.app, name="evaluate", help="Measure data sets.")
+evaluate.app.command("quality")(needs_opencv(quality.quality))
+app.add_typer(evaluate.app, name="evaluate", help="Measure detectors on labelled data, and data sets.")
 app.add_typer(bench.app, name="bench", help="Measure speed on this machine.")
 app.command("doctor")(doctor.doctor)
 

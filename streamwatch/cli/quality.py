@@ -12,17 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from streamwatch.cli import common
-from streamwatch.doctor import require_opencv
 
 if TYPE_CHECKING:
     from streamwatch.evaluation.quality.measure import Mean, QualityReport
 
-app = typer.Typer(no_args_is_help=True)
-
 INPUT_FAILED = 1
 
 
-@app.command()
 def quality(
     real: Annotated[str, typer.Argument(metavar="REAL", help="An original, or the folder of the originals.")],
     fake: Annotated[str, typer.Argument(metavar="FAKE", help="Its fake, or the folder of the fakes.")],
@@ -36,7 +32,6 @@ def quality(
 
     Folders are paired by file stem, `000_003` with `000`. Exit status 1 where a video could not be used.
     """
-    require_opencv()
     from streamwatch.config import FaceSettings
     from streamwatch.evaluation.quality.measure import QualityMeter
     from streamwatch.evaluation.quality.pairing import match

@@ -35,6 +35,22 @@ def sharpen(image: ImageArray, amount: float) -> ImageArray:
     return np.asarray(cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.5), -amount, 0), np.uint8)
 
 
+def blur(image: ImageArray, sigma: float) -> ImageArray:
+    """Gaussian blur; sigma in pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+
+
+def noise(image: ImageArray, sigma: float, rng: np.random.Generator) -> ImageArray:
+    """Add normal noise, independent per pixel and channel; sigma in steps of 0..255."""
+    noisy = image + rng.normal(0.0, sigma, image.shape).astype(np.float32)
+    return np.asarray(np.clip(np.rint(noisy), 0, 255), np.uint8)
+
+
+def brightness(image: ImageArray, change: float) -> ImageArray:
+    """Multiply every value by 1 + change, clipped: −0.4 is 40 % darker."""
+    return np.asarray(cv2.convertScaleAbs(image, alpha=1 + change), np.uint8)
+
+
 def encode_video(
     images: Sequence[ImageArray], crf: int, codec: VideoCodec = "h264", preset: str = "veryfast"
 ) -> list[ImageArray]:

@@ -43,17 +43,66 @@ def true_positive_rate_at(labels: ArrayLike, scores: ArrayLike, false_positive_r
     return float(true[false <= false_positive_rate].max())
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
-    """Mean |observed − predicted| over equally wide bins, weighted by their size (Guo et al., ICML 2017)."""
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Σ (Rₙ − Rₙ₋₁)·Pₙ over the distinct scores, falling: the area under the precision-recall steps, uninterpolated.
+
+    It depends on the share of fakes: compare it only between results on the same items.
+    """
+    y, s = _checked(labels, scores)
+    order = np.argsort(-s, kind="stable")
+    y, s = y[order], s[order]
+    last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
+    hits = np.cumsum(y)[last]
+    precision, recall = hits / (last + 1), hits / hits[-1]
+    return float(np.diff(recall, prepend=0.0) @ precision)
+
+
+def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
+    """Share of samples on the right side of the threshold; a score ≥ threshold says fake."""
+    y, s = _checked(labels, scores)
+    return float(((s >= threshold) == y).mean())
+
+
+def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
+    """Mean of the accuracies on the real and on the fake samples; a score ≥ threshold says fake."""
+    y, s = _checked(labels, scores)
+    return float(((s[y] >= threshold).mean() + (s[~y] < threshold).mean()) / 2)
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike, *, balanced: bool = False) -> float:
+    """Mean −log of the probability (natural logarithm) given to the true class, held within 1e-7 … 1 − 1e-7.
+
+    balanced: both classes weigh alike, whatever their numbers, as the calibration's prior has it.
+    """
+    y, p = _checked(labels, probabilities)
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return float(-np.average(np.log(np.where(y, p, 1 - p)), weights=_weights(y, balanced)))
+
+
+def reliability(
+    labels: ArrayLike, probabilities: ArrayLike, bins: int = 15, *, balanced: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean probability, share of fakes and weight (sum 1) of each of `bins` equally wide bins that is not empty."""
     y = np.asarray(labels, dtype=bool)
     p = np.asarray(probabilities, dtype=np.float64)
+    weight = _weights(y, balanced)
     index = np.minimum((p * bins).astype(int), bins - 1)
-    error = 0.0
-    for b in range(bins):
-        inside = index == b
-        if inside.any():
-            error += inside.mean() * abs(y[inside].mean() - p[inside].mean())
-    return float(error)
+    mass = np.asarray(np.bincount(index, weight, bins), np.float64)
+    filled = mass > 0
+    predicted = np.bincount(index, weight * p, bins)[filled] / mass[filled]
+    observed = np.bincount(index, weight * y, bins)[filled] / mass[filled]
+    return predicted, observed, mass[filled]
+
+
+def expected_calibration_error(
+    labels: ArrayLike, probabilities: ArrayLike, bins: int = 15, *, balanced: bool = False
+) -> float:
+    """Mean |observed − predicted| over equally wide bins, weighted by their size (Guo et al., ICML 2017).
+
+    balanced: both classes weigh alike, whatever their numbers.
+    """
+    predicted, observed, mass = reliability(labels, probabilities, bins, balanced=balanced)
+    return float(mass @ np.abs(observed - predicted))
 
 
 def intersection_over_union(mask: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> float:
@@ -61,6 +110,13 @@ def intersection_over_union(mask: ArrayLike, truth: ArrayLike, threshold: float 
     a, b = np.asarray(mask) >= threshold, np.asarray(truth) >= threshold
     union = (a | b).sum()
     return float((a & b).sum() / union) if union else 1.0
+
+
+def _weights(fake: NDArray[np.bool_], balanced: bool) -> NDArray[np.float64]:
+    """Weights that sum to 1: each sample alike, or each class."""
+    if not balanced:
+        return np.full(len(fake), 1 / len(fake))
+    return np.where(fake, 0.5 / max(int(fake.sum()), 1), 0.5 / max(int((~fake).sum()), 1))
 
 
 def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -17,6 +17,7 @@ VIDEO_SUFFIXES = frozenset(
     .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv .rm .rmvb .ts .vob .webm .wmv .wtv
     """.split()  # noqa: SIM905 - one suffix a line would hide the rest of the module
 )
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _HASH_BLOCK = 1 << 20
 
 

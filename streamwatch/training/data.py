@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
 from streamwatch.records import Box, FloatArray, ImageArray
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.augment import degrade
 from streamwatch.training.families import FaceImage, Family, Forger
-from streamwatch.training.forgeries import forged_region
 from streamwatch.training.partners import Partners
-from streamwatch.training.prepare import Picture, read_image
+from streamwatch.training.prepare import Picture
 
 Kind = Literal["paired", "generated"] | Family
 

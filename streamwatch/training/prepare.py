@@ -8,23 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from streamwatch.config import FaceSettings
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.faces import load_face_detector
-from streamwatch.records import Box, FloatArray, ImageArray
+from streamwatch.faces.cutouts import MARGIN, face_of_cutout
+from streamwatch.records import Box, FloatArray
+from streamwatch.sources.inputs import IMAGE_SUFFIXES
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.landmarks import MeshLandmarks
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
-
-MARGIN = 0.25
-"""Share of the longer side by which a picture's border is repeated outwards before faces are looked for.
-
-On a crop that cuts the face's box off, RetinaFace draws the box in to the border: the height of cut boxes came out at
-0.86 of what the full frame gives, with this margin at 0.985. Training would then crop tighter than serving does.
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,14 +76,6 @@ def list_pictures(folder: Path) -> list[Listed]:
     return found
 
 
-def read_image(path: Path) -> ImageArray:
-    """H×W×3 RGB. Raises SourceNotFound for a file that is missing or not a picture."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceNotFound(f"{path}: not a readable picture")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def prepare(
     folder: Path,
     cache: Path,
@@ -127,15 +112,11 @@ def _measure(
     found, boxes, meshes = [], [], []
     for index, picture in enumerate(listed):
         image = read_image(picture.path)
-        margin = round(MARGIN * max(image.shape[:2]))
-        padded = cv2.copyMakeBorder(image, *(margin,) * 4, cv2.BORDER_REPLICATE)
-        faces = detector.detect([np.asarray(padded, np.uint8)])[0]
-        if faces:
-            x0, y0, x1, y1 = max(faces, key=lambda f: f.width * f.height).box
-            box = (x0 - margin, y0 - margin, x1 - margin, y1 - margin)
+        face = face_of_cutout(detector, image)
+        if face is not None:
             found.append(index)
-            boxes.append(box)
-            meshes.append(mesh.find(image, box))
+            boxes.append(face.box)
+            meshes.append(mesh.find(image, face.box))
         progress(index + 1, len(listed))
     return (
         np.array(found, np.int64),

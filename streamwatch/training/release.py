@@ -22,9 +22,10 @@ from streamwatch.evaluation.frames import (
     mask_metrics,
     score_samples,
 )
+from streamwatch.evaluation.truth import forged_region
 from streamwatch.records import FloatArray
-from streamwatch.training.forgeries import forged_region
-from streamwatch.training.prepare import Picture, read_image
+from streamwatch.sources.pictures import read_image
+from streamwatch.training.prepare import Picture
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.trainer import Trainer, images_seen
 

@@ -25,11 +25,12 @@ from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces.crops import crop_face
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
 from streamwatch.training.data import Kind, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
-from streamwatch.training.prepare import Picture, hold_back, prepare, read_image
+from streamwatch.training.prepare import Picture, hold_back, prepare
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.regularisers import perturbed, pooled_stages
 from streamwatch.training.resynthesis import load_or_train

@@ -1,0 +1,120 @@
+"""Layouts of one's own: folders `real` and `fake`, a folder of one class, a folder with an `index.csv`; and SR-DF.
+
+    real/**, fake/<method>/** or fake/*          videos and pictures; the same name in both means the same source
+    index.csv + <split>/<label>/<file>           columns split, label, file, source_video; more columns are allowed
+
+SR-DF (Wang et al., ICMR 2022) was announced with four generators and never released; a copy is expected as
+`real/*` and `fake/<generator>/*`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamwatch.errors import ConfigError, SourceNotFound
+from streamwatch.evaluation.datasets.clip import (
+    NO_SPLIT,
+    Clip,
+    Wanted,
+    check_files,
+    files_below,
+    of_split,
+    read_text,
+)
+from streamwatch.sources.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+INDEX = "index.csv"
+COLUMNS = ("split", "label", "file", "source_video")
+_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+def recognises(folder: Path) -> bool:
+    return any((folder / label).is_dir() for label in ("real", "fake"))
+
+
+def recognises_index(folder: Path) -> bool:
+    return (folder / INDEX).is_file() and set(_rows(folder)[0]) >= set(COLUMNS)
+
+
+def read(folder: Path, wanted: Wanted) -> list[Clip]:
+    """What lies in `real/` and `fake/`; one of them is enough. The method is the folder inside of `fake/`."""
+    parts = [(folder / label, label == "fake") for label in ("real", "fake") if (folder / label).is_dir()]
+    if not parts:
+        raise SourceNotFound(
+            f"{folder}: has neither a folder real/ nor fake/; sort the files into them, or say --kind real or "
+            "--kind fake for a folder of one class"
+        )
+    return [clip for part, fake in parts for clip in _below(folder, part, fake)]
+
+
+def read_srdf(folder: Path, wanted: Wanted) -> list[Clip]:
+    """As `read`, and every fake must lie in the folder of its generator."""
+    clips = read(folder, wanted)
+    loose = next((clip for clip in clips if clip.fake and not clip.method), None)
+    if loose is not None:
+        raise ConfigError(f"{folder / loose.name}: expected at fake/<generator>/; move it there")
+    return clips
+
+
+def read_real(folder: Path, wanted: Wanted) -> list[Clip]:
+    """Everything below the folder is real."""
+    return list(_below(folder, folder, fake=False))
+
+
+def read_fake(folder: Path, wanted: Wanted) -> list[Clip]:
+    """Everything below the folder is fake."""
+    return list(_below(folder, folder, fake=True))
+
+
+def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
+    """Pictures or videos listed in `index.csv`; a fake picture knows its original where that is listed as real."""
+    rows = _rows(folder)
+    path = folder / INDEX
+    if not set(COLUMNS) <= set(rows[0]):
+        raise ConfigError(f"{path}: needs the columns {', '.join(COLUMNS)}")
+    wrong = next((n for n, row in enumerate(rows, start=2) if row["label"] not in ("real", "fake")), None)
+    if wrong is not None:
+        raise ConfigError(f"{path}, line {wrong}: label {rows[wrong - 2]['label']!r} is neither real nor fake")
+    originals = {r["source_video"]: _place(folder, r) for r in rows if r["label"] == "real"}
+    clips = [_listed(folder, row, originals) for row in rows]
+    chosen = of_split(clips, wanted.split, folder)
+    check_files(chosen, f"mend {path} or bring the files")
+    return chosen
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / INDEX
+    rows = list(csv.DictReader(read_text(path, f"it needs the columns {', '.join(COLUMNS)}").splitlines()))
+    if not rows:
+        raise ConfigError(f"{path}: lists nothing; it needs a line per file with the columns {', '.join(COLUMNS)}")
+    return rows
+
+
+def _place(folder: Path, row: dict[str, str]) -> Path:
+    return folder / row["split"] / row["label"] / row["file"]
+
+
+def _listed(folder: Path, row: dict[str, str], originals: dict[str, Path]) -> Clip:
+    path, fake = _place(folder, row), row["label"] == "fake"
+    return Clip(
+        paths=(path,),
+        name=path.relative_to(folder).as_posix(),
+        fake=fake,
+        split=row["split"],
+        group=row["source_video"],
+        method=row.get("method") or "" if fake else "",
+        original=originals.get(row["source_video"]) if fake and path.suffix.lower() in IMAGE_SUFFIXES else None,
+    )
+
+
+def _below(folder: Path, part: Path, fake: bool) -> Iterator[Clip]:
+    found = files_below(part, _SUFFIXES)
+    if not found:
+        raise SourceNotFound(f"{part}: no video (.mp4, .mkv, …) and no picture (.jpg, .png) below it")
+    for path in found:
+        inside = path.relative_to(part).parts
+        method = inside[0] if fake and part.name == "fake" and len(inside) > 1 else ""
+        group = Path(*inside[1:] if method else inside).with_suffix("").as_posix()
+        yield Clip((path,), path.relative_to(folder).as_posix(), fake, NO_SPLIT, group, method)

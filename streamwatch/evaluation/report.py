@@ -1,0 +1,214 @@
+"""The report of an evaluation: figures by level and method, failures, masks, speed, robustness; and its files."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from streamwatch.engine.plan import Plan
+from streamwatch.evaluation.datasets.clip import Clip
+from streamwatch.evaluation.levels import Level, Scores, measure
+from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.evaluation.robustness import Degradation
+from streamwatch.evaluation.scoring import Costs, Outcome
+from streamwatch.records import Label
+
+LEVELS = ("frame", "track", "video")
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A clip without a score, and why."""
+
+    path: str
+    label: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFigures:
+    """Means over the faces whose forged region is known; threshold: of the mask, for the IoU."""
+
+    faces: int
+    iou: float
+    pixel_auc: float | None
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of this run on this machine, one stage after another. ms_per_face: wall milliseconds by stage."""
+
+    faces: int
+    pictures: int
+    faces_per_second: float
+    ms_per_face: dict[str, float]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """One degradation (its family, label and strength), or "none".
+
+    auc: by level, where both classes have scores. without_score: number of clips.
+    """
+
+    family: str
+    label: str
+    strength: float | None
+    auc: dict[str, float]
+    faces: int
+    without_score: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was measured. outcomes: clips by verdict label. threshold: score from which an item is fake."""
+
+    dataset: str
+    kind: str
+    split: str
+    compression: str | None
+    clips: int
+    frames_per_video: int
+    model: str
+    model_sha256: str
+    policy: str
+    threshold: float
+    outcomes: dict[str, int]
+    levels: tuple[Level, ...]
+    masks: MaskFigures | None
+    speed: Speed | None
+    failures: tuple[Failed, ...]
+    robustness: tuple[Robustness, ...]
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked: data set, its kind and the part of it, frames per video."""
+
+    dataset: str
+    kind: str
+    split: str
+    compression: str | None
+    frames: int
+
+
+def scores_by_level(outcomes: Sequence[Outcome]) -> dict[str, Scores]:
+    """Scores of every level that has any. Single pictures have frame scores only.
+
+    Faces and tracks carry the label of their clip, also where only one of several people in it was forged.
+    """
+
+    def rows(clip: Clip, values: Sequence[float]) -> list[tuple[bool, float, str, str]]:
+        return [(clip.fake, value, clip.group, clip.method) for value in values]
+
+    faces = [row for o in outcomes for row in rows(o.clip, o.faces)]
+    tracks = [row for o in outcomes for row in rows(o.clip, o.tracks)]
+    moving = [o for o in outcomes if o.clip.is_video or len(o.clip.paths) > 1]
+    videos = [row for o in moving if o.score is not None for row in rows(o.clip, [o.score])]
+    found = dict(zip(LEVELS, (faces, tracks, videos), strict=True))
+    return {level: Scores.of(items) for level, items in found.items() if items}
+
+
+def build_report(
+    question: Question,
+    plan: Plan,
+    results: Sequence[Sequence[Outcome]],
+    degradations: Sequence[Degradation],
+    costs: Costs,
+    device: str,
+) -> Report:
+    """From the outcomes of `Evaluator.run`."""
+    clean = results[0]
+    scores = scores_by_level(clean)
+    threshold = plan.policy.fake
+    levels = [measure(part, level, threshold) for level, part in scores.items()]
+    for level, part in scores.items():
+        methods = sorted({m for fake, m in zip(part.fake, part.methods, strict=True) if fake and m})
+        if len(methods) > 1:
+            levels += [measure(part.against(method), level, threshold, method=method) for method in methods]
+    return Report(
+        dataset=question.dataset,
+        kind=question.kind,
+        split=question.split,
+        compression=question.compression,
+        clips=len(clean),
+        frames_per_video=question.frames,
+        model=plan.model.name,
+        model_sha256=plan.model.sha256,
+        policy=plan.policy.name,
+        threshold=threshold,
+        outcomes=dict(Counter(str(outcome.label) for outcome in clean)),
+        levels=tuple(levels),
+        masks=_masks(clean, plan.card.metrics.get("mask_threshold", 0.5)),
+        speed=_speed(costs, device),
+        failures=tuple(_failed(outcome) for outcome in clean if outcome.score is None),
+        robustness=_robustness(results, degradations),
+    )
+
+
+def write_videos(outcomes: Sequence[Outcome], path: Path) -> None:
+    """`videos.csv`: a line per clip; score and error are empty where there is none."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("path", "label", "method", "score", "verdict", "faces", "error"))
+        for o in outcomes:
+            score = "" if o.score is None else f"{o.score:.6f}"
+            error = "" if o.failure is None else f"{o.failure.kind}: {o.failure.message}"
+            writer.writerow((o.clip.name, _truth(o.clip), o.clip.method, score, str(o.label), len(o.faces), error))
+
+
+def _truth(clip: Clip) -> str:
+    return str(Label.FAKE if clip.fake else Label.REAL)
+
+
+def _failed(outcome: Outcome) -> Failed:
+    failure = outcome.failure
+    why = outcome.reason if failure is None else f"{failure.kind}: {failure.message}"
+    return Failed(outcome.clip.name, str(outcome.label), why)
+
+
+def _masks(outcomes: Sequence[Outcome], threshold: float) -> MaskFigures | None:
+    masks = [mask for outcome in outcomes for mask in outcome.masks]
+    if not masks:
+        return None
+    areas = [mask.pixel_auc for mask in masks if mask.pixel_auc is not None]
+    iou = float(np.mean([mask.iou for mask in masks]))
+    return MaskFigures(len(masks), iou, float(np.mean(areas)) if areas else None, threshold)
+
+
+def _speed(costs: Costs, device: str) -> Speed | None:
+    if costs.faces == 0:
+        return None
+    total = sum(costs.seconds.values())
+    each = {stage: 1000 * seconds / costs.faces for stage, seconds in costs.seconds.items()}
+    return Speed(costs.faces, costs.pictures, costs.faces / total, each, device)
+
+
+def _robustness(results: Sequence[Sequence[Outcome]], degradations: Sequence[Degradation]) -> tuple[Robustness, ...]:
+    if not degradations:
+        return ()
+    rows = [_row("none", "", None, results[0])]
+    for degradation, outcomes in zip(degradations, results[1:], strict=True):
+        rows.append(_row(degradation.family, degradation.label, degradation.strength, outcomes))
+    return tuple(rows)
+
+
+def _row(family: str, label: str, strength: float | None, outcomes: Sequence[Outcome]) -> Robustness:
+    scores = scores_by_level(outcomes)
+    auc = {
+        level: roc_auc(part.fake, part.probability)
+        for level, part in scores.items()
+        if part.fake.any() and not part.fake.all()
+    }
+    faces = sum(len(outcome.faces) for outcome in outcomes)
+    return Robustness(family, label, strength, auc, faces, sum(outcome.score is None for outcome in outcomes))

@@ -1,0 +1,94 @@
+"""An evaluation from the folder of a data set to its report and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamwatch.config import Settings
+from streamwatch.detectors import load_detector
+from streamwatch.engine.plan import Plan
+from streamwatch.errors import ConfigError
+from streamwatch.evaluation import plots
+from streamwatch.evaluation.datasets.catalogue import list_clips
+from streamwatch.evaluation.datasets.clip import Kind, Wanted, balanced_subset
+from streamwatch.evaluation.report import Question, Report, build_report, scores_by_level, write_videos
+from streamwatch.evaluation.robustness import protocol
+from streamwatch.evaluation.scoring import Evaluator, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The report, and the outcome of every clip as it is (without degradation)."""
+
+    report: Report
+    outcomes: tuple[Outcome, ...]
+
+
+def evaluate(
+    folder: Path,
+    settings: Settings,
+    *,
+    kind: Kind = "auto",
+    wanted: Wanted | None = None,
+    frames: int = 16,
+    limit: int | None = None,
+    robustness: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measure the detector of `settings` on a data set. Raises SourceNotFound, ConfigError and WeightsError."""
+    wanted = wanted or Wanted()
+    found, clips = list_clips(folder, kind, wanted)
+    if limit is not None:
+        clips = balanced_subset(clips, limit)
+    plan = Plan.resolve(settings)
+    chosen = settings.detector
+    detector = load_detector(chosen.model, chosen.device, threads=chosen.threads, precision=chosen.precision)
+    degradations = protocol() if robustness else []
+    evaluator = Evaluator(plan, detector, frames=frames)
+    results = evaluator.run(clips, degradations, lambda done: progress(done, len(clips)))
+    question = Question(
+        dataset=str(folder),
+        kind=found,
+        split=clips[0].split,
+        compression=wanted.compression if found == "ffpp" else None,
+        frames=frames,
+    )
+    report = build_report(question, plan, results, degradations, evaluator.costs, detector.device)
+    return Evaluation(report, tuple(results[0]))
+
+
+def write(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write `report.json`, `videos.csv` and the plots that the data allow; the paths written.
+
+    Raises ConfigError where the folder cannot be written to, LibraryMissing without matplotlib.
+    """
+    report = evaluation.report
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        document, table = folder / "report.json", folder / "videos.csv"
+        document.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_videos(evaluation.outcomes, table)
+        return [document, table, *_draw(evaluation, folder)]
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror}); name another place") from None
+
+
+def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
+    report = evaluation.report
+    scores = {
+        level: part
+        for level, part in scores_by_level(evaluation.outcomes).items()
+        if part.fake.any() and not part.fake.all()
+    }
+    if not scores:
+        return []
+    roc, reliability, robustness = (folder / f"{name}.png" for name in ("roc", "reliability", "robustness"))
+    plots.draw_roc(scores, report.threshold, roc)
+    plots.draw_reliability(scores, reliability)
+    if not report.robustness:
+        return [roc, reliability]
+    plots.draw_robustness(report.robustness, list(scores)[-1], robustness)
+    return [roc, reliability, robustness]
