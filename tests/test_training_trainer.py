@@ -187,7 +187,7 @@ def test_perturbed_weights_raise_the_loss_and_come_back():
     with perturbed(model, 0.05):
         assert model(x).square().mean() > loss
         assert all(p.grad is None for p in model.parameters())
-        moved = [(p - b).norm() / b.norm() for p, b in zip(model.parameters(), before, strict=True)]
+        moved = [((p - b).norm() / b.norm()).item() for p, b in zip(model.parameters(), before, strict=True)]
         assert moved == pytest.approx([0.05, 0.05], rel=1e-4)
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
