@@ -82,6 +82,8 @@ class FusionSettings(Section):
     real: float | None = Field(None, gt=0, lt=1, description="score up to which a track is real; null: the card's")
     min_faces: int = Field(4, ge=1, description="fewer usable faces are inconclusive")
     min_face_side: float | None = Field(None, ge=0, description="smaller faces carry no weight; null: the model card's")
+    min_sharpness: float | None = Field(None, ge=0, description="blurrier faces carry no weight; null: the card's")
+    max_pose: float | None = Field(None, ge=0, le=1, description="faces turned further carry none; null: the card's")
     window: float = Field(1.5, gt=0, description="seconds over which frame scores are smoothed to find spans")
     min_span: float = Field(1.0, ge=0, description="shortest span reported, seconds")
     merge_gap: float = Field(1.0, ge=0, description="spans closer than this are one, seconds")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from streamwatch.config import FusionSettings
+from streamwatch.detectors.card import Limits
 from streamwatch.errors import ConfigError, SourceUnreadable
 from streamwatch.fusion import (
     Policy,
@@ -39,7 +40,7 @@ from streamwatch.records import (
 CARD = SimpleNamespace(
     name="model",
     thresholds=SimpleNamespace(real=0.5, fake=0.8),
-    limits=SimpleNamespace(min_face_side=40.0),
+    limits=Limits(min_face_side=40.0, min_sharpness=5.0, max_pose=0.9),
     mask_threshold=0.5,
 )
 GOOD = FaceQuality(short_side=200.0, sharpness=400.0, pose=0.0, upscaling=1.0)
@@ -91,9 +92,9 @@ def verdict_of(scores: list[FaceScore], settings: Policy | None = None, subject:
 
 
 def test_policy_takes_the_cards_thresholds_and_lets_settings_win() -> None:
-    assert (policy().fake, policy().real, policy().min_face_side) == (0.8, 0.5, 40.0)
-    mine = policy(fake=0.9, real=0.2, min_face_side=10)
-    assert (mine.fake, mine.real, mine.min_face_side) == (0.9, 0.2, 10.0)
+    assert (policy().fake, policy().real, policy().limits.min_face_side) == (0.8, 0.5, 40.0)
+    mine = policy(fake=0.9, real=0.2, min_face_side=10, max_pose=0.5)
+    assert (mine.fake, mine.real, mine.limits) == (0.9, 0.2, Limits(10.0, 5.0, 0.5))
 
 
 def test_policy_name_carries_every_threshold() -> None:
@@ -109,11 +110,23 @@ def test_policy_refuses_a_threshold_that_contradicts_the_card() -> None:
 # --- weights
 
 
+@pytest.mark.parametrize("beyond", [{"sharpness": 4.9}, {"pose": 0.91}, {"short_side": 39.0}])
+def test_faces_beyond_the_limits_of_the_model_weigh_nothing(beyond: dict[str, float]) -> None:
+    assert face_weight(face(quality=dataclasses.replace(GOOD, **beyond)), CARD.limits) == 0.0
+
+
+def test_a_track_of_faces_beyond_the_limits_is_inconclusive_and_says_why() -> None:
+    turned = dataclasses.replace(GOOD, pose=0.95)
+    verdict = verdict_of([scored(0.99, index / 2, quality=turned) for index in range(12)])
+    assert verdict.label is Label.INCONCLUSIVE
+    assert "turned away" in verdict.reason
+
+
 def test_a_good_face_weighs_one_and_a_small_one_nothing() -> None:
-    assert face_weight(face(), 40) == 1.0
-    assert face_weight(face(quality=dataclasses.replace(GOOD, short_side=39.9)), 40) == 0.0
-    assert face_weight(face(quality=dataclasses.replace(GOOD, short_side=40.0)), 40) == 0.5
-    assert face_weight(face(side=0.0, quality=None), 0) == 0.0
+    assert face_weight(face(), CARD.limits) == 1.0
+    assert face_weight(face(quality=dataclasses.replace(GOOD, short_side=39.9)), CARD.limits) == 0.0
+    assert face_weight(face(quality=dataclasses.replace(GOOD, short_side=40.0)), CARD.limits) == 0.5
+    assert face_weight(face(side=0.0, quality=None), Limits(0)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -127,16 +140,16 @@ def test_a_good_face_weighs_one_and_a_small_one_nothing() -> None:
     ],
 )
 def test_each_factor_lowers_the_weight(worse: FaceQuality, confidence: float) -> None:
-    assert 0 < face_weight(face(confidence=confidence, quality=worse), 40) < 1
+    assert 0 < face_weight(face(confidence=confidence, quality=worse), CARD.limits) < 1
 
 
 def test_no_factor_falls_below_its_floor() -> None:
     worst = FaceQuality(short_side=40.0, sharpness=0.0, pose=1.0, upscaling=50.0)
-    assert face_weight(face(confidence=0.0, quality=worst), 40) == pytest.approx(0.5 * FLOOR**4)
+    assert face_weight(face(confidence=0.0, quality=worst), Limits(40.0)) == pytest.approx(0.5 * FLOOR**4)
 
 
 def test_downscaled_crops_are_not_rewarded() -> None:
-    assert face_weight(face(quality=dataclasses.replace(GOOD, upscaling=0.3)), 40) == 1.0
+    assert face_weight(face(quality=dataclasses.replace(GOOD, upscaling=0.3)), CARD.limits) == 1.0
 
 
 # --- spans

@@ -60,9 +60,14 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Limits:
-    """min_face_side: shorter side of a face box, frame pixels, from which scores are to be trusted."""
+    """Faces that scores are to be trusted on: the model was measured on no others.
+
+    min_face_side: shorter side of the face box, frame pixels. min_sharpness, max_pose: see `FaceQuality`.
+    """
 
     min_face_side: Annotated[float, Field(ge=0)]
+    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    max_pose: Probability = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from streamwatch.config import FusionSettings
+from streamwatch.detectors.card import Limits
 from streamwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ class Policy:
     """Settings and model card, resolved: every number that a verdict and its evidence rest on.
 
     fake, real: probabilities; a score ≥ `fake` is fake, ≤ `real` is real, between them inconclusive.
-    min_faces: usable faces that a verdict or a span needs. min_face_side: frame pixels; smaller faces carry
-    no weight. window, min_span, merge_gap: seconds. evidence: faces kept per span and per track.
+    min_faces: usable faces that a verdict or a span needs. limits: faces beyond them carry no weight.
+    window, min_span, merge_gap: seconds. evidence: faces kept per span and per track.
     mask_threshold: 0..1, where a mask begins to count as forged; no verdict rests on it.
     """
 
@@ -26,7 +27,7 @@ class Policy:
     fake: float
     real: float
     min_faces: int
-    min_face_side: float
+    limits: Limits
     window: float
     min_span: float
     merge_gap: float
@@ -38,7 +39,8 @@ class Policy:
         """What verdicts carry, such as `mean_logit fake>=0.80 real<=0.50 min_faces=4 min_face_side=48 …`."""
         return (
             f"{self.rule} fake>={self.fake:.2f} real<={self.real:.2f} min_faces={self.min_faces} "
-            f"min_face_side={self.min_face_side:g} window={self.window:g}s min_span={self.min_span:g}s "
+            f"min_face_side={self.limits.min_face_side:g} min_sharpness={self.limits.min_sharpness:g} "
+            f"max_pose={self.limits.max_pose:g} window={self.window:g}s min_span={self.min_span:g}s "
             f"merge_gap={self.merge_gap:g}s"
         )
 
@@ -55,13 +57,14 @@ class Policy:
                 f"fusion.real ({real:g}) is above fusion.fake ({fake:g}) "
                 f"with the thresholds of model {card.name}; set both, with real ≤ fake"
             )
-        side = card.limits.min_face_side if settings.min_face_side is None else settings.min_face_side
+        names = [field.name for field in fields(Limits)]
+        given = {name: value for name in names if (value := getattr(settings, name)) is not None}
         return cls(
             rule=settings.rule,
             fake=fake,
             real=real,
             min_faces=settings.min_faces,
-            min_face_side=side,
+            limits=replace(card.limits, **given),
             window=settings.window,
             min_span=settings.min_span,
             merge_gap=settings.merge_gap,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streamwatch.detectors.card import Limits
 from streamwatch.records import Face
 
 FLOOR = 0.25
@@ -12,23 +13,25 @@ SHARP = 100.0
 """
 
 
-def face_weight(face: Face, min_face_side: float) -> float:
+def face_weight(face: Face, limits: Limits) -> float:
     """Weight of a face in the fusion: the product of five factors, each 1 at best.
 
-    - size: 0 below `min_face_side` (shorter side in frame pixels), ½ at it, growing to 1 at twice of it;
+    - size: ½ at the smallest side that the limits allow, growing to 1 at twice of it;
     - sharpness: variance of the Laplacian ÷ `SHARP`;
     - pose: 1 frontal, falling to `FLOOR` in profile;
     - detection confidence as it is;
     - upscaling: 1 ÷ factor for crops that were enlarged.
 
-    All but the size are held within `FLOOR`..1. A face without a measured quality has the size and the
-    confidence only.
+    All but the size are held within `FLOOR`..1. A face beyond the limits weighs 0. A face without a measured quality
+    has the size and the confidence only.
     """
     quality = face.quality
     side = face.short_side if quality is None else quality.short_side
-    if side < min_face_side or side <= 0:
+    if side < limits.min_face_side or side <= 0:
         return 0.0
-    size = 1.0 if min_face_side == 0 else min(1.0, 0.5 * side / min_face_side)
+    if quality is not None and (quality.sharpness < limits.min_sharpness or quality.pose > limits.max_pose):
+        return 0.0
+    size = 1.0 if limits.min_face_side == 0 else min(1.0, 0.5 * side / limits.min_face_side)
     weight = size * _bounded(face.confidence)
     if quality is not None:
         weight *= _bounded(quality.sharpness / SHARP)

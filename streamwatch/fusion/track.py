@@ -59,7 +59,7 @@ class TrackFusion:
         if crop is None:
             raise ValueError("fusion needs scores with their crops")
         face = crop.face
-        weight = face_weight(face, self.policy.min_face_side)
+        weight = face_weight(face, self.policy.limits)
         self._times.append(crop.pts)
         self._logits.append(float(to_logit(score.probability)))
         self._weights.append(weight)
@@ -127,7 +127,8 @@ class TrackFusion:
     def _judge(self, mean: float | None, faces: int, spans: list[Span]) -> tuple[Label, float | None, str]:
         policy = self.policy
         if mean is None:
-            return Label.INCONCLUSIVE, None, f"every face is smaller than {policy.min_face_side:g} px"
+            side = policy.limits.min_face_side
+            return Label.INCONCLUSIVE, None, f"every face is smaller than {side:g} px, too blurred or turned away"
         score = max([mean, *(span.mean for span in spans)])
         if faces < policy.min_faces:
             return Label.INCONCLUSIVE, score, f"usable faces: {faces}, needed: {policy.min_faces}"
