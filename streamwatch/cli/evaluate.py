@@ -18,6 +18,7 @@ from streamwatch.doctor import needs_opencv
 from streamwatch.evaluation.datasets.clip import Kind
 
 if TYPE_CHECKING:
+    from streamwatch.evaluation.coverage import Abstention
     from streamwatch.evaluation.levels import ClassScores, Level, Separation
     from streamwatch.evaluation.report import Report
 
@@ -115,6 +116,8 @@ def _print(report: Report) -> None:
             f"\nmasks of {report.masks.faces} faces with a known forged region: "
             f"IoU {report.masks.iou:.3f} at {report.masks.threshold:g}, pixel AUC {area}"
         )
+    if report.abstention is not None:
+        console.print(f"\nwrong at one half: {_abstention(report.abstention)}")
     if report.speed is not None:
         stages = ", ".join(f"{name} {value:.1f}" for name, value in report.speed.ms_per_face.items())
         console.print(
@@ -130,6 +133,16 @@ def _print(report: Report) -> None:
             console.print(f"  {common.plain(failed.path)}: {failed.label}, {common.plain(failed.error)}")
         if len(report.failures) > FAILURES_SHOWN:
             console.print("  … all of them with --json or in --out")
+
+
+def _abstention(found: Abstention) -> str:
+    parts = {
+        "within the model's limits": found.within,
+        "too small": found.too_small,
+        "too blurred": found.too_blurred,
+        "turned away": found.turned_away,
+    }
+    return ", ".join(f"{part.value:.1%} of {part.of} faces {name}" for name, part in parts.items() if part is not None)
 
 
 def _level_table(levels: list[Level]) -> Table:

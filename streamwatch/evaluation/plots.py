@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from streamwatch.errors import LibraryMissing
+from streamwatch.evaluation.coverage import JudgedFaces, accuracy_by_coverage, trusts
 from streamwatch.evaluation.levels import Scores
 from streamwatch.evaluation.metrics import expected_calibration_error, reliability, roc_auc, roc_curve
 from streamwatch.evaluation.report import Robustness
 
 DPI = 110
 BASELINE = "none"
+LEAST_COVERAGE = 0.1
+"""Below it too few faces are left for a curve to say anything."""
 
 
 def load_pyplot() -> Any:
@@ -64,6 +67,22 @@ def draw_reliability(scores: Mapping[str, Scores], output: Path) -> None:
     axes.legend(loc="upper left")
     below.set(xlabel="probability of fake", ylabel="share of scores")
     below.grid(alpha=0.3)
+    figure.savefig(output, dpi=DPI)
+    plt.close(figure)
+
+
+def draw_coverage(faces: JudgedFaces, output: Path) -> None:
+    """Accuracy at one half of the faces that are kept, against their share, by what decides who leaves first."""
+    plt = load_pyplot()
+    figure, axes = plt.subplots(figsize=(5.5, 4.2), layout="constrained")
+    for name, trust in trusts(faces).items():
+        coverage, accuracy = accuracy_by_coverage(faces.wrong, trust)
+        shown = coverage >= LEAST_COVERAGE
+        axes.plot(coverage[shown], accuracy[shown], label=name)
+    axes.set(xlabel="share of faces that are judged", ylabel="share of them judged right", xlim=(0, 1.02))
+    axes.set_title("accuracy against coverage, least trusted out first")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
     figure.savefig(output, dpi=DPI)
     plt.close(figure)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.engine.plan import Plan
+from streamwatch.evaluation.coverage import Abstention, JudgedFaces, abstention
 from streamwatch.evaluation.datasets.clip import Clip
 from streamwatch.evaluation.levels import Level, Scores, measure
 from streamwatch.evaluation.metrics import roc_auc
@@ -83,6 +84,7 @@ class Report:
     outcomes: dict[str, int]
     levels: tuple[Level, ...]
     masks: MaskFigures | None
+    abstention: Abstention | None
     speed: Speed | None
     failures: tuple[Failed, ...]
     robustness: tuple[Robustness, ...]
@@ -119,6 +121,15 @@ def scores_by_level(outcomes: Sequence[Outcome]) -> dict[str, Scores]:
     return {level: Scores.of(items) for level, items in found.items() if items}
 
 
+def judged_faces(outcomes: Sequence[Outcome]) -> JudgedFaces | None:
+    """All faces with their quality, or None without any."""
+    faces = [(o.clip.fake, p, q) for o in outcomes for p, q in zip(o.faces, o.qualities, strict=True)]
+    if not faces:
+        return None
+    fake, probability, qualities = zip(*faces, strict=True)
+    return JudgedFaces(np.array(fake, bool), np.array(probability, np.float64), qualities)
+
+
 def build_report(
     question: Question,
     plan: Plan,
@@ -150,6 +161,7 @@ def build_report(
         outcomes=dict(Counter(str(outcome.label) for outcome in clean)),
         levels=tuple(levels),
         masks=_masks(clean, plan.card.metrics.get("mask_threshold", 0.5)),
+        abstention=None if (judged := judged_faces(clean)) is None else abstention(judged, plan.policy.limits),
         speed=_speed(costs, device),
         failures=tuple(_failed(outcome) for outcome in clean if outcome.score is None),
         robustness=_robustness(results, degradations),

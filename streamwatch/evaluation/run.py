@@ -14,7 +14,14 @@ from streamwatch.errors import ConfigError
 from streamwatch.evaluation import plots
 from streamwatch.evaluation.datasets.catalogue import list_clips
 from streamwatch.evaluation.datasets.clip import Kind, Wanted, balanced_subset
-from streamwatch.evaluation.report import Question, Report, build_report, scores_by_level, write_videos
+from streamwatch.evaluation.report import (
+    Question,
+    Report,
+    build_report,
+    judged_faces,
+    scores_by_level,
+    write_videos,
+)
 from streamwatch.evaluation.robustness import protocol
 from streamwatch.evaluation.scoring import Evaluator, Outcome
 
@@ -85,10 +92,15 @@ def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
     }
     if not scores:
         return []
-    roc, reliability, robustness = (folder / f"{name}.png" for name in ("roc", "reliability", "robustness"))
+    names = ("roc", "reliability", "coverage", "robustness")
+    roc, reliability, coverage, robustness = (folder / f"{name}.png" for name in names)
     plots.draw_roc(scores, report.threshold, roc)
     plots.draw_reliability(scores, reliability)
-    if not report.robustness:
-        return [roc, reliability]
-    plots.draw_robustness(report.robustness, list(scores)[-1], robustness)
-    return [roc, reliability, robustness]
+    written = [roc, reliability]
+    if (faces := judged_faces(evaluation.outcomes)) is not None:
+        plots.draw_coverage(faces, coverage)
+        written.append(coverage)
+    if report.robustness:
+        plots.draw_robustness(report.robustness, list(scores)[-1], robustness)
+        written.append(robustness)
+    return written

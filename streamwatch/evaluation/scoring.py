@@ -27,6 +27,7 @@ from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.fusion import SourceFusion, Subject
 from streamwatch.records import (
     FaceCrop,
+    FaceQuality,
     FaceScore,
     Failure,
     FloatArray,
@@ -62,7 +63,7 @@ class Outcome:
 
     label: the verdict; of a single picture by the card's thresholds. score: probability of fake, None without a face,
     with faces too small to be used, or on failure. faces: probability of every scored face. tracks: score of every
-    track that has one. masks: of the faces whose forged region is known.
+    track that has one. masks: of the faces whose forged region is known. qualities: of every face of `faces`.
     """
 
     clip: Clip
@@ -73,6 +74,7 @@ class Outcome:
     masks: tuple[MaskAgreement, ...] = ()
     reason: str = ""
     failure: Failure | None = None
+    qualities: tuple[FaceQuality, ...] = ()
 
 
 @dataclass
@@ -270,12 +272,16 @@ class Evaluator:
     def _outcome(self, work: _Work, scores: Sequence[FaceScore], *, measure_masks: bool) -> Outcome:
         masks = tuple(self._masks(work, scores)) if measure_masks else ()
         faces = tuple(score.probability for score in scores)
+        qualities = tuple(s.crop.face.quality for s in scores if s.crop is not None and s.crop.face.quality is not None)
         if work.single:
             label, reason = self._judge(faces)
-            return Outcome(work.clip, label, faces[0] if faces else None, faces, masks=masks, reason=reason)
+            score = faces[0] if faces else None
+            return Outcome(work.clip, label, score, faces, masks=masks, reason=reason, qualities=qualities)
         verdict = self._fuse(work, scores)
         tracks = tuple(track.score for track in verdict.tracks if track.score is not None)
-        return Outcome(work.clip, verdict.label, verdict.score, faces, tracks, masks, verdict.reason)
+        return Outcome(
+            work.clip, verdict.label, verdict.score, faces, tracks, masks, verdict.reason, qualities=qualities
+        )
 
     def _judge(self, faces: Sequence[float]) -> tuple[Label, str]:
         policy = self._plan.policy
