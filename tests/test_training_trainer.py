@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
@@ -21,6 +22,7 @@ from streamwatch.training.losses import (
 from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.regularisers import perturbed
+from streamwatch.training.release import release
 from streamwatch.training.trainer import Trainer, learning_rate, with_root
 from tests.face_pictures import make_data
 
@@ -236,6 +238,13 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     second = Trainer(recipe, tmp_path / "cut", Path("unused.tflite"), cache=data[1])
     assert second.step == 2
     second.run()
+
+    card = release(second, tmp_path / "tiny.safetensors")
+    assert {"val_auc", "val_ece", "val_mask_iou", "unseen_blends_auc"} <= card.metrics.keys()
+    assert card.thresholds.real <= card.thresholds.fake
+    assert 0 < card.limits.max_pose <= 1
+    assert card.limits.min_sharpness > 0
+    assert load_detector(tmp_path / "tiny.safetensors").card == card
 
     expected, found = whole.best_model().state_dict(), second.best_model().state_dict()
     for name, tensor in expected.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +21,32 @@ from streamwatch.training.prepare import Picture
 
 Kind = Literal["paired", "generated"] | Family
 
+PAIRED_ZOOM = (0.88, 1.08)
+GENERATED_ZOOM = (0.88, 1.3)
+"""Side of a training crop in sides of the served one; the generated pictures have more room round the face."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A real and a fake face cut alike (S×S×3), and the forged region (S×S, 0..1) where it is known."""
+    """A real and a fake face cut alike (S×S×3), and the forged region (S×S, 0..1) where it is known.
+
+    pictures, regions: what the two were cut from, and which square of it (pixels).
+    """
 
     real: ImageArray
     fake: ImageArray
     mask: FloatArray | None
     kind: Kind
+    pictures: tuple[Picture, Picture]
+    regions: tuple[Box, Box]
+
+
+class Forged(NamedTuple):
+    """Whole pictures of a pair, before they are cut; the mask is None where the forged region is not known."""
+
+    real: ImageArray
+    fake: ImageArray
+    mask: FloatArray | None
 
 
 class SourcePool:
@@ -114,39 +131,37 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         rng = np.random.default_rng([self._seed, index])
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
         if kind == "paired":
-            real_picture, fake_picture = self._pools.paired[int(rng.integers(len(self._pools.paired)))]
-            real, fake = read_image(real_picture.path), read_image(fake_picture.path)
-            boxes = real_picture.box, fake_picture.box
-            return self._cut(kind, real, fake, boxes, forged_region(fake, real), (0.88, 1.08), rng)
+            both = self._pools.paired[int(rng.integers(len(self._pools.paired)))]
+            real, fake = read_image(both[0].path), read_image(both[1].path)
+            return self._cut(kind, both, Forged(real, fake, forged_region(fake, real)), PAIRED_ZOOM, rng)
         if kind == "generated":
             reals, fakes = self._pools.generated
-            real_picture = reals[int(rng.integers(len(reals)))]
-            fake_picture = fakes[int(rng.integers(len(fakes)))]
-            real, fake = read_image(real_picture.path), read_image(fake_picture.path)
-            return self._cut(kind, real, fake, (real_picture.box, fake_picture.box), None, (0.88, 1.3), rng)
+            both = reals[int(rng.integers(len(reals)))], fakes[int(rng.integers(len(fakes)))]
+            return self._cut(
+                kind, both, Forged(read_image(both[0].path), read_image(both[1].path), None), GENERATED_ZOOM, rng
+            )
         pool = self._pools.sources[int(rng.choice(len(self._pools.sources), p=self._source_shares))]
         chosen = int(rng.integers(len(pool.pictures)))
         picture = pool.pictures[chosen]
-        forgery = self._pools.forger.forge(kind, _face(picture), lambda: _face(pool.partners.draw(chosen, rng)), rng)
-        return self._cut(kind, forgery.real, forgery.fake, (picture.box, picture.box), forgery.mask, pool.zoom, rng)
+        made = self._pools.forger.forge(kind, _face(picture), lambda: _face(pool.partners.draw(chosen, rng)), rng)
+        return self._cut(kind, (picture, picture), Forged(made.real, made.fake, made.mask), pool.zoom, rng)
 
     def _cut(
         self,
         kind: Kind,
-        real: ImageArray,
-        fake: ImageArray,
-        boxes: tuple[Box, Box],
-        mask: FloatArray | None,
+        pictures: tuple[Picture, Picture],
+        forged: Forged,
         zooms: tuple[float, float],
         rng: np.random.Generator,
     ) -> list[Pair]:
+        mask = forged.mask
         zoom, shift = 1.0, (0.0, 0.0)
         if self._augment:
             zoom = float(np.exp(rng.uniform(*np.log(zooms))))
             shift = float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))
-        fake_region = jitter(self._geometry.region(boxes[1]), zoom, shift)
-        real_region = fake_region if mask is not None else jitter(self._geometry.region(boxes[0]), zoom, shift)
-        images = [crop_face(real, real_region, self._size), crop_face(fake, fake_region, self._size)]
+        fake_region = jitter(self._geometry.region(pictures[1].box), zoom, shift)
+        real_region = fake_region if mask is not None else jitter(self._geometry.region(pictures[0].box), zoom, shift)
+        images = [crop_face(forged.real, real_region, self._size), crop_face(forged.fake, fake_region, self._size)]
         cut: FloatArray | None = None
         if mask is not None:
             cut = crop_mask(mask, fake_region, self._size)
@@ -154,7 +169,8 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
             images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
             cut = None if cut is None else np.ascontiguousarray(cut[:, ::-1])
         views = [degrade(images, rng) if self._augment else images for _ in range(self._qualities)]
-        return [Pair(view[0], view[1], cut, kind) for view in views]
+        regions = (real_region, fake_region)
+        return [Pair(view[0], view[1], cut, kind, pictures, regions) for view in views]
 
 
 def jitter(region: Box, zoom: float, shift: tuple[float, float]) -> Box:

@@ -1,0 +1,76 @@
+"""Nothing but the forgery may tell the classes of a training batch apart: files, tables and crops must not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import rankdata
+
+from streamwatch.config import FaceSettings
+from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.faces import load_face_detector
+from streamwatch.faces.cutouts import face_of_cutout
+from streamwatch.sources.pictures import read_image
+from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.families import Forger
+from streamwatch.training.prepare import Picture, list_pictures
+from streamwatch.training.recipe import load_recipe
+from streamwatch.training.resynthesis import Autoencoder, Resynthesiser
+from tests.face_pictures import SIDE, mesh
+
+
+def prepared(listed):
+    detector = load_face_detector(FaceSettings(min_side=16, threads=1))
+    for item in listed:
+        face = face_of_cutout(detector, read_image(item.path))
+        if face is not None:
+            x0, y0, x1, y1 = face.box
+            points = (mesh() / SIDE * (x1 - x0, y1 - y0) + (x0, y0)).astype(np.float32)
+            yield Picture(item.path, item.fake, item.split, item.source, face.box, points)
+
+
+@pytest.fixture(scope="module")
+def pools(shared):
+    dfdc = [p for p in list_pictures(shared / "data" / "dfdc_faces") if p.split == "train"]
+    sources = sorted({p.source for p in dfdc if p.fake})
+    chosen = set(np.random.default_rng(0).permutation(sources)[:90])
+    paired = list(prepared(p for p in dfdc if p.source in chosen))
+    synthetic = list_pictures(shared / "data" / "synth_faces")
+    generated = list(prepared([p for p in synthetic if not p.fake][:60] + [p for p in synthetic if p.fake][:60]))
+    reals = [p for p in generated if not p.fake]
+    return Pools(
+        paired=pair_up(paired),
+        sources=[SourcePool([p for p in paired if not p.fake]), SourcePool(reals, zoom=(0.84, 1.35))],
+        generated=(reals, [p for p in generated if p.fake]),
+        forger=Forger([Resynthesiser(Autoencoder("nearest"))]),
+    )
+
+
+def nuisances(picture, region):
+    with Image.open(picture.path) as file:
+        tables = [sum(table) for table in file.quantization.values()]
+        width, height = file.size
+    side = region[2] - region[0]
+    return [picture.path.stat().st_size, width, height, *tables, side / width, region[0] / width, region[1] / height]
+
+
+@pytest.mark.slow
+def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools):
+    recipe = load_recipe("m2tr-lite")
+    data = PairDataset(pools, recipe.data.weights, recipe.geometry.geometry(), 32, 7, 300)
+    rows, labels, halves = [], [], []
+    for index in range(len(data)):
+        pair = data.pair(index)
+        for fake in (0, 1):
+            rows.append(nuisances(pair.pictures[fake], pair.regions[fake]))
+            labels.append(fake)
+            halves.append(index % 2)
+    features = np.stack([rankdata(column) for column in np.array(rows, float).T], axis=1)
+    features = np.hstack([features / len(features), np.ones((len(features), 1))])
+    y, half = np.array(labels), np.array(halves)
+    aucs = []
+    for fitted in (0, 1):
+        weights, *_ = np.linalg.lstsq(features[half == fitted], 2.0 * y[half == fitted] - 1, rcond=None)
+        aucs.append(roc_auc(y[half != fitted], features[half != fitted] @ weights))
+    assert np.mean(aucs) <= 0.55, aucs
