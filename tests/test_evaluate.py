@@ -22,6 +22,7 @@ from streamwatch.evaluation.datasets.clip import Clip, Wanted
 from streamwatch.evaluation.plots import draw_robustness
 from streamwatch.evaluation.report import Question, Report, build_report, scores_by_level, write_videos
 from streamwatch.evaluation.robustness import Degradation
+from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import Evaluator, Outcome
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
@@ -218,6 +219,17 @@ def test_robustness_is_drawn(clips: Path, tmp_path: Path) -> None:
     report = report_of(run(clips, *same), *same)
     draw_robustness(report.robustness, "video", tmp_path / "robustness.png")
     assert cv2.imread(str(tmp_path / "robustness.png")).shape[0] > 100
+
+
+def test_another_crop_scale_changes_what_the_detector_sees(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", square(240)[10:90, 0:80])
+    _, clips = list_clips(tmp_path, "fake", Wanted())
+    tight, wide = (
+        Evaluator(with_crop_scale(plan(), scale), RedDetector(), face_detector=SquareFinder()).run(clips)[0][0].faces[0]
+        for scale in (1.0, 2.0)
+    )
+    assert tight > 0.9
+    assert wide == pytest.approx(tight / 4, rel=0.2)
 
 
 def test_single_pictures_have_a_face_level_only_and_masks(tmp_path: Path) -> None:

@@ -53,6 +53,10 @@ def dataset(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Again under 23 losses of quality: AUC against strength.")
     ] = False,
+    crop_scale: Annotated[
+        float | None,
+        typer.Option("--crop-scale", min=0.3, max=4.0, help="Crop side ÷ box side, instead of the model card's."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=2, help="A subset of so many, half of each class, always the same.")
     ] = None,
@@ -84,6 +88,7 @@ def dataset(
             frames=frames,
             limit=limit,
             robustness=robustness,
+            crop_scale=crop_scale,
             progress=lambda count, total: bar.update(task, completed=count, total=total),
         )
     written = write(done, out) if out is not None else []

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from streamwatch.training.recipe import Recipe
     from streamwatch.training.trainer import HeldBackAucs
 
 
@@ -34,8 +35,15 @@ def train(
     preview: Annotated[
         Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
     ] = None,
+    crosses: Annotated[
+        bool,
+        typer.Option("--crosses", help="Instead, train on some forgeries and test on others: what carries over."),
+    ] = False,
 ) -> None:
-    """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on."""
+    """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on.
+
+    Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
+    """
     from streamwatch.training.plots import draw_curve, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe
     from streamwatch.training.release import release
@@ -44,21 +52,16 @@ def train(
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
     folder = out or Path("runs") / chosen.name
+    if crosses:
+        _crosses(chosen, out or Path("runs") / f"{chosen.name}-crosses", landmark_model, device)
+        return
     trainer = Trainer(chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device)
     if preview is not None:
         pairs = [trainer.data.pair(index) for index in range(min(50, len(trainer.data)))]
         typer.echo(write_image(preview, pair_sheet(pairs)))
         return
 
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
+    with _bar() as bar:
         task = bar.add_task("training", total=chosen.optimisation.steps, completed=trainer.step)
 
         def show(step: Step) -> None:
@@ -74,6 +77,34 @@ def train(
     typer.echo(f"weights  {weights}")
     for name, value in card.metrics.items():
         typer.echo(f"{name:28} {value:g}")
+
+
+def _crosses(recipe: Recipe, folder: Path, landmark_model: Path, device: str) -> None:
+    from streamwatch.training.crosses import run_crosses
+
+    with _bar() as bar:
+        task = bar.add_task("training", total=recipe.optimisation.steps)
+        table = run_crosses(
+            recipe,
+            folder,
+            landmark_model,
+            cache=folder.parent / "prepared",
+            listener=lambda cross, step: bar.update(task, completed=step.step, description=cross.name),
+            device=device,
+        )
+    typer.echo(table.read_text(encoding="utf-8"), nl=False)
+    typer.echo(f"wrote {table}", err=True)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def _aucs(latest: HeldBackAucs | None) -> str:

@@ -251,7 +251,7 @@ class Evaluator:
         face = face_of_cutout(self._faces, frame.image)
         if face is None:
             return None
-        region = self._detector.geometry.region(face.box)
+        region = self._plan.card.geometry.region(face.box)
         image = crop_face(frame.image, region, self._detector.input_size)
         face = replace(face, track_id=1, quality=measure_quality(image, face, region))
         return FaceCrop(image, face, region, frame.index, frame.pts)
