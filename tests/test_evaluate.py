@@ -314,6 +314,7 @@ def test_the_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "videos.csv",
         "roc.png",
         "reliability.png",
+        "coverage.png",
     }
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "dataset", *arguments])

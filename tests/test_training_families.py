@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from streamwatch.training.families import (
 from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import Picture
 from streamwatch.training.resynthesis import STYLES, Autoencoder, Resynthesiser, load_or_train
+from streamwatch.training.tracks import forge_track
 from tests.face_pictures import SIDE, mesh, portrait
 
 
@@ -206,3 +209,16 @@ def test_training_an_auto_encoder_learns_the_picture(tmp_path):
     _, untrained = train_autoencoder("nearest", [portrait], 2)
     _, trained = train_autoencoder("nearest", [portrait], 60)
     assert trained < 0.6 * untrained
+
+
+def test_a_forged_track_is_one_forgery_that_trembles(face, forger):
+    pairs = forge_track(forger, "hull", [face] * 4, lambda: face, seed=3)
+    fakes = [fake for _, fake in pairs]
+    other = forge_track(forger, "hull", [face] * 4, lambda: face, seed=4)
+    assert not np.array_equal(fakes[0], fakes[1])
+
+    def distance(a, b):
+        return np.abs(a.astype(int) - b).mean()
+
+    assert np.mean([distance(a, b) for a, b in pairwise(fakes)]) < distance(fakes[0], other[0][1])
+    np.testing.assert_array_equal(fakes[2], forge_track(forger, "hull", [face] * 4, lambda: face, seed=3)[2][1])

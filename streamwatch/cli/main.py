@@ -17,6 +17,7 @@ from streamwatch.cli import (
     demo,
     doctor,
     evaluate,
+    fusion,
     models,
     quality,
     scan,
@@ -63,6 +64,7 @@ app.add_typer(models.app, name="models", help="Forgery and face detectors: list,
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")
 app.add_typer(db.app, name="db", help="The schema of the store.")
 evaluate.app.command("quality")(needs_opencv(quality.quality))
+evaluate.app.command("fusion")(needs_opencv(fusion.fusion))
 app.add_typer(evaluate.app, name="evaluate", help="Measure detectors on labelled data, and data sets.")
 app.add_typer(bench.app, name="bench", help="Measure speed on this machine.")
 app.command("doctor")(doctor.doctor)
