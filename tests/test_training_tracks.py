@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streamwatch.detectors import load_detector
+from streamwatch.errors import ConfigError
+from streamwatch.training.families import Forger
+from streamwatch.training.prepare import Picture
+from streamwatch.training.recipe import load_recipe
+from streamwatch.training.temporal import compare_fusions
+from streamwatch.training.tracks import clips_of, score_tracks
+from tests.engine_support import untrained_detector
+from tests.face_pictures import SIDE, mesh, portrait
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    found = []
+    for clip, count in (("a.mp4", 3), ("b.mp4", 3), ("single.mp4", 1)):
+        for index in reversed(range(count)):
+            path = tmp_path / f"{clip}-{index:02d}.png"
+            cv2.imwrite(str(path), cv2.cvtColor(portrait(3 * index), cv2.COLOR_RGB2BGR))
+            found.append(Picture(path, False, "train", clip, (12, 4, SIDE - 12, SIDE - 4), mesh()))
+    return found
+
+
+def test_pictures_of_a_clip_come_in_order_of_time(pictures):
+    clips = clips_of(pictures)
+    assert [p.path.name for p in clips["a.mp4"]] == ["a.mp4-00.png", "a.mp4-01.png", "a.mp4-02.png"]
+
+
+def test_every_clip_gives_a_real_and_a_forged_track_per_family(pictures, tmp_path):
+    detector = load_detector(untrained_detector(tmp_path))
+
+    def scored():
+        return list(score_tracks(detector, pictures, Forger(), ["hull", "swap"], seed=5))
+
+    tracks = scored()
+    assert [(t.source, t.kind, t.fake) for t in tracks] == [
+        (source, kind, fake) for source in ("a.mp4", "b.mp4") for kind in ("hull", "swap") for fake in (False, True)
+    ]
+    assert all(t.logits.shape == (3,) and t.features.shape[0] == 3 for t in tracks)
+    assert not np.array_equal(tracks[2].features, tracks[3].features)
+    for one, two in zip(tracks, scored(), strict=True):
+        np.testing.assert_array_equal(one.logits, two.logits)
+
+
+def test_a_recipe_without_clips_has_no_tracks_to_compare(tmp_path):
+    recipe = load_recipe("m2tr-lite")
+    without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"clips": None})})
+    detector = load_detector(untrained_detector(tmp_path))
+    with pytest.raises(ConfigError, match=r"data\.clips"):
+        compare_fusions(detector, without, tmp_path, Path("unused"))
