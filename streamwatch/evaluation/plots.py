@@ -82,7 +82,7 @@ def draw_coverage(faces: JudgedFaces, output: Path) -> None:
     axes.set(xlabel="share of faces that are judged", ylabel="share of them judged right", xlim=(0, 1.02))
     axes.set_title("accuracy against coverage, least trusted out first")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper right")
     figure.savefig(output, dpi=DPI)
     plt.close(figure)
 
