@@ -40,7 +40,8 @@ MOUTH_CORNERS = (61, 291)
 
 LICENCE = (
     "Apache-2.0 for the weights file. Trained on DFDC, UTKFace and FFHQ/StyleGAN pictures and frames of third-party "
-    "camera clips, whose terms allow research use only: clear the use of these weights with those terms before any other use."
+    "camera clips, whose terms allow research use only: clear the use of these weights with those terms before any "
+    "other use."
 )
 
 
