@@ -23,7 +23,7 @@ def draw_curve(log: Path, output: Path) -> Path:
     with log.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     images = [int(row["images"]) for row in rows]
-    figure, (losses, aucs) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, (losses, aucs) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for column in ("classification", "mask"):
         losses.plot(images, [float(row[column]) for row in rows], marker=".", label=column)
     for kind in list(rows[0])[len(LOG_COLUMNS) :]:
@@ -32,7 +32,8 @@ def draw_curve(log: Path, output: Path) -> Path:
     aucs.set(xlabel="images seen", ylabel="held-back AUC of the averaged weights")
     for axis in (losses, aucs):
         axis.grid(alpha=0.3)
-        axis.legend()
+    losses.legend()
+    aucs.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(output, dpi=110)
     plt.close(figure)
     return output
