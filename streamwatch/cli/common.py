@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamwatch.config import load_settings
 from streamwatch.errors import ConfigError
@@ -68,6 +69,18 @@ LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="The new
 def store_url(store: str | None, config: Path | None) -> str:
     """The URL given on the command line, or else the settings'."""
     return store if store is not None else load_settings(config).store.url
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error, for people only: description, bar, count, time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def open_store(store: str | None, config: Path | None) -> Store:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from streamwatch.cli import common, running
@@ -70,15 +67,7 @@ def dataset(
     settings = running.settings(config, "archive", store=None, model=model, device=device)
     if out is not None:
         load_pyplot()
-    bar = Progress(
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
+    with common.progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
         done = evaluate(
             folder,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from streamwatch.cli import common
@@ -37,9 +34,8 @@ def fusion(
     from streamwatch.training.temporal import compare_fusions
     from streamwatch.training.trainer import with_root
 
-    columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=None)
+    with common.progress_bar() as bar:
+        task = bar.add_task("clips", total=None)
         rows = compare_fusions(
             load_detector(model),
             with_root(load_recipe(recipe), data),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streamwatch.cli import common
 
 if TYPE_CHECKING:
     from streamwatch.training.recipe import Recipe
@@ -61,7 +60,7 @@ def train(
         typer.echo(write_image(preview, pair_sheet(pairs)))
         return
 
-    with _bar() as bar:
+    with common.progress_bar() as bar:
         task = bar.add_task("training", total=chosen.optimisation.steps, completed=trainer.step)
 
         def show(step: Step) -> None:
@@ -82,7 +81,7 @@ def train(
 def _crosses(recipe: Recipe, folder: Path, landmark_model: Path, device: str) -> None:
     from streamwatch.training.crosses import run_crosses
 
-    with _bar() as bar:
+    with common.progress_bar() as bar:
         task = bar.add_task("training", total=recipe.optimisation.steps)
         table = run_crosses(
             recipe,
@@ -94,17 +93,6 @@ def _crosses(recipe: Recipe, folder: Path, landmark_model: Path, device: str) ->
         )
     typer.echo(table.read_text(encoding="utf-8"), nl=False)
     typer.echo(f"wrote {table}", err=True)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
 
 
 def _aucs(latest: HeldBackAucs | None) -> str:

@@ -160,7 +160,7 @@ def build_report(
         threshold=threshold,
         outcomes=dict(Counter(str(outcome.label) for outcome in clean)),
         levels=tuple(levels),
-        masks=_masks(clean, plan.card.metrics.get("mask_threshold", 0.5)),
+        masks=_masks(clean, plan.card.mask_threshold),
         abstention=None if (judged := judged_faces(clean)) is None else abstention(judged, plan.policy.limits),
         speed=_speed(costs, device),
         failures=tuple(_failed(outcome) for outcome in clean if outcome.score is None),

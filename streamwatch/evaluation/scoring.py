@@ -129,7 +129,7 @@ class Evaluator:
         self._detector = detector
         self._faces = face_detector or load_face_detector(plan.settings.faces)
         self._frames = frames
-        self._mask_threshold = plan.card.metrics.get("mask_threshold", 0.5)
+        self._mask_threshold = plan.card.mask_threshold
         self.costs = Costs()
 
     def run(
