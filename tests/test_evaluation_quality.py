@@ -16,11 +16,12 @@ import pytest
 from streamwatch.cli.main import main
 from streamwatch.detectors.m2tr import imagenet
 from streamwatch.errors import ConfigError, LibraryMissing, SourceNotFound, WeightsError
+from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.quality import tsne as tsne_module
 from streamwatch.evaluation.quality.measure import QualityMeter, pictures, spread
 from streamwatch.evaluation.quality.pairing import Pair, match
 from streamwatch.evaluation.quality.perceptual import ImageNetFeatures
-from streamwatch.evaluation.quality.report import load_pyplot, write
+from streamwatch.evaluation.quality.report import write
 from streamwatch.evaluation.quality.structure import head_mask, mask_ssim, ssim_map
 from streamwatch.evaluation.quality.tsne import effective_perplexity, joint_probabilities, tsne
 from streamwatch.evaluation.quality.warping import occluded, optical_flow, warping_error

@@ -61,7 +61,7 @@ def dataset(
 ) -> None:
     """Measure a detector on a labelled data set: by face, by track and by video."""
     from streamwatch.evaluation.datasets.clip import Wanted
-    from streamwatch.evaluation.plots import load_pyplot
+    from streamwatch.evaluation.pyplot import load_pyplot
     from streamwatch.evaluation.run import evaluate, write
 
     settings = running.settings(config, "archive", store=None, model=model, device=device)

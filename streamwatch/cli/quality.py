@@ -33,10 +33,11 @@ def quality(
     Folders are paired by file stem, `000_003` with `000`. Exit status 1 where a video could not be used.
     """
     from streamwatch.config import FaceSettings
+    from streamwatch.evaluation.pyplot import load_pyplot
     from streamwatch.evaluation.quality.measure import QualityMeter
     from streamwatch.evaluation.quality.pairing import match
     from streamwatch.evaluation.quality.perceptual import ImageNetFeatures
-    from streamwatch.evaluation.quality.report import document, load_pyplot, write
+    from streamwatch.evaluation.quality.report import document, write
     from streamwatch.faces import load_face_detector
 
     matching = match(real, fake)

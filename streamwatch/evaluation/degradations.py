@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from typing import Literal
 
 import av
@@ -15,6 +14,7 @@ from streamwatch.records import ImageArray
 VideoCodec = Literal["h264", "hevc"]
 _ENCODERS: dict[VideoCodec, str] = {"h264": "libx264", "hevc": "libx265"}
 _LEAD = 2  # frames before the one that is kept, so that it is a predicted picture and not a key frame
+_MARGIN = 32  # pixels beside the picture, which what moves in comes from
 
 
 def jpeg(image: ImageArray, quality: int) -> ImageArray:
@@ -51,21 +51,15 @@ def brightness(image: ImageArray, change: float) -> ImageArray:
     return np.asarray(cv2.convertScaleAbs(image, alpha=1 + change), np.uint8)
 
 
-def encode_video(
-    images: Sequence[ImageArray], crf: int, codec: VideoCodec = "h264", preset: str = "veryfast"
-) -> list[ImageArray]:
-    """Each picture after video coding at a constant rate factor (0 best … 51 worst), 4:2:0, as a predicted frame.
+def encode_video(image: ImageArray, crf: int, codec: VideoCodec = "h264", preset: str = "veryfast") -> ImageArray:
+    """The picture after video coding at a constant rate factor (0 best … 51 worst), 4:2:0, as a predicted frame.
 
-    The pictures (H×W×3, all of one size) lie side by side in one frame, which saves time; where they must be
-    coded alike, code them one by one, since the encoder's choices depend on the place. The frame moves in by a pixel
-    at a time over three frames, and the last is taken.
+    It moves in by a pixel at a time over three frames, and the last is taken.
     """
-    height, width = images[0].shape[:2]
-    stride = width + width % 2 + 32  # macroblocks of a picture never reach into its neighbour's
-    canvas = np.zeros((height + height % 2, stride * len(images), 3), np.uint8)
-    for index, image in enumerate(images):
-        slot = cv2.copyMakeBorder(image, 0, height % 2, 0, stride - width, cv2.BORDER_REPLICATE)
-        canvas[:, index * stride : (index + 1) * stride] = slot
+    height, width = image.shape[:2]
+    canvas = np.asarray(
+        cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2 + _MARGIN, cv2.BORDER_REPLICATE), np.uint8
+    )
     stream_options = {"crf": str(crf), "preset": preset, "tune": "zerolatency"}
     if codec == "hevc":
         stream_options["x265-params"] = "log-level=none:pools=1:frame-threads=1"
@@ -82,5 +76,4 @@ def encode_video(
     with av.open(data, "r") as source:
         source.streams.video[0].thread_type = "NONE"
         *_, last = source.decode(video=0)
-    pixels = last.to_ndarray(format="rgb24")
-    return [np.ascontiguousarray(pixels[:height, i * stride : i * stride + width]) for i in range(len(images))]
+    return np.ascontiguousarray(last.to_ndarray(format="rgb24")[:height, :width], np.uint8)

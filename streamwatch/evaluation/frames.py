@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamwatch.detectors.protocol import Detector
 from streamwatch.evaluation.metrics import (
+    balanced_accuracy,
     equal_error_rate,
     expected_calibration_error,
     intersection_over_union,
@@ -79,18 +80,13 @@ def frame_metrics(results: FaceResults) -> dict[str, float]:
     that a user meets.
     """
     fake, p = results.fake, results.probabilities
-    rng = np.random.default_rng(0)
-    count = min(int(fake.sum()), int((~fake).sum()))
-    even = np.concatenate(
-        [rng.choice(np.flatnonzero(fake), count, False), rng.choice(np.flatnonzero(~fake), count, False)]
-    )
     return {
         "auc": roc_auc(fake, results.logits),
         "eer": equal_error_rate(fake, results.logits),
         "tpr_at_1_percent_fpr": true_positive_rate_at(fake, results.logits, 0.01),
         "tpr_at_5_percent_fpr": true_positive_rate_at(fake, results.logits, 0.05),
-        "balanced_accuracy": float(((p[fake] >= 0.5).mean() + (p[~fake] < 0.5).mean()) / 2),
-        "ece": expected_calibration_error(fake[even], p[even]),
+        "balanced_accuracy": balanced_accuracy(fake, p, 0.5),
+        "ece": expected_calibration_error(fake, p, balanced=True),
     }
 
 

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from streamwatch.errors import LibraryMissing
 from streamwatch.evaluation.coverage import JudgedFaces, accuracy_by_coverage, trusts
 from streamwatch.evaluation.levels import Scores
 from streamwatch.evaluation.metrics import expected_calibration_error, reliability, roc_auc, roc_curve
+from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.report import Robustness
 
 DPI = 110
 BASELINE = "none"
 LEAST_COVERAGE = 0.1
 """Below it too few faces are left for a curve to say anything."""
-
-
-def load_pyplot() -> Any:
-    """matplotlib's pyplot, drawing to files. Raises LibraryMissing with the mend."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise LibraryMissing("the plots need matplotlib: pip install 'matplotlib>=3.8', or leave --out away") from None
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    return plt
 
 
 def draw_roc(scores: Mapping[str, Scores], threshold: float, output: Path) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from streamwatch.evaluation.degradations import VideoCodec, blur, brightness, encode_video, jpeg, noise, rescale
+from streamwatch.evaluation.degradations import blur, brightness, encode_video, jpeg, noise, rescale
 from streamwatch.records import ImageArray
 
 
@@ -32,20 +32,16 @@ class Degradation:
 
 def protocol() -> list[Degradation]:
     """JPEG, H.264 and HEVC coding, rescaling, blur, noise, brightness."""
-    h264 = [(crf, partial(_coded, crf=crf, codec="h264")) for crf in (18, 23, 28, 35, 40, 45)]
+    h264 = [(crf, partial(encode_video, crf=crf, codec="h264")) for crf in (18, 23, 28, 35, 40, 45)]
     return [
         *(Degradation("JPEG", f"quality {q}", q, partial(jpeg, quality=q)) for q in (90, 70, 50, 30, 20)),
         *(Degradation("H.264", f"CRF {crf}", crf, coded) for crf, coded in h264),
-        Degradation("HEVC", "CRF 35", 35, partial(_coded, crf=35, codec="hevc")),
+        Degradation("HEVC", "CRF 35", 35, partial(encode_video, crf=35, codec="hevc")),
         *(Degradation("scale", f"1/{n}", 1 / n, partial(rescale, factor=n)) for n in (2, 4, 8)),
         *(Degradation("blur", f"σ {sigma}", sigma, partial(blur, sigma=sigma)) for sigma in (1, 2, 3)),
         *(Degradation("noise", f"σ {sigma}", sigma, partial(_noisy, sigma=sigma)) for sigma in (5, 10, 20)),
         *(Degradation("brightness", f"{c:+d} %", c / 100, partial(brightness, change=c / 100)) for c in (-40, 40)),
     ]
-
-
-def _coded(image: ImageArray, crf: int, codec: VideoCodec) -> ImageArray:
-    return encode_video([image], crf, codec)[0]
 
 
 def _noisy(image: ImageArray, sigma: float) -> ImageArray:

@@ -6,7 +6,6 @@ and which its released code lacks: this one is ours.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +68,7 @@ class OnlineVTF:
 
     def __init__(self, model: VTF) -> None:
         self._model = model.eval()
-        self._window: deque[FloatArray] = deque(maxlen=model.config.frames)
+        self._window: list[FloatArray] = []
         self._sum = 0.0
         self._faces = 0
 
@@ -91,5 +90,5 @@ class OnlineVTF:
 
     def _window_logit(self) -> float:
         with torch.inference_mode():
-            stack = torch.from_numpy(np.stack(list(self._window)))[None]
+            stack = torch.from_numpy(np.stack(self._window))[None]
             return float(self._model(stack).item())

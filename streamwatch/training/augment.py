@@ -49,7 +49,7 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
         out = [jpeg(image, quality) for image in out]
     elif coding < 0.7:
         crf, codec = int(rng.integers(16, 37)), _CODECS[int(rng.random() < 0.05)]
-        out = [encode_video([image], crf, codec)[0] for image in out]
+        out = [encode_video(image, crf, codec) for image in out]
     return out
 
 

@@ -29,7 +29,6 @@ def multiband(source: ImageArray, target: ImageArray, mask: FloatArray, levels: 
 
     weight = extend(mask)
     difference = extend(source.astype(np.float32) - target.astype(np.float32))
-    result = np.zeros_like(difference)
     bands: list[FloatArray] = []
     for _ in range(levels - 1):
         small = cv2.pyrDown(difference)

@@ -106,7 +106,7 @@ class Forger:
         motion = draw_motion(face, rng)
         if self.resynthesisers and rng.random() < 0.5:
             chosen = self.resynthesisers[int(rng.integers(len(self.resynthesisers)))]
-            columns, rows = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
+            rows, columns = _grid(shape)
             warped = _remap(face.image, columns + motion[..., 0], rows + motion[..., 1], cv2.INTER_LINEAR)
             moved = _recoloured(chosen(face.image, motion), warped, float(rng.uniform(0.0, 0.6)))
             return self._redrawn(face, moved, rng)
@@ -162,7 +162,7 @@ def draw_mask(
 def draw_motion(face: FaceImage, rng: np.random.Generator) -> FloatArray:
     """A smooth displacement H×W×2 (x, y; pixels): mouth, eyes, brows and head move, each by chance, at least one."""
     height, width = face.image.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    rows, columns = _grid((height, width))
     field = np.zeros((height, width, 2), np.float32)
 
     def push(centre: FloatArray, spread: float, vector: tuple[float, float]) -> None:
@@ -259,10 +259,16 @@ def _small_affine(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Flo
     """Rows and columns from which a slightly turned and scaled picture is read."""
     height, width = shape
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), float(rng.uniform(-4, 4)), float(rng.uniform(0.96, 1.04)))
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    rows, columns = _grid(shape)
     x = turn[0, 0] * columns + turn[0, 1] * rows + turn[0, 2]
     y = turn[1, 0] * columns + turn[1, 1] * rows + turn[1, 2]
     return y.astype(np.float32), x.astype(np.float32)
+
+
+def _grid(shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    """Row and column of every pixel."""
+    columns, rows = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
+    return rows, columns
 
 
 def _remap(image: ImageArray, columns: FloatArray, rows: FloatArray, kernel: int) -> ImageArray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.records import ImageArray
 from streamwatch.training.data import Pair
 from streamwatch.training.trainer import LOG_COLUMNS
@@ -15,11 +16,7 @@ from streamwatch.training.trainer import LOG_COLUMNS
 
 def draw_curve(log: Path, output: Path) -> Path:
     """Loss and held-back AUC over the images seen, from a run's `log.csv`. Returns `output` (PNG)."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = load_pyplot()
     with log.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     images = [int(row["images"]) for row in rows]

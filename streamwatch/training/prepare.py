@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.config import FaceSettings
-from streamwatch.errors import ConfigError, SourceNotFound
+from streamwatch.errors import SourceNotFound
+from streamwatch.evaluation.datasets.plain import INDEX, index_rows, place
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
 from streamwatch.records import Box, FloatArray
@@ -44,22 +44,12 @@ def list_pictures(folder: Path) -> list[Listed]:
     """Pictures of a data set folder.
 
     Either an `index.csv` with the columns split, label, file, source_video and files at `split/label/file`, or
-    `real/` and `fake/` folders, or pictures lying flat (all real). Raises SourceNotFound.
+    `real/` and `fake/` folders, or pictures lying flat (all real). Raises SourceNotFound, ConfigError.
     """
-    index = folder / "index.csv"
-    if index.is_file():
-        with index.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        if not rows or not {"split", "label", "file", "source_video"} <= rows[0].keys():
-            raise ConfigError(f"{index}: needs the columns split, label, file, source_video")
+    if (folder / INDEX).is_file():
         return [
-            Listed(
-                folder / r["split"] / r["label"] / r["file"],
-                r["label"] == "fake",
-                r["split"],
-                r["source_video"],
-            )
-            for r in rows
+            Listed(place(folder, row), row["label"] == "fake", row["split"], row["source_video"])
+            for row in index_rows(folder)
         ]
     if not folder.is_dir():
         raise SourceNotFound(f"{folder}: no such folder; check the data paths of the recipe")

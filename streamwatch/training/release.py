@@ -75,25 +75,27 @@ def release(
         licence=LICENCE,
     )
     save_checkpoint(output, model, card)
-    held = score_samples(load_detector(output), samples(trainer.held_back.all_faces), progress=progress)
+    detector, split = load_detector(output), trainer.split
+    held = score_samples(detector, samples(split.held_faces), progress=progress)
     temperature, bias = fit_platt(held.logits, held.fake)
     calibration = Calibration(temperature, bias)
-    fake = fake_threshold(load_detector(output), trainer.held_back.reals, calibration, recipe.evaluation.false_alarms)
+    fake = fake_threshold(detector, split.held_reals, calibration, recipe.evaluation.false_alarms)
     card = replace(
         card,
         calibration=calibration,
         thresholds=Thresholds(real=min(0.5, fake), fake=fake),
-        limits=covered_limits(trainer.held_back.all_faces, card, min_face_side),
+        limits=covered_limits(split.held_faces, card, min_face_side),
     )
     save_checkpoint(output, model, card)
-    val = score_samples(load_detector(output), samples(trainer.reported), progress=progress)
+    detector = load_detector(output)
+    val = score_samples(detector, samples(split.reported), progress=progress)
     metrics = {f"val_{name}": value for name, value in frame_metrics(val).items()}
     if val.masks:
         threshold = best_mask_threshold(held)
         masks = mask_metrics(val, threshold, best_ellipse(held.truths))
         metrics |= {f"val_{name}": value for name, value in masks.items()} | {"mask_threshold": threshold}
     metrics["val_faces"] = len(val.fake)
-    metrics["unseen_blends_auc"] = unseen_blends_auc(load_detector(output), trainer.reported)
+    metrics["unseen_blends_auc"] = unseen_blends_auc(detector, split.reported)
     rounded = {name: round(float(value), 4) for name, value in metrics.items()}
     return save_checkpoint(output, model, replace(card, metrics=rounded))
 

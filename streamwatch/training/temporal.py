@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,10 @@ from streamwatch.evaluation.bootstrap import bootstrap_interval
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.fusion.vtf import VTF, OnlineVTF, VTFConfig
 from streamwatch.records import FloatArray
-from streamwatch.sources.pictures import read_image
-from streamwatch.training.clips import clip_pictures
-from streamwatch.training.families import FAMILIES, Forger
-from streamwatch.training.prepare import prepare
+from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.resynthesis import load_or_train
 from streamwatch.training.tracks import TrackScores, score_tracks
-from streamwatch.training.trainer import CLIPS
+from streamwatch.training.trainer import CLIPS, prepare_set, split_data
 
 Rule = Callable[[FloatArray], float]
 
@@ -82,13 +77,10 @@ def compare_fusions(
 
     Raises ConfigError for a recipe without clips, SourceNotFound and WeightsError as training does.
     """
-    clips = recipe.data.clips
-    if clips is None:
+    if recipe.data.clips is None:
         raise ConfigError(f"recipe {recipe.name}: names no camera clips (data.clips), and only they have tracks")
-    folder = clip_pictures(recipe.data.root / clips, cache / CLIPS, report=report)
-    pictures = prepare(folder, cache / f"{CLIPS}.npz", landmark_model)
-    readers = [partial(read_image, p.path) for p in pictures if p.split == "train"]
-    forger = Forger(load_or_train(cache, readers, report=report))
+    forger = split_data(recipe, cache, landmark_model, report).pools.forger  # its auto-encoders are training's own
+    pictures = prepare_set(recipe.data, CLIPS, cache, landmark_model, report)
 
     def tracks(split: str, seed: int) -> list[TrackScores]:
         part = [p for p in pictures if p.split == split]

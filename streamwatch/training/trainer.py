@@ -31,7 +31,7 @@ from streamwatch.training.data import Kind, PairDataset, Pools, SourcePool, pair
 from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
 from streamwatch.training.prepare import Picture, hold_back, prepare
-from streamwatch.training.recipe import Recipe
+from streamwatch.training.recipe import DataPart, Recipe
 from streamwatch.training.regularisers import perturbed, pooled_stages
 from streamwatch.training.resynthesis import load_or_train
 
@@ -79,22 +79,12 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeldBack:
-    """Training sources that no gradient sees: they choose the checkpoint and calibrate it."""
-
-    all_faces: list[Picture]
-    faces: list[Picture]
-    generated: list[Picture]
-    reals: dict[str, list[Picture]]
-    forgeries: dict[Family, PairDataset]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class DataSplit:
     """What a recipe's data sets are used for.
 
-    pools: training pairs. held_faces, held_generated: held-back pictures of both classes, of the paired and of the
-    generated sets. held_reals: held-back real pictures by data set. held_pools: the same, to be forged.
+    pools: training pairs. held_faces, held_generated: pictures of both classes, of the paired and of the generated
+    sets; held_reals: real pictures by data set; held_pools: the same, to be forged. What is held back chooses the
+    checkpoint and calibrates it; no gradient sees it.
     reported: `val` pictures of the paired sets, which decide nothing.
     """
 
@@ -106,6 +96,16 @@ class DataSplit:
     reported: list[Picture]
 
 
+def prepare_set(
+    part: DataPart, name: str, cache: Path, landmark_model: Path, report: Callable[[str], None]
+) -> list[Picture]:
+    """The pictures of one data set of a recipe; those of `clips` are cut from its camera clips first."""
+    folder = part.root / name
+    if name == CLIPS and part.clips is not None:
+        folder = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
+    return prepare(folder, cache / f"{name}.npz", landmark_model)
+
+
 def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callable[[str], None]) -> DataSplit:
     """Prepare the data sets of a recipe and divide them. Raises SourceNotFound, ConfigError or WeightsError."""
     part = recipe.data
@@ -113,10 +113,7 @@ def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callab
     held: dict[str, list[Picture]] = {}
     reported: list[Picture] = []
     for name in dict.fromkeys((*part.paired, *part.sources, *part.generated)):
-        folder = part.root / name
-        if name == CLIPS and part.clips is not None:
-            folder = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
-        pictures = prepare(folder, cache / f"{name}.npz", landmark_model)
+        pictures = prepare_set(part, name, cache, landmark_model, report)
         train[name], held[name] = hold_back([p for p in pictures if p.split == "train"], part.held_back)
         if name in part.paired:
             reported += [p for p in pictures if p.split == "val"]
@@ -192,8 +189,7 @@ class Trainer:
         self.best = -math.inf
         self.best_step = 0
         self.latest: HeldBackAucs | None = None
-        split = split_data(recipe, cache or folder.parent / "prepared", landmark_model, report)
-        self.reported = split.reported
+        self.split = split = split_data(recipe, cache or folder.parent / "prepared", landmark_model, report)
         self.size = self.model.config.input_size
         geometry, weights = recipe.geometry.geometry(), recipe.data.weights
         pairs = recipe.optimisation.steps * recipe.optimisation.accumulate * recipe.optimisation.pairs
@@ -201,13 +197,12 @@ class Trainer:
             split.pools, weights, geometry, self.size, recipe.seed, pairs, qualities=recipe.data.qualities
         )
         count = recipe.evaluation.forgeries
-        forgeries = {
+        self.held_forgeries = {
             family: PairDataset(split.held_pools, {family: 1.0}, geometry, self.size, _HELD_BACK_SEED, count)
             for family in FAMILIES
             if split.pools.forger.can(family)
         }
-        few = some_of_each_class(split.held_faces, recipe.evaluation.limit)
-        self.held_back = HeldBack(split.held_faces, few, split.held_generated, split.held_reals, forgeries)
+        self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
         self._restore()
 
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
@@ -327,9 +322,9 @@ class Trainer:
 
     def _evaluate(self, model: nn.Module) -> HeldBackAucs:
         return HeldBackAucs(
-            self._picture_auc(model, self.held_back.faces),
-            self._picture_auc(model, self.held_back.generated),
-            {family: self._forgery_auc(model, data) for family, data in self.held_back.forgeries.items()},
+            self._picture_auc(model, self.watched_faces),
+            self._picture_auc(model, self.split.held_generated),
+            {family: self._forgery_auc(model, data) for family, data in self.held_forgeries.items()},
         )
 
     def _picture_auc(self, model: nn.Module, pictures: list[Picture]) -> float:
@@ -341,7 +336,7 @@ class Trainer:
     def _forgery_auc(self, model: nn.Module, pairs: PairDataset) -> float:
         logits, labels = [], []
         for batch in DataLoader(pairs, batch_size=16, num_workers=self.recipe.optimisation.workers):
-            logits.append(infer(model, batch["images"].flatten(0, 2), self.device)[0])
+            logits.append(infer(model, batch["images"].flatten(0, 2), self.device))
             labels.append(np.tile([0, 1], len(batch["images"])))
         return roc_auc(np.concatenate(labels), np.concatenate(logits))
 
@@ -419,22 +414,19 @@ def face_logits(
     for start in range(0, len(pictures), batch):
         crops = [crop_face(read_image(p.path), geometry.region(p.box), size) for p in pictures[start : start + batch]]
         images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        logits.append(infer(model, images, device)[0])
+        logits.append(infer(model, images, device))
     return np.concatenate(logits)
 
 
-def infer(
-    model: nn.Module, images: Tensor, device: torch.device
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Logits (N) and mask probabilities (N×h×w) of uint8 N×3×S×S images, in evaluation mode."""
+def infer(model: nn.Module, images: Tensor, device: torch.device) -> NDArray[np.float32]:
+    """z_fake − z_real (N) of uint8 N×3×S×S images, in evaluation mode."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
         output = model(normalise(images.to(device)))
     model.train(was_training)
-    logits = (output.logits[:, 1] - output.logits[:, 0]).float().cpu().numpy()
-    masks = None if output.mask_logits is None else output.mask_logits.sigmoid()[:, 0].float().cpu().numpy()
-    return logits, masks
+    logits: NDArray[np.float32] = (output.logits[:, 1] - output.logits[:, 0]).float().cpu().numpy()
+    return logits
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:

@@ -70,6 +70,16 @@ def read_fake(folder: Path, wanted: Wanted) -> list[Clip]:
 
 def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
     """Pictures or videos listed in `index.csv`; a fake picture knows its original where that is listed as real."""
+    rows = index_rows(folder)
+    originals = {r["source_video"]: place(folder, r) for r in rows if r["label"] == "real"}
+    clips = [_listed(folder, row, originals) for row in rows]
+    chosen = of_split(clips, wanted.split, folder)
+    check_files(chosen, f"mend {folder / INDEX} or bring the files")
+    return chosen
+
+
+def index_rows(folder: Path) -> list[dict[str, str]]:
+    """The lines of a folder's `index.csv`. Raises ConfigError for missing columns or an unknown label."""
     rows = _rows(folder)
     path = folder / INDEX
     if not set(COLUMNS) <= set(rows[0]):
@@ -77,11 +87,12 @@ def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
     wrong = next((n for n, row in enumerate(rows, start=2) if row["label"] not in ("real", "fake")), None)
     if wrong is not None:
         raise ConfigError(f"{path}, line {wrong}: label {rows[wrong - 2]['label']!r} is neither real nor fake")
-    originals = {r["source_video"]: _place(folder, r) for r in rows if r["label"] == "real"}
-    clips = [_listed(folder, row, originals) for row in rows]
-    chosen = of_split(clips, wanted.split, folder)
-    check_files(chosen, f"mend {path} or bring the files")
-    return chosen
+    return rows
+
+
+def place(folder: Path, row: dict[str, str]) -> Path:
+    """Where the file of a line lies."""
+    return folder / row["split"] / row["label"] / row["file"]
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
@@ -92,12 +103,8 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _place(folder: Path, row: dict[str, str]) -> Path:
-    return folder / row["split"] / row["label"] / row["file"]
-
-
 def _listed(folder: Path, row: dict[str, str], originals: dict[str, Path]) -> Clip:
-    path, fake = _place(folder, row), row["label"] == "fake"
+    path, fake = place(folder, row), row["label"] == "fake"
     return Clip(
         paths=(path,),
         name=path.relative_to(folder).as_posix(),

@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from streamwatch.errors import LibraryMissing
+from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.quality import perceptual, structure, warping
 from streamwatch.evaluation.quality.measure import Mean, PairQuality, QualityReport
 from streamwatch.evaluation.quality.tsne import effective_perplexity
 from streamwatch.records import Failure
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 JSON_FILE, CSV_FILE, PLOT_FILE = "quality.json", "quality.csv", "feature-space.png"
 
@@ -91,19 +88,6 @@ def write(report: QualityReport, folder: Path) -> list[Path]:
     else:
         (folder / PLOT_FILE).unlink(missing_ok=True)  # of an earlier run with other videos
     return written
-
-
-def load_pyplot() -> ModuleType:
-    """matplotlib's pyplot, drawing to files only. Raises LibraryMissing."""
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError:
-        raise LibraryMissing("matplotlib is missing, which draws the plot; pip install 'streamwatch[train]'") from None
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    module: ModuleType = pyplot
-    return module
 
 
 def _write_csv(report: QualityReport, path: Path) -> None:
