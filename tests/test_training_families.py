@@ -16,7 +16,9 @@ from streamwatch.training.families import (
     draw_motion,
     transplant,
     upsample_badly,
+    visible_change,
 )
+from streamwatch.training.forgeries import SCATTERED, Forgery, self_blend
 from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import Picture
 from streamwatch.training.resynthesis import STYLES, Autoencoder, Resynthesiser, load_or_train
@@ -63,6 +65,24 @@ def test_every_family_forges_what_its_mask_says_and_repeats_its_draw(family, fac
     assert np.median(changed) > 1
 
 
+def test_a_forgery_that_nobody_could_see_is_drawn_again(face, partner, monkeypatch):
+    drawn = []
+
+    def fainter_first(forger, family, face, partner, rng):
+        drawn.append(len(drawn) * 0.4)
+        fake = face.image.copy()
+        fake[40:60, 40:60][rng.random((20, 20)) < drawn[-1]] ^= 1
+        mask = np.zeros((SIDE, SIDE), np.float32)
+        mask[40:60, 40:60] = 1
+        return Forgery(face.image, fake, mask)
+
+    monkeypatch.setattr(Forger, "_forge", fainter_first)
+    made = Forger().forge("hull", face, lambda: partner, np.random.default_rng(0))
+    assert drawn == [0.0, 0.4, 0.8, pytest.approx(1.2)]
+    assert visible_change(made) == 1.0
+    assert visible_change(Forgery(face.image, made.fake, np.zeros((SIDE, SIDE), np.float32))) == 0.0
+
+
 def test_families_differ_from_one_another(face, partner, forger):
     fakes = [forger.forge(f, face, lambda: partner, np.random.default_rng(3)).fake for f in FAMILIES]
     for index, fake in enumerate(fakes):
@@ -94,6 +114,16 @@ def test_motion_is_smooth_and_moves_faces_by_a_small_share_of_their_size(face):
         assert motion.shape == (SIDE, SIDE, 2)
         assert np.abs(np.diff(motion, axis=1)).max() < 1.5
         assert 0 < np.linalg.norm(motion, axis=2).max() < 0.2 * face.size
+
+
+def test_scattered_hulls_have_no_shape_twice(face):
+    masks = [
+        self_blend(face.image, face.landmarks, np.random.default_rng(seed), [SCATTERED]).mask > 0.1 for seed in range(8)
+    ]
+    overlaps = [(a & b).sum() / (a | b).sum() for i, a in enumerate(masks) for b in masks[:i]]
+    assert all(mask.mean() > 0.02 for mask in masks)
+    assert max(overlaps) < 0.95
+    assert np.mean(overlaps) < 0.8
 
 
 def test_bad_up_sampling_leaves_periodic_traces():

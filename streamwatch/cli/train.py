@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,10 +34,14 @@ def train(
     preview: Annotated[
         Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
     ] = None,
-    crosses: Annotated[
-        bool,
-        typer.Option("--crosses", help="Instead, train on some forgeries and test on others: what carries over."),
-    ] = False,
+    study: Annotated[
+        Literal["crosses", "ablations"] | None,
+        typer.Option(
+            "--study",
+            help="Instead, train changed recipes and table them: on some forgeries, tested on others (crosses); "
+            "with one part turned off (ablations).",
+        ),
+    ] = None,
 ) -> None:
     """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on.
 
@@ -51,8 +55,8 @@ def train(
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
     folder = out or Path("runs") / chosen.name
-    if crosses:
-        _crosses(chosen, out or Path("runs") / f"{chosen.name}-crosses", landmark_model, device)
+    if study is not None:
+        _study(study, chosen, out or Path("runs") / f"{chosen.name}-{study}", landmark_model, device)
         return
     trainer = Trainer(chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device)
     if preview is not None:
@@ -78,17 +82,18 @@ def train(
         typer.echo(f"{name:28} {value:g}")
 
 
-def _crosses(recipe: Recipe, folder: Path, landmark_model: Path, device: str) -> None:
-    from streamwatch.training.crosses import run_crosses
+def _study(study: str, recipe: Recipe, folder: Path, landmark_model: Path, device: str) -> None:
+    from streamwatch.training.studies import STUDIES, run_study
 
+    variants = list(STUDIES[study](recipe))
     with common.progress_bar() as bar:
         task = bar.add_task("training", total=recipe.optimisation.steps)
-        table = run_crosses(
-            recipe,
+        table = run_study(
+            variants,
             folder,
             landmark_model,
             cache=folder.parent / "prepared",
-            listener=lambda cross, step: bar.update(task, completed=step.step, description=cross.name),
+            listener=lambda variant, step: bar.update(task, completed=step.step, description=variant.name),
             device=device,
         )
     typer.echo(table.read_text(encoding="utf-8"), nl=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from streamwatch.evaluation.degradations import VideoCodec, encode_video, jpeg, rescale, sharpen
+from streamwatch.evaluation.degradations import VideoCodec, encode_video, jpeg, noise, rescale, sharpen
 from streamwatch.records import ImageArray
 from streamwatch.training.forgeries import draw_colour
 
@@ -18,11 +18,12 @@ _CODECS: tuple[VideoCodec, ...] = ("h264", "hevc")
 def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
     """The same draw of colour, resolution, blur, sharpening, noise and coding on every image of a group (each H×W×3).
 
-    Coding is JPEG, H.264 or, seldom because it is slow, HEVC. A share of groups stays as it is: fine traces are learnt
-    where they are whole.
+    Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its pixels are the same too, so that
+    what differs is the forgery alone, and half of the time drawn for each, as two shots of a camera have it. A share
+    of groups stays as it is: fine traces are learnt where they are whole.
     """
     out = list(images)
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         return out
     if rng.random() < 0.4:
         colour = draw_colour(rng)
@@ -39,24 +40,19 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
     if rng.random() < 0.1:
         amount = float(rng.uniform(0.2, 1.0))
         out = [sharpen(image, amount) for image in out]
-    if rng.random() < 0.15:
-        sigma = float(rng.uniform(1, 6))
-        seed = int(rng.integers(2**32))
-        out = [_noisy(image, sigma, np.random.default_rng(seed)) for image in out]
+    if rng.random() < 0.25:
+        sigma = float(rng.uniform(1, 10))
+        same, seed = rng.random() < 0.5, int(rng.integers(2**32))
+        out = [noise(image, sigma, np.random.default_rng([seed, 0 if same else i])) for i, image in enumerate(out)]
     coding = rng.random()
     if coding < 0.4:
-        quality = int(rng.integers(35, 101))
+        quality = int(rng.integers(30, 101))
         out = [jpeg(image, quality) for image in out]
-    elif coding < 0.7:
-        crf, codec = int(rng.integers(16, 37)), _CODECS[int(rng.random() < 0.05)]
+    elif coding < 0.75:
+        crf, codec = int(rng.integers(16, 41)), _CODECS[int(rng.random() < 0.15)]
         out = [encode_video(image, crf, codec) for image in out]
     return out
 
 
 def _grey(image: ImageArray) -> ImageArray:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
-
-
-def _noisy(image: ImageArray, sigma: float, rng: np.random.Generator) -> ImageArray:
-    noise = rng.normal(0, sigma, image.shape).astype(np.float32)
-    return np.asarray(np.clip(image + noise, 0, 255), np.uint8)

@@ -16,16 +16,20 @@ import numpy as np
 from streamwatch.evaluation.degradations import rescale
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.compositing import composite, draw_blend, match_colours
-from streamwatch.training.forgeries import HULLS, Forgery, hull_mask, self_blend, soften
+from streamwatch.training.forgeries import HULLS, SCATTERED, Forgery, hull_mask, self_blend, soften
 from streamwatch.training.resynthesis import Resynthesiser
 
 Family = Literal["whole_face", "hull", "region", "swap", "reenactment", "resynthesis", "upsampling"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-INNER = ("below_brows", "inner", "lower")
+INNER = ("below_brows", "inner", "lower", SCATTERED)
 REGIONS = ("eyes", "mouth", "nose", "lower")
 SWAPPED = ("face", "below_brows", "inner")
 
+LEAST_CHANGE = 1.0
+"""Mean difference of real and fake inside the mask, of 255: what changes less teaches that honest pictures are fake."""
+
+_TRIES = 5
 _KERNELS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
@@ -58,8 +62,18 @@ class Forger:
         """A pair of one family from one face.
 
         partner: another person's face of similar pose, asked for by the families that need one. The draw is
-        `rng`'s alone. Raises ValueError for `resynthesis` without resynthesisers.
+        `rng`'s alone; one that changes the picture by less than `LEAST_CHANGE` is drawn again, a few times at most.
+        Raises ValueError for `resynthesis` without resynthesisers.
         """
+        for _ in range(_TRIES):
+            made = self._forge(family, face, partner, rng)
+            if visible_change(made) >= LEAST_CHANGE:
+                break
+        return made
+
+    def _forge(
+        self, family: Family, face: FaceImage, partner: Callable[[], FaceImage], rng: np.random.Generator
+    ) -> Forgery:
         if family == "whole_face":
             return self_blend(face.image, face.landmarks, rng, hulls=("face",))
         if family == "hull":
@@ -128,6 +142,14 @@ class Forger:
             return Forgery(real, drawn, np.ones(face.image.shape[:2], np.float32))
         mask = draw_mask(face.landmarks, face.image.shape[:2], SWAPPED, rng)
         return Forgery(face.image, composite(drawn, face.image, mask), mask)
+
+
+def visible_change(made: Forgery) -> float:
+    """Mean absolute difference of real and fake over the forged pixels, of 255; 0 where the mask is empty."""
+    forged = made.mask > 0.05
+    if not forged.any():
+        return 0.0
+    return float(np.abs(made.real[forged].astype(np.int16) - made.fake[forged]).mean())
 
 
 def transplant(target: FaceImage, source: FaceImage, hulls: Sequence[str], rng: np.random.Generator) -> Forgery:

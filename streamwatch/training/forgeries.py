@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from streamwatch.evaluation.degradations import rescale, sharpen
+from streamwatch.evaluation.degradations import jpeg, noise, rescale, sharpen
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.compositing import composite
 
@@ -62,6 +62,9 @@ HULLS: dict[str, tuple[int, ...]] = {
     "nose": NOSE,
 }
 
+SCATTERED = "scattered"
+"""A hull of mesh points drawn at random: no two have the same shape or place."""
+
 LEAST_AREA = 0.02  # of the picture: softening eats a smaller hull up, and a fake without a forgery teaches noise
 
 Transform = Callable[[ImageArray], ImageArray]
@@ -81,12 +84,13 @@ def self_blend(
 ) -> Forgery:
     """Blend a face onto itself.
 
-    image: H×W×3. landmarks: 468×2 in pixels of `image`; points may lie outside. hulls: names of `HULLS` to choose
-    from. The draw is `rng`'s alone.
+    image: H×W×3. landmarks: 468×2 in pixels of `image`; points may lie outside. hulls: names of `HULLS`, or
+    `SCATTERED`, to choose from. The draw is `rng`'s alone.
     """
     height, width = image.shape[:2]
     name = hulls[int(rng.integers(len(hulls)))]
-    hull = hull_mask(landmarks[list(HULLS[name])], (height, width), rng)
+    chosen = rng.choice(len(landmarks), int(rng.integers(8, 25)), False) if name == SCATTERED else list(HULLS[name])
+    hull = hull_mask(landmarks[chosen], (height, width), rng)
     if hull.mean() < LEAST_AREA:
         hull = hull_mask(landmarks[list(OVAL)], (height, width), rng)
 
@@ -110,14 +114,19 @@ def hull_mask(points: FloatArray, shape: tuple[int, int], rng: np.random.Generat
 
 
 def draw_change(rng: np.random.Generator) -> Transform:
-    """One draw of what sets source and target apart: colour, and either resolution or sharpness."""
+    """One draw of what sets source and target apart: colour, resolution or sharpness, and at times noise or coding."""
     colour = draw_colour(rng)
     factor = int(rng.choice([2, 4])) if rng.random() < 0.5 else 0
     amount = float(rng.uniform(0.2, 0.8))
+    history = rng.random()
+    sigma, quality, seed = float(rng.uniform(1, 5)), int(rng.integers(40, 91)), int(rng.integers(2**32))
 
     def change(image: ImageArray) -> ImageArray:
         tinted = colour(image)
-        return rescale(tinted, factor) if factor else sharpen(tinted, amount)
+        changed = rescale(tinted, factor) if factor else sharpen(tinted, amount)
+        if history < 0.15:
+            return noise(changed, sigma, np.random.default_rng(seed))
+        return jpeg(changed, quality) if history < 0.3 else changed
 
     return change
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from streamwatch.detectors.m2tr.config import M2TRConfig, resolve
 from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.training.data import Kind
 from streamwatch.training.losses import Classification
 
 RECIPES = Path(__file__).parent / "recipes"
+
+_ARCHITECTURE = TypeAdapter(M2TRConfig)
 
 
 class _Part(BaseModel):
@@ -76,6 +80,7 @@ class EvaluationPart(_Part):
 class Recipe(_Part):
     name: str
     preset: str
+    switches: dict[str, Any] = Field(default_factory=dict, description="fields of the preset's M2TRConfig to replace")
     seed: int = 0
     start: Path | None = Field(None, description="weights to start from, safetensors; null: ImageNet's")
     data: DataPart
@@ -83,6 +88,26 @@ class Recipe(_Part):
     optimisation: OptimisationPart
     loss: LossPart = LossPart()
     evaluation: EvaluationPart = EvaluationPart()
+
+    @model_validator(mode="after")
+    def _enough_faces_to_tie(self) -> Recipe:
+        if self.data.qualities > 1 and self.loss.quality > 0 and self.optimisation.pairs < 2:
+            raise ValueError(
+                "loss.quality ties no fewer than 2 optimisation.pairs across data.qualities; 0 turns it off"
+            )
+        return self
+
+    @property
+    def architecture(self) -> M2TRConfig:
+        """The preset with its switches. Raises ConfigError for a switch or value that it does not have."""
+        known = [field.name for field in fields(M2TRConfig)]
+        wrong = [name for name in self.switches if name not in known]
+        if wrong:
+            raise ConfigError(f"recipe {self.name}: switches: no {', '.join(wrong)}; there are {', '.join(known)}")
+        try:
+            return _ARCHITECTURE.validate_python({**asdict(resolve(self.preset)), **self.switches})
+        except ValidationError as error:
+            raise ConfigError(f"recipe {self.name}: switches: {_lines(error)}") from None
 
 
 def load_recipe(recipe: str | Path) -> Recipe:
@@ -102,5 +127,8 @@ def load_recipe(recipe: str | Path) -> Recipe:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{path}: {'; '.join(lines)}") from None
+        raise ConfigError(f"{path}: {_lines(error)}") from None
+
+
+def _lines(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())

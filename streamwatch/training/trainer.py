@@ -174,7 +174,7 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self._own_folder()
         torch.manual_seed(recipe.seed)
-        self.model = build(recipe.preset)
+        self.model = build(recipe.architecture)
         if recipe.start is None:
             start_from_imagenet(self.model)
         else:
@@ -227,7 +227,7 @@ class Trainer:
             raise WeightsError(
                 f"{path}: no evaluation has been reached yet; train for at least `evaluation.every` steps"
             )
-        model = build(self.recipe.preset)
+        model = build(self.recipe.architecture)
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["model"])
         return model.eval()
 

@@ -1,0 +1,141 @@
+"""Studies of a recipe: trained again with a part of it changed, to see what that part is worth.
+
+Cross-forgery validation is the compass for choosing between recipes: validation on the training domain rises long
+after what carries over to other tools has stopped to.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.training.data import Kind
+from streamwatch.training.families import FAMILIES
+from streamwatch.training.recipe import Recipe
+from streamwatch.training.trainer import Progress, Trainer, face_logits, images_seen
+
+SELF_BLENDS: tuple[Kind, ...] = ("whole_face", "hull")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A changed recipe. unseen: the kinds of forgery that it is tested on without having trained on them."""
+
+    name: str
+    recipe: Recipe
+    unseen: tuple[Kind, ...] = ()
+
+
+def crosses(recipe: Recipe) -> Iterator[Variant]:
+    """The crosses that a recipe's kinds of pairs allow.
+
+    Self-blends alone, against the fakes of real tools; those alone, against self-blends and synthesis; all that is
+    made here but one family, against that family.
+    """
+    kinds = [kind for kind, weight in recipe.data.weights.items() if weight > 0]
+    if set(SELF_BLENDS) <= set(kinds) and recipe.data.paired:
+        yield Variant("self-blends-only", _trained_on(recipe, SELF_BLENDS), ("paired",))
+    if recipe.data.paired:
+        yield Variant("paired-only", _trained_on(recipe, ["paired"]), (*SELF_BLENDS, "generated"))
+    for family in FAMILIES:
+        if family in kinds:
+            rest: list[Kind] = [kind for kind in kinds if kind in FAMILIES and kind != family]
+            yield Variant(f"without-{family}", _trained_on(recipe, rest), (family,))
+
+
+def ablations(recipe: Recipe) -> Iterator[Variant]:
+    """The recipe as it is, then with one of its parts turned off (quality-agnostic training: on) at a time.
+
+    Every variant sees as many pictures; in several qualities they are of as many fewer faces.
+    """
+    yield Variant("as it is", recipe)
+    yield Variant("one patch size", _changed(recipe, switches={"multi_scale": False}))
+    yield Variant("no frequency", _changed(recipe, switches={"frequency": "none"}))
+    yield Variant("fusion by addition", _changed(recipe, switches={"fusion": "add"}))
+    yield Variant("no mask loss", _changed(recipe, loss={"mask": 0.0}))
+    yield Variant("no contrastive loss", _changed(recipe, loss={"contrastive": 0.0}))
+    others: list[Kind] = [kind for kind in recipe.data.weights if kind not in FAMILIES]
+    if any(recipe.data.weights[kind] > 0 for kind in others):
+        yield Variant("no forgeries made here", _trained_on(recipe, others))
+    pairs = recipe.optimisation.pairs
+    if recipe.data.qualities == 1 and pairs % 2 == 0 and pairs >= 4:
+        yield Variant("two qualities", _changed(recipe, data={"qualities": 2}, optimisation={"pairs": pairs // 2}))
+
+
+STUDIES: dict[str, Callable[[Recipe], Iterator[Variant]]] = {"crosses": crosses, "ablations": ablations}
+
+
+def run_study(
+    variants: Sequence[Variant],
+    folder: Path,
+    landmark_model: Path,
+    *,
+    cache: Path | None = None,
+    listener: Callable[[Variant, Progress], None] = lambda variant, progress: None,
+    device: str = "cpu",
+) -> Path:
+    """Train every variant under `folder`, each for its recipe's steps, and write `table.csv` there.
+
+    A study that was cut off goes on. Returns the table, a row per variant, of the averaged weights after the last
+    step: pictures seen, AUC on the reported `val` faces, mean AUC over held-back self-blends, mean over the `unseen`
+    kinds (NaN without), and every held-back cell. Raises as `Trainer` does.
+    """
+    table = folder / "table.csv"
+    rows: list[dict[str, Any]] = []
+    for variant in variants:
+        run = folder / variant.name.replace(" ", "-")
+        trainer = Trainer(variant.recipe, run, landmark_model, cache=cache, device=device)
+        trainer.run(lambda progress, variant=variant: listener(variant, progress))  # type: ignore[misc]
+        rows.append(_measured(variant, trainer, run / "result.json"))
+        with table.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    return table
+
+
+def _measured(variant: Variant, trainer: Trainer, path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        assert trainer.latest is not None
+        cells = trainer.latest.cells()
+        faces = trainer.split.reported
+        logits = face_logits(trainer.average.module, faces, variant.recipe, trainer.size, trainer.device)
+        row: dict[str, Any] = {
+            "variant": variant.name,
+            "pictures": images_seen(variant.recipe, trainer.step),
+            "val": roc_auc(np.array([face.fake for face in faces]), logits),
+            "self_blends": _mean(cells, SELF_BLENDS),
+            "unseen": _mean(cells, variant.unseen),
+            **{str(kind): auc for kind, auc in cells.items()},
+        }
+        rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+        path.write_text(json.dumps(rounded), encoding="utf-8")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def _mean(cells: Mapping[Kind, float], kinds: Sequence[Kind]) -> float:
+    values = [cells[kind] for kind in kinds if not math.isnan(cells.get(kind, math.nan))]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _trained_on(recipe: Recipe, kinds: Sequence[Kind]) -> Recipe:
+    """The recipe with these kinds of pairs alone, in their own proportions."""
+    weights = {kind: recipe.data.weights.get(kind) or 1.0 for kind in kinds}
+    return _changed(recipe, data={"weights": weights})
+
+
+def _changed(recipe: Recipe, **parts: Mapping[str, Any]) -> Recipe:
+    """The recipe with some fields of its parts replaced."""
+    values = recipe.model_dump()
+    for part, fields in parts.items():
+        values[part] = {**values[part], **fields}
+    return Recipe.model_validate(values)

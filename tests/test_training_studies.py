@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from streamwatch.errors import ConfigError
+from streamwatch.training.recipe import Recipe, load_recipe
+from streamwatch.training.studies import ablations, crosses, run_study
+from streamwatch.training.trainer import images_seen
+from tests.face_pictures import make_data
+
+
+def tiny(root: Path, **other) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "tiny",
+            "preset": "m2tr-lite",
+            "data": {
+                "root": root,
+                "paired": ["faces"],
+                "sources": {"faces": {}},
+                "weights": {"paired": 0.5, "hull": 0.25, "whole_face": 0.25},
+                "held_back": 0.3,
+            },
+            "optimisation": {"steps": 1, "pairs": 4, "freeze": 5, "workers": 0},
+            "evaluation": {"every": 1, "forgeries": 8, "limit": 8},
+            **other,
+        }
+    )
+
+
+def test_every_family_is_left_out_once_and_never_trained_on_where_it_is_tested():
+    recipe = load_recipe("m2tr-lite")
+    found = {cross.name: cross for cross in crosses(recipe)}
+    assert found["self-blends-only"].unseen == ("paired",)
+    assert set(found["paired-only"].recipe.data.weights) == {"paired"}
+    assert "generated" in found["paired-only"].unseen
+    assert {name for name in found if name.startswith("without-")} == {
+        f"without-{k}" for k in recipe.data.weights if k not in ("paired", "generated")
+    }
+    for cross in found.values():
+        assert not set(cross.recipe.data.weights) & set(cross.unseen)
+
+
+def test_a_recipe_has_the_crosses_that_its_kinds_allow(tmp_path):
+    assert [cross.name for cross in crosses(tiny(tmp_path))] == [
+        "self-blends-only",
+        "paired-only",
+        "without-whole_face",
+        "without-hull",
+    ]
+
+
+def test_kinds_keep_their_proportions_in_a_cross():
+    recipe = load_recipe("m2tr-lite")
+    weights = next(cross for cross in crosses(recipe) if cross.name == "without-swap").recipe.data.weights
+    assert weights["hull"] == recipe.data.weights["hull"]
+    assert "swap" not in weights
+
+
+def test_an_ablation_changes_one_part_and_not_the_number_of_pictures():
+    recipe = load_recipe("m2tr-lite")
+    found = {variant.name: variant.recipe for variant in ablations(recipe)}
+    assert found.pop("as it is") == recipe
+    whole = recipe.model_dump()
+    for name, changed in found.items():
+        parts = {key for key, value in changed.model_dump().items() if value != whole[key]}
+        assert parts == ({"data", "optimisation"} if name == "two qualities" else parts)
+        assert len(parts) == (2 if name == "two qualities" else 1), name
+        assert images_seen(changed, 10) == images_seen(recipe, 10)
+    assert not found["one patch size"].architecture.multi_scale
+    assert found["no frequency"].architecture.frequency == "none"
+    assert found["fusion by addition"].architecture.fusion == "add"
+    assert set(found["no forgeries made here"].data.weights) == {"paired", "generated"}
+
+
+def test_wrong_switches_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"tiny: switches: no multiscale; there are .*multi_scale"):
+        _ = tiny(tmp_path, switches={"multiscale": False}).architecture
+    with pytest.raises(ConfigError, match=r"tiny: switches: depth: .*integer"):
+        _ = tiny(tmp_path, switches={"depth": "deep"}).architecture
+
+
+@pytest.mark.slow
+def test_a_study_is_trained_and_tabled_once(tmp_path):
+    root, cache = make_data(tmp_path)
+    torch.set_num_threads(1)
+    heard = []
+    listener = lambda variant, progress: heard.append(variant.name)  # noqa: E731
+    variants = [v for v in crosses(tiny(root)) if v.name in ("self-blends-only", "without-hull")]
+    table = run_study(variants, tmp_path / "crosses", Path("unused"), cache=cache, listener=listener)
+    with table.open(newline="") as stream:
+        rows = {row["variant"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["self-blends-only", "without-hull"] == heard
+    assert all(0 <= float(row["unseen"]) <= 1 and 0 <= float(row["val"]) <= 1 for row in rows.values())
+    assert float(rows["self-blends-only"]["unseen"]) == float(rows["self-blends-only"]["paired"])
+    assert int(rows["without-hull"]["pictures"]) == 8
+    before = table.read_text()
+    run_study(variants, tmp_path / "crosses", Path("unused"), cache=cache, listener=listener)
+    assert len(heard) == 2
+    assert table.read_text() == before
+
+
+@pytest.mark.slow
+def test_ablations_of_a_recipe_train(tmp_path):
+    root, cache = make_data(tmp_path)
+    torch.set_num_threads(1)
+    chosen = [v for v in ablations(tiny(root)) if v.name in ("no frequency", "two qualities")]
+    with run_study(chosen, tmp_path / "ablations", Path("unused"), cache=cache).open(newline="") as stream:
+        rows = {row["variant"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["no frequency", "two qualities"]
+    assert {row["unseen"] for row in rows.values()} == {"nan"}
+    assert {row["pictures"] for row in rows.values()} == {"8"}
+
+
+def test_a_tie_across_qualities_needs_two_faces(tmp_path):
+    data = tiny(tmp_path).data.model_dump() | {"qualities": 2}
+    with pytest.raises(ValidationError, match=r"no fewer than 2 optimisation.pairs"):
+        tiny(tmp_path, data=data, optimisation={"steps": 1, "pairs": 1})
+    assert tiny(tmp_path, data=data, optimisation={"steps": 1, "pairs": 1}, loss={"quality": 0}).data.qualities == 2
