@@ -76,8 +76,8 @@ def test_a_forgery_that_nobody_could_see_is_drawn_again(face, partner, monkeypat
         mask[40:60, 40:60] = 1
         return Forgery(face.image, fake, mask)
 
-    monkeypatch.setattr(Forger, "_forge", fainter_first)
-    made = Forger().forge("hull", face, lambda: partner, np.random.default_rng(0))
+    monkeypatch.setattr(Forger, "forge", fainter_first)
+    made = Forger().forge_visibly("hull", face, lambda: partner, np.random.default_rng(0))
     assert drawn == [0.0, 0.4, 0.8, pytest.approx(1.2)]
     assert visible_change(made) == 1.0
     assert visible_change(Forgery(face.image, made.fake, np.zeros((SIDE, SIDE), np.float32))) == 0.0

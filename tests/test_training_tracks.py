@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
+from streamwatch.training import serving
 from streamwatch.training.families import Forger
 from streamwatch.training.prepare import Picture
 from streamwatch.training.recipe import load_recipe
@@ -55,3 +57,33 @@ def test_a_recipe_without_clips_has_no_tracks_to_compare(tmp_path):
     detector = load_detector(untrained_detector(tmp_path))
     with pytest.raises(ConfigError, match=r"data\.clips"):
         compare_fusions(detector, without, tmp_path, Path("unused"))
+
+
+def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(pictures, tmp_path, monkeypatch):
+    faces = [replace(p, split="train" if p.source == "a.mp4" else "val") for p in pictures]
+    faces += [replace(p, source="c.mp4") for p in faces if p.source == "b.mp4"]
+    monkeypatch.setattr(serving, "FAMILIES", ("hull", "upsampling"))
+    monkeypatch.setattr(serving, "clip_faces", lambda *given: (faces, Forger()))
+    seen = []
+
+    def score(detector, pictures, forger, families, *, seed, geometry):
+        seen.append((geometry.scale, {p.source for p in pictures}, len(pictures)))
+        return score_tracks(detector, pictures, forger, families, seed=seed, geometry=geometry)
+
+    monkeypatch.setattr(serving, "score_tracks", score)
+    detector = load_detector(untrained_detector(tmp_path))
+    rows = serving.compare_scales(
+        detector, load_recipe("m2tr-lite"), tmp_path, Path("unused"), [0.9, 1.4], pictures_per_clip=2
+    )
+    assert [row.name for row in rows] == ["0.9", "1.4"]
+    assert all(0 <= row.low <= row.auc <= row.high <= 1 for row in rows)
+    assert seen == [(scale, {"b.mp4", "c.mp4", "single.mp4"}, 5) for scale in (0.9, 1.4)]
+
+
+def test_the_geometry_that_is_asked_for_cuts_the_crops(pictures, tmp_path):
+    detector = load_detector(untrained_detector(tmp_path))
+    cards, wide = (
+        list(score_tracks(detector, pictures, Forger(), ["hull"], seed=5, geometry=geometry))
+        for geometry in (None, replace(detector.geometry, scale=2.0))
+    )
+    assert not np.array_equal(cards[0].features, wide[0].features)

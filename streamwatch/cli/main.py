@@ -17,10 +17,10 @@ from streamwatch.cli import (
     demo,
     doctor,
     evaluate,
-    fusion,
     models,
     quality,
     scan,
+    tracks,
     train,
     verdicts,
     watch,
@@ -64,7 +64,8 @@ app.add_typer(models.app, name="models", help="Forgery and face detectors: list,
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")
 app.add_typer(db.app, name="db", help="The schema of the store.")
 evaluate.app.command("quality")(needs_opencv(quality.quality))
-evaluate.app.command("fusion")(needs_opencv(fusion.fusion))
+evaluate.app.command("fusion")(needs_opencv(tracks.fusion))
+evaluate.app.command("scale")(needs_opencv(tracks.scale))
 app.add_typer(evaluate.app, name="evaluate", help="Measure detectors on labelled data, and data sets.")
 app.add_typer(bench.app, name="bench", help="Measure speed on this machine.")
 app.command("doctor")(doctor.doctor)

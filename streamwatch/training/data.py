@@ -143,7 +143,8 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         pool = self._pools.sources[int(rng.choice(len(self._pools.sources), p=self._source_shares))]
         chosen = int(rng.integers(len(pool.pictures)))
         picture = pool.pictures[chosen]
-        made = self._pools.forger.forge(kind, _face(picture), lambda: _face(pool.partners.draw(chosen, rng)), rng)
+        partner = lambda: _face(pool.partners.draw(chosen, rng))  # noqa: E731
+        made = self._pools.forger.forge_visibly(kind, _face(picture), partner, rng)
         return self._cut(kind, (picture, picture), Forged(made.real, made.fake, made.mask), pool.zoom, rng)
 
     def _cut(

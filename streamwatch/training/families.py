@@ -62,18 +62,8 @@ class Forger:
         """A pair of one family from one face.
 
         partner: another person's face of similar pose, asked for by the families that need one. The draw is
-        `rng`'s alone; one that changes the picture by less than `LEAST_CHANGE` is drawn again, a few times at most.
-        Raises ValueError for `resynthesis` without resynthesisers.
+        `rng`'s alone. Raises ValueError for `resynthesis` without resynthesisers.
         """
-        for _ in range(_TRIES):
-            made = self._forge(family, face, partner, rng)
-            if visible_change(made) >= LEAST_CHANGE:
-                break
-        return made
-
-    def _forge(
-        self, family: Family, face: FaceImage, partner: Callable[[], FaceImage], rng: np.random.Generator
-    ) -> Forgery:
         if family == "whole_face":
             return self_blend(face.image, face.landmarks, rng, hulls=("face",))
         if family == "hull":
@@ -89,6 +79,16 @@ class Forger:
         if family == "resynthesis":
             return self._resynthesis(face, partner, rng)
         return self._reenactment(face, rng)
+
+    def forge_visibly(
+        self, family: Family, face: FaceImage, partner: Callable[[], FaceImage], rng: np.random.Generator
+    ) -> Forgery:
+        """As `forge`, drawn again, a few times at most, while it changes the picture by less than `LEAST_CHANGE`."""
+        for _ in range(_TRIES):
+            made = self.forge(family, face, partner, rng)
+            if visible_change(made) >= LEAST_CHANGE:
+                break
+        return made
 
     def _resynthesis(self, face: FaceImage, partner: Callable[[], FaceImage], rng: np.random.Generator) -> Forgery:
         if not self.resynthesisers:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from streamwatch.detectors import Detector
-from streamwatch.errors import ConfigError
-from streamwatch.evaluation.bootstrap import bootstrap_interval
-from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.fusion.vtf import VTF, OnlineVTF, VTFConfig
 from streamwatch.records import FloatArray
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.tracks import TrackScores, score_tracks
-from streamwatch.training.trainer import CLIPS, prepare_set, split_data
+from streamwatch.training.tracks import Compared, TrackScores, clip_faces, compared, score_tracks
 
 Rule = Callable[[FloatArray], float]
 
@@ -54,16 +48,6 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """AUC of one way of fusing over held-out tracks, with its 95 % interval over clips."""
-
-    rule: str
-    auc: float
-    low: float
-    high: float
-
-
 def compare_fusions(
     detector: Detector,
     recipe: Recipe,
@@ -75,12 +59,9 @@ def compare_fusions(
 ) -> list[Compared]:
     """Forge the recipe's camera clips track by track, train the transformer on one half, compare all on the other.
 
-    Raises ConfigError for a recipe without clips, SourceNotFound and WeightsError as training does.
+    Raises as `clip_faces` does.
     """
-    if recipe.data.clips is None:
-        raise ConfigError(f"recipe {recipe.name}: names no camera clips (data.clips), and only they have tracks")
-    forger = split_data(recipe, cache, landmark_model, report).pools.forger  # its auto-encoders are training's own
-    pictures = prepare_set(recipe.data, CLIPS, cache, landmark_model, report)
+    pictures, forger = clip_faces(recipe, cache, landmark_model, report)
 
     def tracks(split: str, seed: int) -> list[TrackScores]:
         part = [p for p in pictures if p.split == split]
@@ -118,17 +99,9 @@ def train_vtf(
 
 def compare(model: VTF, tracks: Sequence[TrackScores]) -> list[Compared]:
     """The plain rules and the transformer on the same tracks, best first."""
-    fake = np.array([track.fake for track in tracks])
-    groups = [track.source for track in tracks]
     scores = {name: np.array([rule(track.logits) for track in tracks]) for name, rule in RULES.items()}
     scores["VTF"] = np.array([_online(model, track.features) for track in tracks])
-    rows = [_compared(name, fake, values, groups) for name, values in scores.items()]
-    return sorted(rows, key=lambda row: -row.auc)
-
-
-def _compared(name: str, fake: NDArray[np.bool_], values: NDArray[np.float64], groups: Sequence[str]) -> Compared:
-    low, high = bootstrap_interval(roc_auc, fake, values, groups)
-    return Compared(name, roc_auc(fake, values), low, high)
+    return sorted((compared(name, tracks, values) for name, values in scores.items()), key=lambda row: -row.auc)
 
 
 def _online(model: VTF, features: FloatArray) -> float:

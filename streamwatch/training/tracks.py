@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamwatch.detectors import Detector
-from streamwatch.faces.crops import crop_face
+from streamwatch.errors import ConfigError
+from streamwatch.evaluation.bootstrap import bootstrap_interval
+from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.augment import degrade
-from streamwatch.training.families import FaceImage, Family, Forger
+from streamwatch.training.families import LEAST_CHANGE, FaceImage, Family, Forger, visible_change
+from streamwatch.training.forgeries import Forgery
 from streamwatch.training.prepare import Picture
+from streamwatch.training.recipe import Recipe
+from streamwatch.training.trainer import CLIPS, prepare_set, split_data
 
 JITTER = 0.004
 """Standard deviation of a landmark's tremble from picture to picture, in sizes of the face."""
@@ -36,6 +44,36 @@ class TrackScores:
     features: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """AUC of one way of judging tracks, with its 95 % interval over clips."""
+
+    name: str
+    auc: float
+    low: float
+    high: float
+
+
+def compared(name: str, tracks: Sequence[TrackScores], values: NDArray[np.float64]) -> Compared:
+    """values: one per track, higher for fake. Raises ValueError without tracks of both classes."""
+    fake = np.array([track.fake for track in tracks])
+    low, high = bootstrap_interval(roc_auc, fake, values, [track.source for track in tracks])
+    return Compared(name, roc_auc(fake, values), low, high)
+
+
+def clip_faces(
+    recipe: Recipe, cache: Path, landmark_model: Path, report: Callable[[str], None]
+) -> tuple[list[Picture], Forger]:
+    """The faces of the recipe's camera clips, and the forger that training forges with.
+
+    Raises ConfigError for a recipe without clips, SourceNotFound and WeightsError as training does.
+    """
+    if recipe.data.clips is None:
+        raise ConfigError(f"recipe {recipe.name}: names no camera clips (data.clips), and only they have tracks")
+    forger = split_data(recipe, cache, landmark_model, report).pools.forger
+    return prepare_set(recipe.data, CLIPS, cache, landmark_model, report), forger
+
+
 def clips_of(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
     """Pictures by clip, in order of time (of name)."""
     clips: dict[str, list[Picture]] = defaultdict(list)
@@ -47,7 +85,13 @@ def clips_of(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
 def forge_track(
     forger: Forger, family: Family, faces: Sequence[FaceImage], partner: Callable[[], FaceImage], seed: int
 ) -> list[tuple[ImageArray, ImageArray]]:
-    """(real, fake) of every picture of a track, one forgery throughout: the same draw, on landmarks that tremble."""
+    """(real, fake) of every picture of a track, one forgery throughout: the same draw, on landmarks that tremble.
+
+    Of a few draws, the first that shows in the first picture.
+    """
+    draws = [[seed, 0, number] for number in range(5)]
+    first = (d for d in draws if _shows(forger.forge(family, faces[0], partner, np.random.default_rng(d))))
+    draw = next(first, draws[-1])
     trembling = np.random.default_rng([seed, 1])
     displacement = np.zeros_like(faces[0].landmarks)
     found = []
@@ -55,9 +99,13 @@ def forge_track(
         noise = trembling.normal(0, JITTER * face.size, displacement.shape).astype(np.float32)
         displacement = DRIFT * displacement + noise
         moved = FaceImage(face.image, face.landmarks + displacement)
-        forgery = forger.forge(family, moved, partner, np.random.default_rng(seed))
+        forgery = forger.forge(family, moved, partner, np.random.default_rng(draw))
         found.append((forgery.real, forgery.fake))
     return found
+
+
+def _shows(forgery: Forgery) -> bool:
+    return visible_change(forgery) >= LEAST_CHANGE
 
 
 def score_tracks(
@@ -67,12 +115,15 @@ def score_tracks(
     families: Sequence[Family],
     *,
     seed: int,
+    geometry: CropGeometry | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[TrackScores]:
     """A real and a forged track of every clip and family, each pair under one draw of lost quality.
 
-    Clips of a single picture are passed over. Another clip's face of the same number lends the partner.
+    Clips of a single picture are passed over. The next clip lends the partner. geometry: how crops are cut, where not
+    as the detector's card says.
     """
+    geometry = geometry or detector.geometry
     clips = {source: part for source, part in clips_of(pictures).items() if len(part) > 1}
     names = list(clips)
     for number, source in enumerate(names):
@@ -85,7 +136,7 @@ def score_tracks(
             pairs = forge_track(forger, family, faces, lambda lent=partner: lent, draw)  # type: ignore[misc]
             crops: tuple[list[ImageArray], list[ImageArray]] = ([], [])
             for picture, pair in zip(part, pairs, strict=True):
-                region = detector.geometry.region(picture.box)
+                region = geometry.region(picture.box)
                 cut = [crop_face(image, region, detector.input_size) for image in pair]
                 for crop, into in zip(degrade(cut, np.random.default_rng(draw)), crops, strict=True):
                     into.append(crop)

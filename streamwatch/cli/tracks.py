@@ -1,0 +1,101 @@
+"""`streamwatch evaluate fusion` and `evaluate scale`: choices that camera clips, forged here, decide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from streamwatch.cli import common
+
+if TYPE_CHECKING:
+    from streamwatch.training.tracks import Compared
+
+RecipeArgument = Annotated[str, typer.Argument(help="Recipe that names the camera clips.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")]
+ModelOption = Annotated[str, typer.Option("--model", help="Detector: a name, or a .safetensors file.")]
+PreparedOption = Annotated[
+    Path, typer.Option("--prepared", help="Where training keeps boxes, landmarks and auto-encoders.")
+]
+LandmarkOption = Annotated[
+    Path, typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel.")
+]
+_PREPARED, _LANDMARKS = Path("runs/prepared"), Path("face_landmark.tflite")
+
+
+def fusion(
+    recipe: RecipeArgument = "m2tr-lite",
+    data: DataOption = None,
+    model: ModelOption = "m2tr-lite",
+    prepared: PreparedOption = _PREPARED,
+    landmark_model: LandmarkOption = _LANDMARKS,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Compare ways of fusing a track, on camera clips that are forged here.
+
+    A temporal transformer (VTF) is trained on every second clip and compared with plain rules on the others.
+    """
+    from streamwatch.detectors import load_detector
+    from streamwatch.training.recipe import load_recipe
+    from streamwatch.training.temporal import compare_fusions
+    from streamwatch.training.trainer import with_root
+
+    with common.progress_bar() as bar:
+        task = bar.add_task("clips", total=None)
+        rows = compare_fusions(
+            load_detector(model),
+            with_root(load_recipe(recipe), data),
+            prepared,
+            landmark_model,
+            report=lambda line: typer.echo(line, err=True),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    _print(rows, "fusion", as_json)
+
+
+def scale(
+    recipe: RecipeArgument = "m2tr-lite",
+    data: DataOption = None,
+    model: ModelOption = "m2tr-lite",
+    scales: Annotated[
+        list[float] | None, typer.Option("--scale", min=0.3, max=4.0, help="Crop side ÷ box side; once for each.")
+    ] = None,
+    prepared: PreparedOption = _PREPARED,
+    landmark_model: LandmarkOption = _LANDMARKS,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Compare how wide crops are cut, on frames of camera clips that are forged here and were never trained on."""
+    from streamwatch.detectors import load_detector
+    from streamwatch.training.recipe import load_recipe
+    from streamwatch.training.serving import compare_scales
+    from streamwatch.training.trainer import with_root
+
+    with common.progress_bar() as bar:
+        task = bar.add_task("scales", total=None)
+        rows = compare_scales(
+            load_detector(model),
+            with_root(load_recipe(recipe), data),
+            prepared,
+            landmark_model,
+            scales or [0.86, 1.0, 1.15, 1.3],
+            report=lambda line: typer.echo(line, err=True),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    _print(rows, "crop side ÷ box side", as_json)
+
+
+def _print(rows: Sequence[Compared], what: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(what, no_wrap=True)
+    table.add_column("AUC [95 %]", justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row.name, f"{row.auc:.3f} [{row.low:.3f}, {row.high:.3f}]")
+    common.console().print(table)
