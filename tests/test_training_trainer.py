@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -212,6 +213,32 @@ def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path):
         load_recipe(bad)
     with pytest.raises(ConfigError, match="no such recipe"):
         load_recipe("nothing")
+
+
+def test_a_recipe_says_only_what_differs_from_its_base(tmp_path):
+    shipped, small = load_recipe("m2tr-lite"), load_recipe("m2tr-lite-small")
+    assert small.architecture == replace(shipped.architecture, input_size=128)
+    assert small.data == shipped.data
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("base: m2tr-lite\nname: first\noptimisation: {steps: 7}\n")
+    second.write_text("base: first.yaml\nloss: {mask: 0.5}\n")
+    found = load_recipe(second)
+    assert (found.name, found.optimisation.steps, found.loss.mask) == ("first", 7, 0.5)
+    assert found.optimisation.pairs == shipped.optimisation.pairs
+    assert found.loss.contrastive == shipped.loss.contrastive
+
+
+def test_a_base_that_is_missing_or_leads_back_is_named(tmp_path):
+    path = tmp_path / "lost.yaml"
+    path.write_text("base: nowhere\n")
+    with pytest.raises(ConfigError, match="nowhere: no such recipe"):
+        load_recipe(path)
+    path.write_text("base: lost.yaml\n")
+    with pytest.raises(ConfigError, match=r"lost.yaml: base: leads back"):
+        load_recipe(path)
+    path.write_text("- base\n")
+    with pytest.raises(ConfigError, match=r"lost.yaml: not a recipe"):
+        load_recipe(path)
 
 
 @pytest.fixture

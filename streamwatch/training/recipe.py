@@ -113,21 +113,50 @@ class Recipe(_Part):
 def load_recipe(recipe: str | Path) -> Recipe:
     """A path to a YAML file, or the name of a recipe that ships (`m2tr-lite`, `recipes/m2tr-lite.yaml`).
 
+    A file may name another as its `base` (beside it, or one that ships) and then only what differs.
     Raises ConfigError naming the file and key.
     """
+    path = _find(recipe)
+    try:
+        return Recipe.model_validate(_read(path, ()))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_lines(error)}") from None
+
+
+def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if not path.is_file():
         path = RECIPES / f"{path.stem}.yaml"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigError(f"{recipe}: no such recipe; give a YAML file or one of: {shipped}")
+    return path
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The values of a file over those of its base; `above`: the files that lead here."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Recipe.model_validate(values)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_lines(error)}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: not a recipe: its top level must be keys and values")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if path in above:
+        raise ConfigError(f"{path}: base: leads back to this file")
+    beside = path.parent / str(base)
+    return _merged(_read(beside if beside.is_file() else _find(str(base)), (*above, path)), values)
+
+
+def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` over `base`, key by key in nested parts."""
+    merged = dict(base)
+    for key, value in values.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if nested else value
+    return merged
 
 
 def _lines(error: ValidationError) -> str:
