@@ -3,6 +3,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from streamwatch.training.losses import (
     objective,
     quality_loss,
 )
+from streamwatch.training.plots import draw_progress
 from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.regularisers import perturbed
@@ -253,7 +255,19 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_path):
     whole = Trainer(recipe, tmp_path / "whole", Path("unused.tflite"), cache=data[1])
-    whole.run()
+    evaluated = []
+    whole.run(lambda progress: evaluated.append(progress.evaluated))
+    assert evaluated == [False, True, False, True]
+    curve, masks = draw_progress(whole)
+    assert cv2.imread(str(curve)).std() > 1
+    pairs = whole.watched_pairs()
+    assert [pair.kind for pair in pairs[::2]] == list(whole.held_forgeries)
+    side, sheet = whole.size, cv2.cvtColor(cv2.imread(str(masks)), cv2.COLOR_BGR2RGB)
+    assert sheet.shape == (side * len(pairs) // 2, side * 10, 3)
+    np.testing.assert_array_equal(sheet[:side, :side], pairs[0].real)
+    np.testing.assert_array_equal(sheet[:side, 2 * side : 3 * side], pairs[0].fake)
+    found = whole.found_masks(pairs[:1])[0][1]
+    assert sheet[:side, 4 * side : 5 * side].mean() == pytest.approx(found.mean() * 255, rel=0.05)
 
     def cut(progress):
         if progress.step == 3:

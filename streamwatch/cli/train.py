@@ -47,7 +47,7 @@ def train(
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
-    from streamwatch.training.plots import draw_curve, pair_sheet, write_image
+    from streamwatch.training.plots import draw_progress, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe
     from streamwatch.training.release import release
     from streamwatch.training.trainer import Progress as Step
@@ -69,6 +69,8 @@ def train(
 
         def show(step: Step) -> None:
             bar.update(task, completed=step.step, description=f"loss {step.loss:.3f}{_aucs(step.latest)}")
+            if step.evaluated:
+                draw_progress(trainer)
 
         trainer.run(show)
         measuring = bar.add_task("measuring", total=None)
@@ -76,7 +78,8 @@ def train(
         card = release(
             trainer, weights, progress=lambda done, total: bar.update(measuring, completed=done, total=total)
         )
-    typer.echo(f"curve    {draw_curve(folder / 'log.csv', folder / 'curve.png')}")
+    for picture in draw_progress(trainer):
+        typer.echo(f"drawn    {picture}")
     typer.echo(f"weights  {weights}")
     for name, value in card.metrics.items():
         typer.echo(f"{name:28} {value:g}")

@@ -1,17 +1,27 @@
-"""Pictures of a training run: the learning curve and a sheet of training pairs."""
+"""Pictures of a training run: the learning curve, a sheet of training pairs, a sheet of found masks."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from streamwatch.evaluation.pyplot import load_pyplot
-from streamwatch.records import ImageArray
+from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.data import Pair
-from streamwatch.training.trainer import LOG_COLUMNS
+from streamwatch.training.trainer import LOG_COLUMNS, Trainer
+
+
+def draw_progress(trainer: Trainer) -> list[Path]:
+    """`curve.png`, and `masks.png` where the architecture finds masks, in the run's folder."""
+    drawn = [draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")]
+    if trainer.recipe.architecture.decoder:
+        pairs = trainer.watched_pairs()
+        drawn.append(write_image(trainer.folder / "masks.png", mask_sheet(pairs, trainer.found_masks(pairs))))
+    return drawn
 
 
 def draw_curve(log: Path, output: Path) -> Path:
@@ -36,11 +46,32 @@ def draw_curve(log: Path, output: Path) -> Path:
     return output
 
 
-def pair_sheet(pairs: list[Pair], columns: int = 5) -> ImageArray:
+def pair_sheet(pairs: Sequence[Pair], columns: int = 5) -> ImageArray:
     """Real, fake and mask of every pair side by side, `columns` triples a row (H×W×3)."""
-    triples = [np.hstack([pair.real, pair.fake, _mask_picture(pair)]) for pair in pairs]
-    triples += [np.zeros_like(triples[0])] * (-len(triples) % columns)
-    return np.vstack([np.hstack(triples[i : i + columns]) for i in range(0, len(triples), columns)])
+    return _tiled([np.hstack([pair.real, pair.fake, _mask_picture(pair)]) for pair in pairs], columns)
+
+
+def mask_sheet(pairs: Sequence[Pair], masks: Sequence[tuple[FloatArray, FloatArray]], columns: int = 2) -> ImageArray:
+    """For every pair: the real face and the mask found in it, the fake one, its forged region, the mask found in it.
+
+    masks: h×w in 0..1, of the real and of the fake face.
+    """
+    rows = []
+    for pair, (in_real, in_fake) in zip(pairs, masks, strict=True):
+        side = pair.real.shape[0]
+        rows.append(
+            np.hstack([pair.real, _sized(in_real, side), pair.fake, _mask_picture(pair), _sized(in_fake, side)])
+        )
+    return _tiled(rows, columns)
+
+
+def _sized(mask: FloatArray, side: int) -> ImageArray:
+    return _grey(np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR), np.float32))
+
+
+def _tiled(pictures: list[ImageArray], columns: int) -> ImageArray:
+    pictures = pictures + [np.zeros_like(pictures[0])] * (-len(pictures) % columns)
+    return np.vstack([np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)])
 
 
 def write_image(path: Path, image: ImageArray) -> Path:
@@ -55,4 +86,8 @@ def _mask_picture(pair: Pair) -> ImageArray:
         picture = np.full_like(pair.real, 64)
         cv2.putText(picture, "unknown", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
         return picture
-    return np.repeat(np.rint(pair.mask * 255).astype(np.uint8)[..., None], 3, axis=2)
+    return _grey(pair.mask)
+
+
+def _grey(mask: FloatArray) -> ImageArray:
+    return np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, axis=2)

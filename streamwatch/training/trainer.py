@@ -21,13 +21,14 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
-from streamwatch.detectors.m2tr.model import M2TR, build
+from streamwatch.detectors.m2tr.model import M2TR, M2TROutput, build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces.crops import crop_face
+from streamwatch.records import FloatArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
-from streamwatch.training.data import Kind, PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.data import Kind, Pair, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
 from streamwatch.training.prepare import Picture, hold_back, prepare
@@ -70,12 +71,16 @@ class HeldBackAucs:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a listener hears after every step, with the latest evaluation (None before the first)."""
+    """What a listener hears after every step, with the latest evaluation (None before the first).
+
+    evaluated: whether this step brought it.
+    """
 
     step: int
     steps: int
     loss: float
     latest: HeldBackAucs | None
+    evaluated: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,9 +221,10 @@ class Trainer:
             losses = self._train_step(batches)
             self.step += 1
             self.minutes = (time.monotonic() - started) / 60
-            if self.step % self.recipe.evaluation.every == 0 or self.step == options.steps:
+            evaluated = self.step % self.recipe.evaluation.every == 0 or self.step == options.steps
+            if evaluated:
                 self._evaluate_and_keep(losses)
-            listener(Progress(self.step, options.steps, losses["loss"], self.latest))
+            listener(Progress(self.step, options.steps, losses["loss"], self.latest, evaluated))
 
     def best_model(self) -> M2TR:
         """The averaged weights of the best evaluation so far. Raises WeightsError before the first."""
@@ -230,6 +236,22 @@ class Trainer:
         model = build(self.recipe.architecture)
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["model"])
         return model.eval()
+
+    def watched_pairs(self, per_family: int = 2) -> list[Pair]:
+        """The first held-back pairs of every family, cut and degraded as in training."""
+        return [data.pair(index) for data in self.held_forgeries.values() for index in range(per_family)]
+
+    def found_masks(self, pairs: Sequence[Pair]) -> list[tuple[FloatArray, FloatArray]]:
+        """What the averaged weights take for forged in the real and the fake face of each pair (h×w, 0..1).
+
+        Raises ValueError for an architecture without a mask decoder.
+        """
+        faces = np.stack([face for pair in pairs for face in (pair.real, pair.fake)])
+        output = evaluate(self.average.module, torch.from_numpy(faces).permute(0, 3, 1, 2), self.device)
+        if output.mask_logits is None:
+            raise ValueError(f"{self.recipe.name}: no mask decoder")
+        masks = output.mask_logits.sigmoid()[:, 0].float().cpu().numpy()
+        return list(zip(masks[::2], masks[1::2], strict=True))
 
     def _train_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         options = self.recipe.optimisation
@@ -420,13 +442,19 @@ def face_logits(
 
 def infer(model: nn.Module, images: Tensor, device: torch.device) -> NDArray[np.float32]:
     """z_fake − z_real (N) of uint8 N×3×S×S images, in evaluation mode."""
+    output = evaluate(model, images, device)
+    logits: NDArray[np.float32] = (output.logits[:, 1] - output.logits[:, 0]).float().cpu().numpy()
+    return logits
+
+
+def evaluate(model: nn.Module, images: Tensor, device: torch.device) -> M2TROutput:
+    """The network's output for uint8 N×3×S×S images, in evaluation mode, without gradients."""
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        output = model(normalise(images.to(device)))
+        output: M2TROutput = model(normalise(images.to(device)))
     model.train(was_training)
-    logits: NDArray[np.float32] = (output.logits[:, 1] - output.logits[:, 0]).float().cpu().numpy()
-    return logits
+    return output
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
