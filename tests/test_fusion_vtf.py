@@ -69,7 +69,7 @@ def flickering(fake, seed):
 def test_the_transformer_learns_what_only_time_shows_and_plain_rules_do_not():
     tracks = [flickering(fake, 2 * i + fake) for i in range(60) for fake in (False, True)]
     net = train_vtf(tracks, CONFIG, epochs=30)
-    found = {row.rule: row for row in compare(net, [flickering(f, 500 + 2 * i + f) for i in range(40) for f in (0, 1)])}
+    found = {row.name: row for row in compare(net, [flickering(f, 500 + 2 * i + f) for i in range(40) for f in (0, 1)])}
     assert set(found) == {*RULES, "VTF"}
     assert found["VTF"].auc > 0.9
     assert found["mean of logits"].auc < 0.7
