@@ -115,13 +115,15 @@ def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
 
 def test_qualities_show_one_pair_under_degradations_of_their_own(pictures, recipe):
     data = PairDataset(pools(pictures), {"hull": 1.0}, recipe.geometry.geometry(), 96, 5, 12, qualities=3)
-    one, two, three = data.pairs(3)
     assert data[3]["images"].shape == (3, 2, 3, 96, 96)
-    assert not np.array_equal(one.real, two.real)
-    assert not np.array_equal(two.real, three.real)
-    np.testing.assert_array_equal(one.mask, three.mask)
-    close = np.corrcoef(one.real.ravel(), two.real.ravel())[0, 1]
-    assert close > np.corrcoef(one.real.ravel(), data.pairs(4)[0].real.ravel())[0, 1]
+    items = [data.pairs(index) for index in range(len(data))]
+    apart = [not np.array_equal(a.real, b.real) for item in items for a, b in pairwise(item)]
+    assert np.mean(apart) > 0.75, "a share of views stays as it is, so that two may be alike"
+    for item, other in pairwise(items):
+        one, two, three = item
+        np.testing.assert_array_equal(one.mask, three.mask)
+        within = np.corrcoef(one.real.ravel(), two.real.ravel())[0, 1]
+        assert within > np.corrcoef(one.real.ravel(), other[0].real.ravel())[0, 1]
 
 
 def test_objective_is_the_sum_of_its_switched_terms():
