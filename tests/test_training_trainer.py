@@ -7,8 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.m2tr.config import resolve
+from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
@@ -26,7 +29,7 @@ from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.regularisers import perturbed
 from streamwatch.training.release import release
-from streamwatch.training.trainer import Trainer, learning_rate, with_root
+from streamwatch.training.trainer import Trainer, learning_rate, start_from, with_root
 from tests.face_pictures import make_data
 
 
@@ -83,6 +86,28 @@ def test_missing_data_and_landmark_model_are_named(tmp_path):
     text.write_text("not a picture")
     with pytest.raises(Exception, match=r"text\.jpg"):
         read_image(text)
+
+
+def test_weights_of_another_input_size_start_a_run_and_judge_the_same_faces_alike(tmp_path):
+    torch.manual_seed(0)
+    small = build(replace(resolve("m2tr-lite"), input_size=128)).eval()
+    save_file(small.state_dict(), tmp_path / "small.safetensors")
+    large = build(replace(resolve("m2tr-lite"), input_size=256)).eval()
+    start_from(large, tmp_path / "small.safetensors")
+    faces = torch.rand(2, 3, 256, 256)
+    with torch.inference_mode():
+        assert torch.allclose(large(faces).logits, small(faces).logits, atol=1e-5)
+
+
+def test_weights_that_cannot_start_a_run_are_named(tmp_path):
+    model = build(replace(resolve("m2tr-lite"), input_size=128))
+    save_file(build(replace(resolve("m2tr-lite"), depth=1)).state_dict(), tmp_path / "shallow.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    with pytest.raises(WeightsError, match=r"shallow\.safetensors: .*switches"):
+        start_from(model, tmp_path / "shallow.safetensors")
+    for name in ("text", "missing"):
+        with pytest.raises(WeightsError, match=rf"{name}\.safetensors: no safetensors"):
+            start_from(model, tmp_path / f"{name}.safetensors")
 
 
 def pools(pictures):

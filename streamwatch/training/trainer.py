@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Subset
 
+from streamwatch.detectors.m2tr.frequency import GlobalFilter, resize_filter
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
 from streamwatch.detectors.m2tr.model import M2TR, M2TROutput, build
 from streamwatch.errors import ConfigError, WeightsError
@@ -183,7 +184,7 @@ class Trainer:
         if recipe.start is None:
             start_from_imagenet(self.model)
         else:
-            self.model.load_state_dict(load_start(recipe.start))
+            start_from(self.model, recipe.start)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, recipe.optimisation.freeze)
         self.average = AveragedModel(self.model, multi_avg_fn=self._blend_average, use_buffers=True)
@@ -495,12 +496,26 @@ def start_from_imagenet(model: M2TR) -> None:
     load_imagenet(model.model)
 
 
-def load_start(path: Path) -> dict[str, Tensor]:
-    """Weights of an earlier run to go on from. Raises WeightsError for a file that is missing or no safetensors."""
+def start_from(model: M2TR, path: Path) -> None:
+    """Give the model the weights of an earlier run; frequency filters of another input size are resampled.
+
+    Raises WeightsError for a file that is missing, is no safetensors, or belongs to another architecture.
+    """
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: no safetensors weights ({error}); see `start` of the recipe") from None
+    for name, module in model.named_modules():
+        key = f"{name}.complex_weight"
+        if isinstance(module, GlobalFilter) and key in weights:
+            weights[key] = resize_filter(weights[key], len(weights[key]), module.side, module.side)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise WeightsError(
+            f"{path}: weights of another architecture than the recipe's; `preset` and `switches` must be as in the run "
+            "that wrote it, but for `input_size`"
+        ) from None
 
 
 def with_root(recipe: Recipe, root: Path | None) -> Recipe:

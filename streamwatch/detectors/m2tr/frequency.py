@@ -30,7 +30,7 @@ class GlobalFilter(nn.Module):
             weight = self.complex_weight.to(wide.dtype)
             height, width = x.shape[-2:]
             if (height, width) != (self.side, self.side):
-                weight = _resize_filter(weight, self.side, height, width)
+                weight = resize_filter(weight, self.side, height, width)
             spectrum = torch.fft.rfft2(wide, norm="ortho")
             spectrum = spectrum * torch.view_as_complex(weight.contiguous()).permute(2, 0, 1)
             y: Tensor = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho").to(x.dtype)
@@ -101,7 +101,7 @@ def dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return matrix.to(device, dtype)
 
 
-def _resize_filter(weight: Tensor, side: int, height: int, width: int) -> Tensor:
+def resize_filter(weight: Tensor, side: int, height: int, width: int) -> Tensor:
     """Sample a [side, side // 2 + 1, C, 2] filter at the frequencies of a height×width map."""
     device, dtype = weight.device, weight.dtype
     rows = torch.fft.fftfreq(height, device=device, dtype=dtype) * side
