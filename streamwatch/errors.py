@@ -9,6 +9,7 @@
     │   ├── SourceUnreadable   not a video, damaged beyond the first frame, no video stream, zero bytes
     │   └── SourceTooLarge     more pixels than `decode.max_pixels`
     ├── WeightsError           a checkpoint is missing, of the wrong kind, or fails its digest
+    ├── TrainingDiverged       gradients stay infinite or NaN
     ├── DetectorError          the model failed on a batch of crops
     ├── StoreError             the store cannot be reached, or its schema is not the one this version needs
     ├── ClusterError           Ray could not be started on this machine
@@ -54,6 +55,10 @@ class SourceTooLarge(SourceError):
 
 class WeightsError(StreamwatchError):
     """A checkpoint is missing, of the wrong kind, or fails its digest."""
+
+
+class TrainingDiverged(StreamwatchError):
+    """Gradients stay infinite or NaN: the run cannot go on with its settings."""
 
 
 class DetectorError(StreamwatchError):

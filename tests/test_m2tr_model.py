@@ -11,6 +11,7 @@ import torch
 
 from streamwatch.detectors.m2tr.config import PRESETS, M2TRConfig
 from streamwatch.detectors.m2tr.model import M2TR, build
+from streamwatch.detectors.m2tr.transformer import FeedForward
 from streamwatch.errors import ConfigError
 
 
@@ -127,6 +128,25 @@ def test_identity_start_learns() -> None:
             layer[2].conv4[1],
         ):
             assert bool(scale.weight.abs().max() > 0)
+
+
+def test_bf16_gradients_on_a_cpu_are_those_of_fp32() -> None:
+    torch.manual_seed(0)
+    block = FeedForward(40).to(memory_format=torch.channels_last)
+    faces = torch.randn(8, 40, 32, 32).contiguous(memory_format=torch.channels_last)
+
+    def gradient(bf16: bool) -> torch.Tensor:
+        block.zero_grad()
+        poison = [torch.full((size,), 1e30) for size in (1_000, 14_400, 57_600, 200_000)]
+        del poison  # what a kernel reads without having written it shows
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output = block(faces)
+        output.float().square().mean().backward()  # type: ignore[no-untyped-call]
+        return torch.cat([p.grad.flatten() for p in block.parameters() if p.grad is not None])
+
+    exact = gradient(False)
+    for _ in range(10):
+        assert torch.nn.functional.cosine_similarity(gradient(True), exact, dim=0) > 0.95
 
 
 def test_drop_connect_acts_in_training_only() -> None:

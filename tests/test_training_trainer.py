@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from streamwatch.detectors import load_detector
 from streamwatch.detectors.m2tr.config import resolve
 from streamwatch.detectors.m2tr.model import build
-from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
@@ -276,6 +276,31 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, recipe, tmp_path, monkeypatch):
+    small = recipe.model_copy(
+        update={
+            "switches": {"input_size": 64},
+            "optimisation": recipe.optimisation.model_copy(update={"steps": 20}),
+            "evaluation": recipe.evaluation.model_copy(update={"every": 20}),
+        }
+    )
+    said: list[str] = []
+    trainer = Trainer(small, tmp_path / "run", Path("unused.tflite"), cache=data[1], report=said.append)
+    honest = Trainer._objective
+
+    def objective_that_breaks(self, batch):
+        terms = honest(self, batch)
+        return terms if self.step == 1 else replace(terms, total=terms.total * math.inf)
+
+    monkeypatch.setattr(Trainer, "_objective", objective_that_breaks)
+    states = [[p.detach().clone() for p in trainer.model.parameters()]]
+    with pytest.raises(TrainingDiverged, match=r"run: step 12: .*10th step in a row; lower .*learning_rate"):
+        trainer.run(lambda progress: states.append([p.detach().clone() for p in trainer.model.parameters()]))
+    same = [all(map(torch.equal, before, after)) for before, after in pairwise(states)]
+    assert same == [True, False] + [True] * 9
+    assert sum("the step is skipped" in line for line in said) == 10
 
 
 @pytest.mark.slow

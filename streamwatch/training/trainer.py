@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from streamwatch.detectors.m2tr.frequency import GlobalFilter, resize_filter
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
 from streamwatch.detectors.m2tr.model import M2TR, M2TROutput, build
-from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces.crops import crop_face
 from streamwatch.records import FloatArray
@@ -45,6 +45,7 @@ CLIPS = "clips"
 """Name of the data set that is made from the recipe's camera clips."""
 
 _HELD_BACK_SEED = 1_000_003
+_MOST_SKIPPED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,8 @@ class Trainer:
         self.recipe = recipe
         self.folder = folder
         self.device = torch.device(device)
+        self._report = report
+        self._skipped = 0  # steps in a row
         folder.mkdir(parents=True, exist_ok=True)
         self._own_folder()
         torch.manual_seed(recipe.seed)
@@ -212,7 +215,10 @@ class Trainer:
         self._restore()
 
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
-        """Train to the last step of the recipe, evaluating on the way; returns at once if it is already there."""
+        """Train to the last step of the recipe, evaluating on the way; returns at once if it is already there.
+
+        A step whose gradient is not finite changes nothing. Raises TrainingDiverged after ten of them in a row.
+        """
         options = self.recipe.optimisation
         batches = self._batches()
         started = time.monotonic() - self.minutes * 60
@@ -266,11 +272,25 @@ class Trainer:
                 totals = self._accumulate(batches_now)
         else:
             totals = self._accumulate(batches_now)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimiser.step()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        if norm.isfinite():
+            self.optimiser.step()
+            self.average.update_parameters(self.model)
+            self._skipped = 0
+        else:
+            self._skipped += 1
+            self._warn_or_stop()
         self.optimiser.zero_grad(set_to_none=True)
-        self.average.update_parameters(self.model)
         return totals
+
+    def _warn_or_stop(self) -> None:
+        where = f"step {self.step + 1}: the gradient is not finite"
+        if self._skipped == _MOST_SKIPPED:
+            raise TrainingDiverged(
+                f"{self.folder}: {where}, for the {_MOST_SKIPPED}th step in a row; lower optimisation.learning_rate "
+                f"or set optimisation.precision: fp32, and train in another folder"
+            )
+        self._report(f"{where}; the step is skipped")
 
     def _accumulate(self, batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
         """Add the gradients of the batches' mean loss; returns the mean of each of its terms."""

@@ -10,13 +10,26 @@ from streamwatch.detectors.m2tr.attention import attend
 SLOPE = 0.2
 
 
+class DilatedConv(nn.Conv2d):
+    """A convolution that trains in fp32 on a CPU, whatever autocast says.
+
+    torch 2.13's bf16 weight gradient of a dilated channels-last convolution reads memory that was never written there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (x.device.type == "cpu" and torch.is_grad_enabled()):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
 class FeedForward(nn.Module):
     """Two 3×3 convolutions without expansion, the first with dilation 2, each with BN and LeakyReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
+            DilatedConv(channels, channels, 3, padding=2, dilation=2),
             nn.BatchNorm2d(channels),
             nn.LeakyReLU(SLOPE, inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
