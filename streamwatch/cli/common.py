@@ -83,6 +83,11 @@ def progress_bar() -> Progress:
     )
 
 
+def say(bar: Progress, line: str) -> None:
+    """A line on standard error, above the bar where there is one."""
+    bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
 def open_store(store: str | None, config: Path | None) -> Store:
     """Open a store that exists: a mistyped file name is an error here, not a new and empty store."""
     from streamwatch.store import Store

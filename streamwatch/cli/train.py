@@ -12,11 +12,18 @@ from streamwatch.cli import common
 
 if TYPE_CHECKING:
     from streamwatch.training.recipe import Recipe
+    from streamwatch.training.studies import Variant
     from streamwatch.training.trainer import HeldBackAucs
+    from streamwatch.training.trainer import Progress as Step
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="YAML file, or the name of a recipe that ships: m2tr-lite.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made."
+        ),
+    ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
     out: Annotated[
         Path | None,
@@ -50,7 +57,6 @@ def train(
     from streamwatch.training.plots import draw_progress, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe
     from streamwatch.training.release import release
-    from streamwatch.training.trainer import Progress as Step
     from streamwatch.training.trainer import Trainer, with_root, with_start, with_steps
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
@@ -68,8 +74,10 @@ def train(
         task = bar.add_task("training", total=chosen.optimisation.steps, completed=trainer.step)
 
         def show(step: Step) -> None:
-            bar.update(task, completed=step.step, description=f"loss {step.loss:.3f}{_aucs(step.latest)}")
+            state = f"loss {step.loss:.3f}{_aucs(step.latest)}"
+            bar.update(task, completed=step.step, description=state)
             if step.evaluated:
+                common.say(bar, f"step {step.step} of {step.steps}: {state}")
                 draw_progress(trainer)
 
         trainer.run(show)
@@ -91,12 +99,18 @@ def _study(study: str, recipe: Recipe, folder: Path, landmark_model: Path, devic
     variants = list(STUDIES[study](recipe))
     with common.progress_bar() as bar:
         task = bar.add_task("training", total=recipe.optimisation.steps)
+
+        def show(variant: Variant, step: Step) -> None:
+            bar.update(task, completed=step.step, description=variant.name)
+            if step.evaluated:
+                common.say(bar, f"{variant.name}: step {step.step} of {step.steps}{_aucs(step.latest)}")
+
         table = run_study(
             variants,
             folder,
             landmark_model,
             cache=folder.parent / "prepared",
-            listener=lambda variant, step: bar.update(task, completed=step.step, description=variant.name),
+            listener=show,
             device=device,
         )
     typer.echo(table.read_text(encoding="utf-8"), nl=False)

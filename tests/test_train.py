@@ -1,0 +1,86 @@
+"""`streamwatch train` as its users run it, on a tiny data set."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from streamwatch.cli.main import app
+from streamwatch.detectors import load_detector
+from streamwatch.errors import ConfigError
+from tests.face_pictures import make_data
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data`, its `prepared` cache and a `tiny.yaml` of two steps."""
+    root, cache = make_data(tmp_path_factory.mktemp("workshop"))
+    recipe = {
+        "name": "tiny",
+        "preset": "m2tr-lite",
+        "switches": {"input_size": SIDE},
+        "data": {
+            "root": str(root),
+            "paired": ["faces"],
+            "sources": {"faces": {}},
+            "weights": {"paired": 0.5, "hull": 0.25, "whole_face": 0.25},
+            "held_back": 0.3,
+        },
+        "optimisation": {"steps": 2, "pairs": 4, "freeze": 5, "workers": 0},
+        "evaluation": {"every": 1, "forgeries": 8, "limit": 8},
+    }
+    (cache.parent / "tiny.yaml").write_text(json.dumps(recipe))
+    return cache.parent
+
+
+def train(workshop: Path, out: str, *arguments: str):
+    return CliRunner().invoke(app, ["train", str(workshop / "tiny.yaml"), "--out", str(workshop / out), *arguments])
+
+
+@pytest.mark.slow
+def test_train_says_every_evaluation_and_leaves_weights_with_pictures_of_the_run(workshop: Path) -> None:
+    done = train(workshop, "run")
+    assert done.exit_code == 0, done.output
+    said = [line for line in done.stderr.splitlines() if line.startswith("step ")]
+    assert [line.split(":")[0] for line in said] == ["step 1 of 2", "step 2 of 2"]
+    assert all("held-back AUC: mean" in line for line in said)
+    for picture in ("curve.png", "masks.png"):
+        assert f"drawn    {workshop / 'run' / picture}" in done.stdout
+        assert cv2.imread(str(workshop / "run" / picture)).std() > 1
+    assert load_detector(workshop / "run" / "tiny.safetensors").input_size == SIDE
+    assert "val_auc" in done.stdout
+
+
+def test_preview_draws_the_pairs_and_trains_nothing(workshop: Path) -> None:
+    sheet = workshop / "sheet.png"
+    done = train(workshop, "preview", "--preview", str(sheet))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(sheet)
+    assert cv2.imread(str(sheet)).std() > 1
+    assert not (workshop / "preview" / "state.pt").exists()
+
+
+@pytest.mark.slow
+def test_a_study_prints_the_table_that_it_writes(workshop: Path) -> None:
+    done = train(workshop, "study", "--study", "crosses", "--steps", "1")
+    assert done.exit_code == 0, done.output
+    assert "paired-only: step 1 of 1" in done.stderr
+    assert done.stdout == (workshop / "study" / "table.csv").read_text()
+    variants = [row["variant"] for row in csv.DictReader(done.stdout.splitlines())]
+    assert variants == ["self-blends-only", "paired-only", "without-whole_face", "without-hull"]
+
+
+def test_a_folder_with_another_run_is_left_alone(workshop: Path) -> None:
+    (workshop / "taken").mkdir()
+    (workshop / "taken" / "recipe.json").write_text("{}")
+    done = train(workshop, "taken")
+    assert isinstance(done.exception, ConfigError)
+    assert "taken: holds a run of another recipe" in str(done.exception)
+    assert (workshop / "taken" / "recipe.json").read_text() == "{}"
