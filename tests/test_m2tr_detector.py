@@ -83,7 +83,7 @@ def test_bf16_stays_near_fp32(detector: M2TRDetector, crops: ImageArray) -> None
     a, b = detector.score_arrays(crops), coarse.score_arrays(crops)
     assert b.features.dtype == b.logits.dtype == np.float32
     assert np.abs(a.logits - b.logits).max() > 0
-    assert np.abs(a.probabilities - b.probabilities).mean() < 0.03
+    assert np.abs(a.probabilities - b.probabilities).mean() < 0.05
 
 
 def test_auto_precision_follows_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +132,7 @@ def test_batches_too_large_for_the_gpu_are_halved(
         return forward(self, batch)
 
     monkeypatch.setattr(M2TRDetector, "_forward", limited)
+    monkeypatch.setattr(detector, "max_batch", 8)
     arrays = detector.score_arrays(crops)
     assert sizes == [7, 3, 1, 2, 4, 2, 2]
     np.testing.assert_allclose(arrays.logits, expected.logits, atol=1e-4)

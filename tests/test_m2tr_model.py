@@ -61,11 +61,11 @@ def test_lite_is_small_and_gives_a_mask() -> None:
     model = build("m2tr-lite").eval()
     assert parameters(model) * 2 < 8_000_000  # bytes as fp16
     with torch.inference_mode():
-        output = model(torch.zeros(1, 3, 192, 192))
+        output = model(torch.zeros(1, 3, 256, 256))
     assert output.logits.shape == (1, 2)
     assert output.feature.shape == (1, model.feature_size) == (1, 1280)
     assert output.mask_logits is not None
-    assert output.mask_logits.shape == (1, 1, model.mask_side, model.mask_side) == (1, 1, 48, 48)
+    assert output.mask_logits.shape == (1, 1, model.mask_side, model.mask_side) == (1, 1, 64, 64)
 
 
 def test_b4_decoder_reaches_the_input_size() -> None:

@@ -89,7 +89,9 @@ PRESETS: dict[str, M2TRConfig] = {
     "m2tr-b4": M2TRConfig(),
     "m2tr-lite": M2TRConfig(
         backbone="efficientnet-lite0",
-        input_size=192,
+        input_size=256,
+        drop_connect=0.05,
+        dropout=0.2,
         insert_after=4,
         depth=2,
         decoder=True,
