@@ -105,11 +105,11 @@ def fake_threshold(
 ) -> float:
     """The lowest probability at which no data set of real faces raises more false alarms than this share.
 
-    Sets too small to show such a share count together.
+    Sets too small to show such a share count together, as one that raises none if they still are.
     """
     large = [part for part in reals.values() if len(part) * false_alarms >= 1]
     small = [picture for part in reals.values() if len(part) * false_alarms < 1 for picture in part]
-    sets = [*large, small] if len(small) * false_alarms >= 1 or not large else large
+    sets = [*large, small] if small else large
     logits = (score_samples(detector, samples(part)).logits for part in sets)
     return max(threshold_at(calibration.probability(part), false_alarms) for part in logits)
 
