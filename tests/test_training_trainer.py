@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.card import Calibration
 from streamwatch.detectors.m2tr.config import resolve
 from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.sources.pictures import read_image
+from streamwatch.training import release as release_module
 from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import (
@@ -230,6 +233,23 @@ def test_learning_rate_warms_up_and_falls():
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] < 0.02
     assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_the_fake_threshold_hears_every_set_of_real_faces(monkeypatch):
+    monkeypatch.setattr(release_module, "samples", lambda pictures: pictures)
+    monkeypatch.setattr(release_module, "score_samples", lambda _, logits: SimpleNamespace(logits=np.array(logits)))
+    calibration = Calibration(temperature=1.0, bias=0.0)
+    large = np.linspace(-3, 0, 200).tolist()
+
+    def threshold(**reals):
+        return release_module.fake_threshold(None, reals, calibration, 0.01)
+
+    def alarms(logits, limit):
+        return sum(float(p) >= limit for p in calibration.probability(np.array(logits)))
+
+    assert alarms(large, threshold(large=large)) == 2
+    assert alarms([1.0, 2.0], threshold(large=large, small=[1.0], other=[2.0])) == 0
+    assert alarms(large, threshold(large=large, small=[-9.0])) == 2
 
 
 def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path):
