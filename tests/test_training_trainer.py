@@ -53,6 +53,7 @@ def recipe(data):
         {
             "name": "tiny",
             "preset": "m2tr-lite",
+            "switches": {"input_size": 128},
             "seed": 3,
             "data": {
                 "root": data[0],
