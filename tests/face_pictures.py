@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +31,23 @@ def mesh() -> FloatArray:
     angle, radius = rng.uniform(0, 2 * np.pi, 468), np.sqrt(rng.uniform(0, 1, 468))
     points = np.stack([0.5 + 0.36 * radius * np.cos(angle), 0.5 + 0.42 * radius * np.sin(angle)], axis=1)
     return np.asarray(points * SIDE, np.float32)
+
+
+def tiny_recipe(root: Path) -> dict[str, Any]:
+    """A recipe of one step on the data set of `make_data`."""
+    return {
+        "name": "tiny",
+        "preset": "m2tr-lite",
+        "data": {
+            "root": str(root),
+            "paired": ["faces"],
+            "sources": {"faces": {}},
+            "weights": {"paired": 0.5, "hull": 0.25, "whole_face": 0.25},
+            "held_back": 0.3,
+        },
+        "optimisation": {"steps": 1, "pairs": 4, "freeze": 5, "workers": 0},
+        "evaluation": {"every": 1, "forgeries": 8, "limit": 8},
+    }
 
 
 def make_data(root: Path, count: int = 24) -> tuple[Path, Path]:

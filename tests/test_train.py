@@ -13,29 +13,16 @@ from typer.testing import CliRunner
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
-from tests.face_pictures import make_data
+from tests.face_pictures import make_data, tiny_recipe
 
 SIDE = 64
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `data`, its `prepared` cache and a `tiny.yaml` of two steps."""
+    """A folder with `data`, its `prepared` cache and a `tiny.yaml` of one step."""
     root, cache = make_data(tmp_path_factory.mktemp("workshop"))
-    recipe = {
-        "name": "tiny",
-        "preset": "m2tr-lite",
-        "switches": {"input_size": SIDE},
-        "data": {
-            "root": str(root),
-            "paired": ["faces"],
-            "sources": {"faces": {}},
-            "weights": {"paired": 0.5, "hull": 0.25, "whole_face": 0.25},
-            "held_back": 0.3,
-        },
-        "optimisation": {"steps": 2, "pairs": 4, "freeze": 5, "workers": 0},
-        "evaluation": {"every": 1, "forgeries": 8, "limit": 8},
-    }
+    recipe = {**tiny_recipe(root), "switches": {"input_size": SIDE}}
     (cache.parent / "tiny.yaml").write_text(json.dumps(recipe))
     return cache.parent
 
@@ -46,7 +33,7 @@ def train(workshop: Path, out: str, *arguments: str):
 
 @pytest.mark.slow
 def test_train_says_every_evaluation_and_leaves_weights_with_pictures_of_the_run(workshop: Path) -> None:
-    done = train(workshop, "run")
+    done = train(workshop, "run", "--steps", "2")
     assert done.exit_code == 0, done.output
     said = [line for line in done.stderr.splitlines() if line.startswith("step ")]
     assert [line.split(":")[0] for line in said] == ["step 1 of 2", "step 2 of 2"]
@@ -69,7 +56,7 @@ def test_preview_draws_the_pairs_and_trains_nothing(workshop: Path) -> None:
 
 @pytest.mark.slow
 def test_a_study_prints_the_table_that_it_writes(workshop: Path) -> None:
-    done = train(workshop, "study", "--study", "crosses", "--steps", "1")
+    done = train(workshop, "study", "--study", "crosses")
     assert done.exit_code == 0, done.output
     assert "paired-only: step 1 of 1" in done.stderr
     assert done.stdout == (workshop / "study" / "table.csv").read_text()

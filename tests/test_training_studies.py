@@ -11,26 +11,11 @@ from streamwatch.errors import ConfigError
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.studies import ablations, crosses, run_study
 from streamwatch.training.trainer import images_seen
-from tests.face_pictures import make_data
+from tests.face_pictures import make_data, tiny_recipe
 
 
 def tiny(root: Path, **other) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "name": "tiny",
-            "preset": "m2tr-lite",
-            "data": {
-                "root": root,
-                "paired": ["faces"],
-                "sources": {"faces": {}},
-                "weights": {"paired": 0.5, "hull": 0.25, "whole_face": 0.25},
-                "held_back": 0.3,
-            },
-            "optimisation": {"steps": 1, "pairs": 4, "freeze": 5, "workers": 0},
-            "evaluation": {"every": 1, "forgeries": 8, "limit": 8},
-            **other,
-        }
-    )
+    return Recipe.model_validate({**tiny_recipe(root), **other})
 
 
 def test_every_family_is_left_out_once_and_never_trained_on_where_it_is_tested():
