@@ -217,7 +217,8 @@ class Trainer:
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
         """Train to the last step of the recipe, evaluating on the way; returns at once if it is already there.
 
-        A step whose gradient is not finite leaves the parameters as they are. Raises TrainingDiverged after ten of them in a row.
+        A step whose gradient is not finite leaves the parameters as they are.
+        Raises TrainingDiverged after ten of them in a row.
         """
         options = self.recipe.optimisation
         batches = self._batches()
