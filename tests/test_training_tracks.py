@@ -9,12 +9,14 @@ import pytest
 
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
-from streamwatch.training import serving
+from streamwatch.training import serving, tracks
+from streamwatch.training.data import Pools
 from streamwatch.training.families import Forger
 from streamwatch.training.prepare import Picture
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.temporal import compare_fusions
 from streamwatch.training.tracks import clips_of, score_tracks
+from streamwatch.training.trainer import DataSplit
 from tests.engine_support import untrained_detector
 from tests.face_pictures import SIDE, mesh, portrait
 
@@ -57,6 +59,14 @@ def test_a_recipe_without_clips_has_no_tracks_to_compare(tmp_path):
     detector = load_detector(untrained_detector(tmp_path))
     with pytest.raises(ConfigError, match=r"data\.clips"):
         compare_fusions(detector, without, tmp_path, Path("unused"))
+
+
+def test_clips_that_are_all_trained_on_compare_nothing(pictures, tmp_path, monkeypatch):
+    split = DataSplit(Pools((), ()), [], [], {}, Pools((), ()), [])
+    monkeypatch.setattr(tracks, "split_data", lambda *given: split)
+    monkeypatch.setattr(tracks, "prepare_set", lambda *given: pictures)
+    with pytest.raises(ConfigError, match=r"media/real: too few clips"):
+        tracks.clip_faces(load_recipe("m2tr-lite"), tmp_path, Path("unused"), print)
 
 
 def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(pictures, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -129,6 +131,18 @@ def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
     assert not torch.equal(one["images"], other["images"])
     with pytest.raises(IndexError):
         make(1)[10]
+
+
+def test_batches_come_after_opencv_has_worked_in_the_parent():
+    script = """
+import cv2, numpy as np
+from streamwatch.training.data import forked_loader
+cv2.setNumThreads(3)
+cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 5)
+print([batch.tolist() for batch in forked_loader(range(4), 2, 2)], cv2.getNumThreads())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[[0, 1], [2, 3]] 3\n", done.stderr
 
 
 def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):

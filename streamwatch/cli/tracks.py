@@ -38,7 +38,7 @@ def fusion(
 ) -> None:
     """Compare ways of fusing a track, on camera clips that are forged here.
 
-    A temporal transformer (VTF) is trained on every second clip and compared with plain rules on the others.
+    A temporal transformer (VTF) is trained on the clips of training and compared with plain rules on the others.
     """
     from streamwatch.detectors import load_detector
     from streamwatch.training.recipe import load_recipe

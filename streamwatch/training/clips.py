@@ -18,6 +18,7 @@ from streamwatch.sources.video import VideoSource
 
 WIDE = CropGeometry(scale=1.8)
 _MOST = 320  # pixels of a crop's side; smaller crops keep their own pixels
+_KEPT_OUT = 4  # every so many clips one is never trained on
 
 
 def clip_pictures(
@@ -25,20 +26,20 @@ def clip_pictures(
 ) -> Path:
     """Write `frames` wide face crops of every clip in `folder` (all real) as PNG, with an `index.csv`.
 
-    Every second clip, in order of name, is split `val`: no gradient ever sees it. Clips without a face or that
+    Every fourth clip, in order of name, is split `val`: no gradient ever sees it. Clips without a face or that
     cannot be decoded are reported and left out. Does nothing where `output` was made from the same list of
     clips. Returns `output`. Raises SourceNotFound for a folder without files.
     """
     if not folder.is_dir() or not (clips := sorted(p for p in folder.iterdir() if p.is_file())):
         raise SourceNotFound(f"{folder}: no clips in it; check data.clips of the recipe")
-    made_from = "\n".join([f"frames {frames}", *(clip.name for clip in clips)])
+    made_from = "\n".join([f"frames {frames}, one clip of {_KEPT_OUT} kept out", *(clip.name for clip in clips)])
     stamp = output / "made-from.txt"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == made_from:
         return output
     detector = load_face_detector(FaceSettings(threads=1))
     rows: list[dict[str, str]] = []
     for number, clip in enumerate(clips):
-        split = "val" if number % 2 else "train"
+        split = "train" if (number + 1) % _KEPT_OUT else "val"
         target = output / split / "real"
         target.mkdir(parents=True, exist_ok=True)
         try:

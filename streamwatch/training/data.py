@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
@@ -196,3 +197,28 @@ def _face(picture: Picture) -> FaceImage:
 def _shares(weights: Sequence[float]) -> list[float]:
     total = sum(weights)
     return [weight / total for weight in weights]
+
+
+def forked_loader(data: Dataset[Any], batch_size: int, workers: int) -> Iterator[Any]:
+    """Batches of a data set in its order, prepared by forked processes of one thread each.
+
+    OpenCV's threads are stopped for the fork: a child whose parent has some waits for them for ever.
+    """
+    loader = DataLoader(
+        data,
+        batch_size,
+        num_workers=workers,
+        worker_init_fn=_one_thread if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

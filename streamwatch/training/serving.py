@@ -27,7 +27,7 @@ def compare_scales(
 ) -> list[Compared]:
     """AUC of the mean logit on the recipe's camera clips, real and forged by every family, at each crop scale.
 
-    Only the half that is never trained on. scales: crop side ÷ longer side of the face box. Raises as `clip_faces`
+    Only the clips that are never trained on. scales: crop side ÷ longer side of the face box. Raises as `clip_faces`
     does.
     """
     pictures, forger = clip_faces(recipe, cache, landmark_model, report)

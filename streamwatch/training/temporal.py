@@ -57,7 +57,7 @@ def compare_fusions(
     report: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Compared]:
-    """Forge the recipe's camera clips track by track, train the transformer on one half, compare all on the other.
+    """Forge the recipe's camera clips track by track, train the transformer on part, compare all on the others.
 
     Raises as `clip_faces` does.
     """

@@ -66,12 +66,19 @@ def clip_faces(
 ) -> tuple[list[Picture], Forger]:
     """The faces of the recipe's camera clips, and the forger that training forges with.
 
-    Raises ConfigError for a recipe without clips, SourceNotFound and WeightsError as training does.
+    Raises ConfigError for a recipe without clips or with too few of them, SourceNotFound and WeightsError as training
+    does.
     """
     if recipe.data.clips is None:
         raise ConfigError(f"recipe {recipe.name}: names no camera clips (data.clips), and only they have tracks")
     forger = split_data(recipe, cache, landmark_model, report).pools.forger
-    return prepare_set(recipe.data, CLIPS, cache, landmark_model, report), forger
+    pictures = prepare_set(recipe.data, CLIPS, cache, landmark_model, report)
+    if {picture.split for picture in pictures} != {"train", "val"}:
+        raise ConfigError(
+            f"{recipe.data.root / recipe.data.clips}: too few clips show a face; every fourth clip is kept out of "
+            "training, and both parts need one"
+        )
+    return pictures, forger
 
 
 def clips_of(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from streamwatch.detectors.m2tr.frequency import GlobalFilter, resize_filter
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
@@ -29,7 +29,7 @@ from streamwatch.faces.crops import crop_face
 from streamwatch.records import FloatArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
-from streamwatch.training.data import Kind, Pair, PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.data import Kind, Pair, PairDataset, Pools, SourcePool, forked_loader, pair_up
 from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
 from streamwatch.training.prepare import Picture, hold_back, prepare
@@ -379,7 +379,7 @@ class Trainer:
 
     def _forgery_auc(self, model: nn.Module, pairs: PairDataset) -> float:
         logits, labels = [], []
-        for batch in DataLoader(pairs, batch_size=16, num_workers=self.recipe.optimisation.workers):
+        for batch in forked_loader(pairs, 16, self.recipe.optimisation.workers):
             logits.append(infer(model, batch["images"].flatten(0, 2), self.device))
             labels.append(np.tile([0, 1], len(batch["images"])))
         return roc_auc(np.concatenate(labels), np.concatenate(logits))
@@ -388,14 +388,7 @@ class Trainer:
         options = self.recipe.optimisation
         first = self.step * options.accumulate * options.pairs
         rest = Subset(self.data, range(first, len(self.data)))
-        loader = DataLoader(
-            rest,
-            batch_size=options.pairs,
-            num_workers=options.workers,
-            worker_init_fn=_one_thread if options.workers else None,
-            prefetch_factor=4 if options.workers else None,
-        )
-        return iter(loader)
+        return forked_loader(rest, options.pairs, options.workers)
 
     def _own_folder(self) -> None:
         note = self.folder / "recipe.json"
@@ -561,10 +554,3 @@ def _save(state: dict[str, Any], path: Path) -> None:
     draft = path.with_suffix(".part")
     torch.save(state, draft)
     draft.replace(path)
-
-
-def _one_thread(_: int) -> None:
-    import cv2
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
