@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from streamwatch.evaluation.truth import forged_region
-from streamwatch.training.augment import degrade
+from streamwatch.training.augment import code_again, degrade
 from streamwatch.training.forgeries import self_blend, soften
 from streamwatch.training.unseen import unseen_self_blend
 from tests.face_pictures import SIDE, mesh, portrait
@@ -73,6 +73,16 @@ def test_degradation_is_the_same_draw_for_both_classes_but_at_times_for_the_nois
     assert 0.02 < len(apart) / len(pairs) < 0.3
     for one, two in apart:
         assert one.std() == pytest.approx(two.std(), rel=0.05), "the noise is drawn apart but equally strong"
+
+
+def test_whole_pictures_are_coded_alike_or_left_as_they_are():
+    picture = portrait()
+    drawn = [code_again([picture, picture], np.random.default_rng(seed)) for seed in range(200)]
+    coded = [pair for pair in drawn if not np.array_equal(pair[0], picture)]
+    assert 0.08 < len(coded) / len(drawn) < 0.25
+    for one, two in drawn:
+        np.testing.assert_array_equal(one, two)
+    assert len({one.tobytes() for one, _ in coded}) > 10
 
 
 def test_unseen_blends_change_the_masked_part_alone_and_in_other_shapes():

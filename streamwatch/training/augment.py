@@ -54,5 +54,17 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
     return out
 
 
+def code_again(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
+    """A share of groups through JPEG of one quality, as whole pictures, before anything is cut from them.
+
+    Pictures that come as JPEG are then quantised twice on one grid, as passing a picture on does; coding what was cut
+    and scaled never shows that.
+    """
+    if rng.random() >= 0.15:
+        return list(images)
+    quality = int(rng.integers(30, 101))
+    return [jpeg(image, quality) for image in images]
+
+
 def _grey(image: ImageArray) -> ImageArray:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)

@@ -15,7 +15,7 @@ from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
 from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
-from streamwatch.training.augment import degrade
+from streamwatch.training.augment import code_again, degrade
 from streamwatch.training.families import FaceImage, Family, Forger
 from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import Picture
@@ -157,13 +157,15 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         rng: np.random.Generator,
     ) -> list[Pair]:
         mask = forged.mask
+        whole = [forged.real, forged.fake]
         zoom, shift = 1.0, (0.0, 0.0)
         if self._augment:
+            whole = code_again(whole, rng)
             zoom = float(np.exp(rng.uniform(*np.log(zooms))))
             shift = float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))
         fake_region = jitter(self._geometry.region(pictures[1].box), zoom, shift)
         real_region = fake_region if mask is not None else jitter(self._geometry.region(pictures[0].box), zoom, shift)
-        images = [crop_face(forged.real, real_region, self._size), crop_face(forged.fake, fake_region, self._size)]
+        images = [crop_face(whole[0], real_region, self._size), crop_face(whole[1], fake_region, self._size)]
         cut: FloatArray | None = None
         if mask is not None:
             cut = crop_mask(mask, fake_region, self._size)
