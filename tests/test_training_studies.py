@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from streamwatch.errors import ConfigError
+from streamwatch.training import studies
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.studies import ablations, crosses, run_study
 from streamwatch.training.trainer import images_seen
@@ -88,6 +90,15 @@ def test_a_study_is_trained_and_tabled_once(tmp_path):
     run_study(variants, tmp_path / "crosses", Path("unused"), cache=cache, listener=listener)
     assert len(heard) == 2
     assert table.read_text() == before
+
+
+def test_variants_with_other_cells_share_a_table(tmp_path, monkeypatch):
+    cells = {"self-blends-only": {"hull": 0.7}, "without-hull": {"hull": 0.6, "resynthesis": 0.9}}
+    monkeypatch.setattr(studies, "Trainer", lambda *given, **named: SimpleNamespace(run=lambda listener: None))
+    monkeypatch.setattr(studies, "_measured", lambda variant, *rest: {"variant": variant.name, **cells[variant.name]})
+    variants = [v for v in crosses(tiny(tmp_path)) if v.name in cells]
+    table = run_study(variants, tmp_path, Path("unused"))
+    assert table.read_text().split() == ["variant,hull,resynthesis", "self-blends-only,0.7,", "without-hull,0.6,0.9"]
 
 
 @pytest.mark.slow

@@ -86,7 +86,8 @@ def run_study(
 
     A study that was cut off goes on. Returns the table, a row per variant, of the averaged weights after the last
     step: pictures seen, AUC on the reported `val` faces, mean AUC over held-back self-blends, mean over the `unseen`
-    kinds (NaN without), and every held-back cell. Raises as `Trainer` does.
+    kinds (NaN without), and every held-back cell; a cell is empty where the variant's recipe has no auto-encoders to
+    forge its kind with. Raises as `Trainer` does.
     """
     table = folder / "table.csv"
     rows: list[dict[str, Any]] = []
@@ -96,7 +97,7 @@ def run_study(
         trainer.run(lambda progress, variant=variant: listener(variant, progress))  # type: ignore[misc]
         rows.append(_measured(variant, trainer, run / "result.json"))
         with table.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
+            writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
             writer.writeheader()
             writer.writerows(rows)
     return table
