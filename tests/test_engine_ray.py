@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -319,24 +320,46 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
     assert {*before, *after} <= {track.track_id for track in row.verdict.tracks}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
-def test_a_stopped_scan_keeps_what_is_done(
-    weights: Path, clips: list[str], tmp_path: Path, number: signal.Signals
-) -> None:
-    """The command itself, in a process group of its own: signals from a terminal reach all of it."""
-    longer = face_clip(tmp_path / "longer.mp4", seconds=240.0)
-    store = f"sqlite:///{tmp_path / 'store.db'}"
+@contextlib.contextmanager
+def scan_command(paths: list[str], store: str, weights: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command itself, in a process group of its own."""
     command = [sys.executable, "-c", "from streamwatch.cli.main import main; main()", "scan", "--json"]
     options = ["--workers", "1", "--store", store, "--model", str(weights), "--device", "cpu"]
     with subprocess.Popen(
-        [*command, clips[0], str(longer), *options],
+        [*command, *paths, *options],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as process:
+        yield process
+
+
+@pytest.mark.slow
+def test_a_death_leaves_standard_output_to_the_results(weights: Path, clips: list[str], tmp_path: Path) -> None:
+    longer = str(face_clip(tmp_path / "longer.mp4", seconds=120.0))
+    is_detector = is_actor("DetectorActor")
+    with scan_command([clips[0], longer], f"sqlite:///{tmp_path / 'store.db'}", weights) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        (detector,) = filter(is_detector, descendants(process.pid))
+        os.kill(detector, signal.SIGKILL)
+        rest, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert [json.loads(line)["source"] for line in (first, *rest.splitlines())] == [clips[0], longer]
+    assert "raylet" not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
+def test_a_stopped_scan_keeps_what_is_done(
+    weights: Path, clips: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    """Signals from a terminal reach the whole process group."""
+    longer = str(face_clip(tmp_path / "longer.mp4", seconds=240.0))
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    with scan_command([clips[0], longer], store, weights) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         os.killpg(process.pid, number)
