@@ -195,6 +195,7 @@ def test_one_class_gives_false_alarms_and_quantiles(clips: Path) -> None:
     level = next(level for level in report.levels if level.level == "video")
     assert level.real is not None
     assert (level.real.called_fake.count, level.real.called_fake.of) == (0, 3)
+    assert level.real.called_real.count == 3
     assert 0.5 < level.real.called_fake.high < 0.6
 
 
@@ -210,6 +211,9 @@ def test_a_degradation_is_applied_to_the_frames_before_the_faces_are_found(clips
     none, first, second = report.robustness
     assert none.auc == {"frame": 1.0, "track": 1.0, "video": 1.0}
     assert first.auc["video"] < 1
+    (video,) = [level for level in first.levels if level.level == "video"]
+    assert video.real is not None
+    assert video.real.called_fake.count == video.real.called_fake.of == 3
     assert (second.auc, second.faces, second.without_score) == ({}, 0, 8)
 
 

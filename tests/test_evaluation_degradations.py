@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from streamwatch.evaluation.degradations import blur, brightness, encode_video, jpeg, noise, rescale, sharpen
+from streamwatch.evaluation.degradations import (
+    blur,
+    brightness,
+    colour_cast,
+    encode_video,
+    jpeg,
+    motion_blur,
+    noise,
+    rescale,
+    sharpen,
+)
 from streamwatch.evaluation.robustness import protocol
 from tests.face_pictures import portrait
 
@@ -38,6 +48,11 @@ def test_blur_noise_and_brightness_do_as_much_as_they_say():
     assert (brightness(image, -0.4) == 60).all()
     assert (brightness(image, 0.4) == 140).all()
     assert (brightness(np.full_like(image, 250), 0.4) == 255).all()
+    assert (colour_cast(image, 0.1) == (110, 100, 90)).all()
+    dot = np.zeros((9, 9, 3), np.uint8)
+    dot[4, 4] = 250
+    assert motion_blur(dot, 5)[4, :, 0].tolist() == [0, 0, 50, 50, 50, 50, 50, 0, 0]
+    assert motion_blur(dot, 5).sum() == dot.sum()
     noisy = noise(image, 10, np.random.default_rng(0)).astype(float)
     assert noisy.std() == pytest.approx(10, rel=0.05)
     assert noisy.mean() == pytest.approx(100, abs=0.5)
@@ -51,7 +66,7 @@ def test_the_protocol_keeps_size_and_grows_worse():
     image = portrait()[:, :101]
     families = {}
     for degradation in protocol():
-        if degradation.family in ("JPEG", "scale", "blur", "noise"):
+        if degradation.family in ("JPEG", "scale", "blur", "motion", "noise"):
             result = degradation.apply(image)
             assert result.shape == image.shape
             assert result.dtype == np.uint8
@@ -59,4 +74,4 @@ def test_the_protocol_keeps_size_and_grows_worse():
             families.setdefault(degradation.family, []).append(error(result, image))
     for losses in families.values():
         assert losses == sorted(losses)
-    assert len({degradation.name for degradation in protocol()}) == len(protocol()) == 23
+    assert len({degradation.name for degradation in protocol()}) == len(protocol()) == 27

@@ -36,6 +36,7 @@ from streamwatch.records import (
     VideoVerdict,
     sigmoid,
 )
+from streamwatch.training.temporal import as_served
 
 CARD = SimpleNamespace(
     name="model",
@@ -504,3 +505,24 @@ def test_error_verdict_has_a_kind_and_no_score() -> None:
 
 def _fields(subject: Subject) -> dict[str, object]:
     return {field.name: getattr(subject, field.name) for field in dataclasses.fields(subject)}
+
+
+def test_the_rule_that_is_compared_as_served_is_that_of_verdicts():
+    settings, rng = policy(), np.random.default_rng(0)
+    above = 0
+    for number in range(20):
+        logits = rng.normal(-2, 1, 24)
+        logits[6:16] += number / 3
+        track = track_of([sigmoid(logit) for logit in logits], settings)
+        found = as_served(settings, 2.0)(logits)
+        assert found == pytest.approx(track.verdict().score, abs=1e-6)
+        above += found > sigmoid(logits.mean()) + 1e-6
+    assert 0 < above < 20
+
+
+def test_a_recent_forgery_without_a_span_says_when_and_not_since_the_beginning():
+    cold, mixed = [0.01] * 200, [0.9999 if index % 4 == 0 else 0.7 for index in range(120)]
+    track = track_of(cold + mixed, policy(window=0.4, min_span=3.0))
+    (span,) = track.verdict(since=100.0).spans
+    assert (span.start, span.end) == (100.0, 159.5)
+    assert span.mean >= 0.8

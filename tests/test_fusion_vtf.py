@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from streamwatch.fusion.vtf import VTF, OnlineVTF, VTFConfig
 from streamwatch.training.temporal import RULES, compare, train_vtf
-from streamwatch.training.tracks import TrackScores
+from streamwatch.training.tracks import TrackScores, compared
 
 CONFIG = VTFConfig(features=6, frames=4, width=16, depth=1, heads=2)
 
@@ -74,6 +76,15 @@ def test_the_transformer_learns_what_only_time_shows_and_plain_rules_do_not():
     assert found["VTF"].auc > 0.9
     assert found["mean of logits"].auc < 0.7
     assert found["VTF"].low <= found["VTF"].auc <= found["VTF"].high
+
+
+def test_gains_are_over_the_mean_of_logits_on_the_same_tracks():
+    tracks = [flickering(fake, 900 + 2 * i + fake) for i in range(20) for fake in (False, True)]
+    right = np.array([float(track.fake) for track in tracks])
+    wrong = compared("wrong", tracks, -right, right)
+    assert (wrong.auc, wrong.gain, wrong.gain_low, wrong.gain_high) == (0, -1, -1, -1)
+    assert compared("same", tracks, right, right).gain == 0
+    assert math.isnan(compared("alone", tracks, right).gain)
 
 
 def test_plain_rules():

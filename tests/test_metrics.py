@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from streamwatch.detectors.card import Thresholds
 from streamwatch.evaluation.bootstrap import bootstrap_interval
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.levels import Proportion, Scores, measure
@@ -186,15 +187,18 @@ def test_wilson_interval():
 def test_level_of_two_classes_and_of_one():
     items = [(False, 0.1, "a", ""), (False, 0.9, "b", ""), (True, 0.8, "a", "swap"), (True, 0.95, "c", "lip")]
     scores = Scores.of(items)
-    level = measure(scores, "video", 0.85)
+    thresholds = Thresholds(real=0.85, fake=0.85)
+    level = measure(scores, "video", thresholds)
     assert level.separation.auc == pytest.approx(0.75)
     assert level.separation.auc_interval is not None
     assert level.separation.accuracy == pytest.approx(0.5)
     assert (level.real.called_fake.count, level.fake.called_fake.count) == (1, 1)
-    swap = measure(scores.against("swap"), "video", 0.85, method="swap")
+    wide = measure(scores, "video", Thresholds(real=0.1, fake=0.9))
+    assert (wide.real.called_real.count, wide.real.called_fake.count, wide.fake.called_real.count) == (1, 1, 0)
+    swap = measure(scores.against("swap"), "video", thresholds, method="swap")
     assert swap.fake.called_fake.of == 1
     assert swap.separation.auc_interval is None
-    real = measure(Scores.of(items[:2]), "video", 0.85)
+    real = measure(Scores.of(items[:2]), "video", thresholds)
     assert real.separation is None
     assert real.fake is None
     assert real.real.quantiles["0.5"] == pytest.approx(0.5)

@@ -60,9 +60,17 @@ def test_an_ablation_changes_one_part_and_not_the_number_of_pictures():
         assert len(parts) == (2 if name == "two qualities" else 1), name
         assert images_seen(changed, 10) == images_seen(recipe, 10)
     assert not found["one patch size"].architecture.multi_scale
-    assert found["no frequency"].architecture.frequency == "none"
+    assert found["no frequency block and fusion"].architecture.frequency == "none"
+    assert not {"whole_face", "hull"} & set(found["no self-blends"].data.weights)
+    assert "swap" in found["no self-blends"].data.weights
     assert found["fusion by addition"].architecture.fusion == "add"
     assert set(found["no forgeries made here"].data.weights) == {"paired", "generated"}
+
+
+def test_a_study_that_starts_from_other_weights_is_refused(tmp_path):
+    variants = list(crosses(tiny(tmp_path, start="earlier.safetensors")))
+    with pytest.raises(ConfigError, match="other weights may know what a variant leaves out"):
+        run_study(variants, tmp_path, Path("unused"))
 
 
 def test_wrong_switches_are_named(tmp_path):
@@ -105,10 +113,10 @@ def test_variants_with_other_cells_share_a_table(tmp_path, monkeypatch):
 def test_ablations_of_a_recipe_train(tmp_path):
     root, cache = make_data(tmp_path)
     torch.set_num_threads(1)
-    chosen = [v for v in ablations(tiny(root)) if v.name in ("no frequency", "two qualities")]
+    chosen = [v for v in ablations(tiny(root)) if v.name in ("no frequency block and fusion", "two qualities")]
     with run_study(chosen, tmp_path / "ablations", Path("unused"), cache=cache).open(newline="") as stream:
         rows = {row["variant"]: row for row in csv.DictReader(stream)}
-    assert list(rows) == ["no frequency", "two qualities"]
+    assert list(rows) == ["no frequency block and fusion", "two qualities"]
     assert {row["unseen"] for row in rows.values()} == {"nan"}
     assert {row["pictures"] for row in rows.values()} == {"8"}
 

@@ -34,7 +34,7 @@ from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
 from streamwatch.training.regularisers import perturbed
 from streamwatch.training.release import release
-from streamwatch.training.trainer import Trainer, learning_rate, start_from, with_root
+from streamwatch.training.trainer import HeldBackAucs, Trainer, learning_rate, split_data, start_from, with_root
 from tests.face_pictures import make_data
 
 
@@ -305,6 +305,36 @@ def test_a_base_that_is_missing_or_leads_back_is_named(tmp_path):
         load_recipe(path)
 
 
+def split_of(recipe, data, **changes):
+    part = {**recipe.data.model_dump(), "root": data[0], **changes}
+    changed = Recipe.model_validate({**recipe.model_dump(), "data": part})
+    return split_data(changed, data[1], Path("unused.tflite"), lambda line: None)
+
+
+def test_a_kind_without_pictures_and_a_set_without_both_classes_are_named(data, recipe):
+    with pytest.raises(ConfigError, match=r"data.weights.paired: no fake of data.paired \(empty\) has its original"):
+        split_of(recipe, data, paired=[], weights={"paired": 1.0})
+    with pytest.raises(ConfigError, match=r"data.weights.generated: data.generated \(empty\) lacks"):
+        split_of(recipe, data, weights={"generated": 1.0})
+    with pytest.raises(ConfigError, match=r"data.sources: no real picture to forge in any data set"):
+        split_of(recipe, data, sources={}, weights={"hull": 1.0})
+    with pytest.raises(ConfigError, match=r"data.paired: real and fake pictures are needed to calibrate"):
+        split_of(recipe, data, paired=[], weights={"hull": 1.0})
+
+
+def test_a_family_that_is_not_trained_on_lends_its_means_to_the_test_alone(data, recipe):
+    split = split_of(recipe, data, weights={"hull": 1.0, "region": 1.0})
+    assert not split.pools.forger.transplants
+    assert split.held_pools.forger.transplants
+    assert split_of(recipe, data, weights={"swap": 1.0}).pools.forger.transplants
+
+
+def test_the_score_is_the_mean_of_the_cells_that_are_known():
+    cells = HeldBackAucs(math.nan, 0.9, {"hull": 0.8, "swap": 0.1})
+    assert cells.score(["paired", "generated", "hull"]) == pytest.approx(0.85)
+    assert cells.score(["paired"]) == -math.inf
+
+
 @pytest.fixture
 def one_thread():
     threads = torch.get_num_threads()
@@ -327,12 +357,20 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, re
 
     def objective_that_breaks(self, batch):
         terms = honest(self, batch)
-        return terms if self.step == 1 else replace(terms, total=terms.total * math.inf)
+        if self.step == 1:
+            return terms
+        for name, buffer in self.model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.data.fill_(math.nan)
+        return replace(terms, total=terms.total * math.inf)
+
+    def state():
+        return [value.clone() for value in trainer.model.state_dict().values()]
 
     monkeypatch.setattr(Trainer, "_objective", objective_that_breaks)
-    states = [[p.detach().clone() for p in trainer.model.parameters()]]
+    states = [state()]
     with pytest.raises(TrainingDiverged, match=r"run: step 12: .*10th step in a row; lower .*learning_rate"):
-        trainer.run(lambda progress: states.append([p.detach().clone() for p in trainer.model.parameters()]))
+        trainer.run(lambda progress: states.append(state()))
     same = [all(map(torch.equal, before, after)) for before, after in pairwise(states)]
     assert same == [True, False] + [True] * 9
     assert sum("the step is skipped" in line for line in said) == 10
@@ -340,7 +378,8 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, re
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_path):
+def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("streamwatch.training.trainer.SAVE_EVERY", 1)
     whole = Trainer(recipe, tmp_path / "whole", Path("unused.tflite"), cache=data[1])
     evaluated = []
     whole.run(lambda progress: evaluated.append(progress.evaluated))
@@ -364,11 +403,14 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         first.run(cut)
     second = Trainer(recipe, tmp_path / "cut", Path("unused.tflite"), cache=data[1])
-    assert second.step == 2
+    assert second.step == 3
     second.run()
 
     card = release(second, tmp_path / "tiny.safetensors")
-    assert {"val_auc", "val_ece", "val_mask_iou", "unseen_blends_auc"} <= card.metrics.keys()
+    measured = {"val_auc", "val_ece", "val_ece_uncalibrated", "val_mask_iou", "unseen_blends_auc"}
+    assert {*measured, "unseen_blends_called_real", "held_back_paired_auc", "held_back_hull_auc"} <= card.metrics.keys()
+    assert card.metrics["held_back_hull_auc"] == pytest.approx(second.best_cells()["hull"], abs=1e-4)
+    assert card.licence == recipe.licence
     assert card.thresholds.real <= card.thresholds.fake
     assert 0 < card.limits.max_pose <= 1
     assert card.limits.min_sharpness > 0
@@ -381,3 +423,10 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     assert [line.split(",")[0] for line in log] == ["step", "2", "4"]
     with pytest.raises(ConfigError, match="another recipe"):
         Trainer(recipe.model_copy(update={"seed": 4}), tmp_path / "cut", Path("unused.tflite"), cache=data[1])
+
+
+def test_among_several_real_pictures_of_a_source_none_is_the_original(pictures):
+    real = next(p for p in pictures if not p.fake)
+    fake = next(p for p in pictures if p.fake and p.source == real.source)
+    assert pair_up([real, fake]) == [(real, fake)]
+    assert pair_up([real, replace(real, path=real.path.with_name("other.png")), fake]) == []

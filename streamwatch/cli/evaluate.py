@@ -16,7 +16,7 @@ from streamwatch.evaluation.datasets.clip import Kind
 
 if TYPE_CHECKING:
     from streamwatch.evaluation.coverage import Abstention
-    from streamwatch.evaluation.levels import ClassScores, Level, Separation
+    from streamwatch.evaluation.levels import ClassScores, Level, Proportion, Separation
     from streamwatch.evaluation.report import Report
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def dataset(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write report.json, videos.csv and the plots there.")
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Again under 23 losses of quality: AUC against strength.")
+        bool, typer.Option("--robustness", help="Again under 27 losses of quality, each with its strength.")
     ] = False,
     crop_scale: Annotated[
         float | None,
@@ -94,7 +94,7 @@ def _print(report: Report) -> None:
     outcomes = ", ".join(f"{count} {label}" for label, count in sorted(report.outcomes.items()))
     part = " ".join(filter(None, (report.split, report.compression)))
     console.print(f"{report.model} on {report.kind} {part}".rstrip() + f": {report.clips} items ({outcomes})")
-    console.print(f"threshold {report.threshold:.3f}\n")
+    console.print(f"fake from {report.thresholds.fake:.3f}, real up to {report.thresholds.real:.3f}\n")
     whole = [level for level in report.levels if not level.method]
     by_method = [level for level in report.levels if level.method]
     if any(level.separation for level in whole):
@@ -194,25 +194,41 @@ def _class_table(levels: list[Level]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("level", "class"):
         table.add_column(name, no_wrap=True)
-    for name in ("items", "called fake [95 %]", "score 5 %", "25 %", "median", "75 %", "95 %"):
+    for name in ("items", "called fake [95 %]", "called real [95 %]", "score 5 %", "25 %", "median", "75 %", "95 %"):
         table.add_column(name, justify="right", no_wrap=True)
     for level in levels:
         for name, part in (("real", level.real), ("fake", level.fake)):
             if part is not None:
-                rate = part.called_fake
-                share = f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+                shares = [_share(rate) for rate in (part.called_fake, part.called_real)]
                 quantiles = [f"{value:.3f}" for value in part.quantiles.values()]
-                table.add_row(level.level, name, str(rate.of), share, *quantiles)
+                table.add_row(level.level, name, str(part.called_fake.of), *shares, *quantiles)
     return table
+
+
+def _share(rate: Proportion) -> str:
+    return f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
 
 
 def _robustness_table(report: Report) -> Table:
+    """AUC of every level; of the last one also what the served thresholds make of the two classes."""
     levels = list(dict.fromkeys(level for row in report.robustness for level in row.auc))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("degradation", no_wrap=True)
-    for name in (*(f"AUC {level}" for level in levels), "faces", "without a score"):
+    calls = ("real called fake", "fake called fake", "fake called real") if levels else ()
+    for name in (*(f"AUC {level}" for level in levels), *calls, "faces", "without a score"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.robustness:
         areas = [f"{row.auc[level]:.3f}" if level in row.auc else "–" for level in levels]
-        table.add_row(f"{row.family} {row.label}", *areas, str(row.faces), str(row.without_score))
+        rates = _calls(next((level for level in row.levels if level.level == levels[-1]), None)) if levels else []
+        table.add_row(f"{row.family} {row.label}".rstrip(), *areas, *rates, str(row.faces), str(row.without_score))
     return table
+
+
+def _calls(level: Level | None) -> list[str]:
+    real, fake = (None, None) if level is None else (level.real, level.fake)
+    rates = (
+        None if real is None else real.called_fake,
+        None if fake is None else fake.called_fake,
+        None if fake is None else fake.called_real,
+    )
+    return ["–" if rate is None else f"{rate.value:.3f}" for rate in rates]

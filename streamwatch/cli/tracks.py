@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -91,11 +92,20 @@ def scale(
 
 def _print(rows: Sequence[Compared], what: str, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        documents = [{k: v for k, v in asdict(row).items() if v == v} for row in rows]  # NaN is no JSON
+        typer.echo(json.dumps(documents, indent=2))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(what, no_wrap=True)
     table.add_column("AUC [95 %]", justify="right", no_wrap=True)
+    gains = any(not math.isnan(row.gain) for row in rows)
+    if gains:
+        table.add_column("gain over the mean of logits [95 %]", justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row.name, f"{row.auc:.3f} [{row.low:.3f}, {row.high:.3f}]")
+        cells = [row.name, f"{row.auc:.3f} [{row.low:.3f}, {row.high:.3f}]"]
+        if gains:
+            cells.append(
+                "–" if math.isnan(row.gain) else f"{row.gain:+.3f} [{row.gain_low:+.3f}, {row.gain_high:+.3f}]"
+            )
+        table.add_row(*cells)
     common.console().print(table)

@@ -37,7 +37,7 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Weights to go on from, not ImageNet's.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     preview: Annotated[
         Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
     ] = None,
@@ -54,12 +54,14 @@ def train(
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
+    from streamwatch.detectors.m2tr.detector import resolve_device
     from streamwatch.training.plots import draw_progress, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe
     from streamwatch.training.release import release
     from streamwatch.training.trainer import Trainer, with_root, with_start, with_steps
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
+    device = str(resolve_device(device))
     folder = out or Path("runs") / chosen.name
     if study is not None:
         _study(study, chosen, out or Path("runs") / f"{chosen.name}-{study}", landmark_model, device)

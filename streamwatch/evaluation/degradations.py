@@ -40,6 +40,17 @@ def blur(image: ImageArray, sigma: float) -> ImageArray:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
+def motion_blur(image: ImageArray, length: int) -> ImageArray:
+    """Mean over `length` pixels along a row: the face moved sideways while the shutter was open."""
+    return np.asarray(cv2.blur(image, (length, 1)), np.uint8)
+
+
+def colour_cast(image: ImageArray, change: float) -> ImageArray:
+    """White balance off: red multiplied by 1 + change and blue by 1 − change, clipped; above 0 is warmer."""
+    gains = np.array([1 + change, 1, 1 - change], np.float32)
+    return np.asarray(np.clip(np.rint(image * gains), 0, 255), np.uint8)
+
+
 def noise(image: ImageArray, sigma: float, rng: np.random.Generator) -> ImageArray:
     """Add normal noise, independent per pixel and channel; sigma in steps of 0..255."""
     noisy = image + rng.normal(0.0, sigma, image.shape).astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from streamwatch.detectors.card import Thresholds
 from streamwatch.evaluation import metrics
 from streamwatch.evaluation.bootstrap import LEVEL, bootstrap_interval
 
@@ -38,9 +39,11 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """The items of one class. called_fake: those at or above the threshold. quantiles: of the scores, by share."""
+    """The items of one class. called_fake: those at or above the threshold of `fake`; called_real: those at or below
+    that of `real`. quantiles: of the scores, by share."""
 
     called_fake: Proportion
+    called_real: Proportion
     quantiles: dict[str, float]
 
 
@@ -105,19 +108,19 @@ class Scores:
         )
 
 
-def measure(scores: Scores, level: str, threshold: float, *, method: str = "", seed: int = 0) -> Level:
-    """The figures of `scores`; `threshold` is the score from which an item is called fake."""
+def measure(scores: Scores, level: str, thresholds: Thresholds, *, method: str = "", seed: int = 0) -> Level:
+    """The figures of `scores`; a score ≥ `thresholds.fake` is called fake, one ≤ `thresholds.real` real."""
     fake, p = scores.fake, scores.probability
-    classes = [_class_scores(p[fake == label], threshold) for label in (False, True)]
-    separation = _separation(scores, threshold, seed) if all(classes) else None
+    classes = [_class_scores(p[fake == label], thresholds) for label in (False, True)]
+    separation = _separation(scores, thresholds.fake, seed) if all(classes) else None
     return Level(level, method, classes[0], classes[1], separation)
 
 
-def _class_scores(p: NDArray[np.float64], threshold: float) -> ClassScores | None:
+def _class_scores(p: NDArray[np.float64], thresholds: Thresholds) -> ClassScores | None:
     if len(p) == 0:
         return None
     quantiles = {f"{share:g}": float(np.quantile(p, share)) for share in QUANTILES}
-    return ClassScores(Proportion.measure(p >= threshold), quantiles)
+    return ClassScores(Proportion.measure(p >= thresholds.fake), Proportion.measure(p <= thresholds.real), quantiles)
 
 
 def _separation(scores: Scores, threshold: float, seed: int) -> Separation:

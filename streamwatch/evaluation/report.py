@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from streamwatch.detectors.card import Thresholds
 from streamwatch.engine.plan import Plan
 from streamwatch.evaluation.coverage import Abstention, JudgedFaces, abstention
 from streamwatch.evaluation.datasets.clip import Clip
 from streamwatch.evaluation.levels import Level, Scores, measure
-from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.evaluation.robustness import Degradation
 from streamwatch.evaluation.scoring import Costs, Outcome
 from streamwatch.records import Label
@@ -56,20 +56,25 @@ class Speed:
 class Robustness:
     """One degradation (its family, label and strength), or "none".
 
-    auc: by level, where both classes have scores. without_score: number of clips.
+    levels: with their figures at the served thresholds. without_score: number of clips.
     """
 
     family: str
     label: str
     strength: float | None
-    auc: dict[str, float]
+    levels: tuple[Level, ...]
     faces: int
     without_score: int
+
+    @property
+    def auc(self) -> dict[str, float]:
+        """By level, where both classes have scores."""
+        return {level.level: level.separation.auc for level in self.levels if level.separation is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that was measured. outcomes: clips by verdict label. threshold: score from which an item is fake."""
+    """Everything that was measured. outcomes: clips by verdict label. thresholds: by which items are called."""
 
     dataset: str
     kind: str
@@ -80,7 +85,7 @@ class Report:
     model: str
     model_sha256: str
     policy: str
-    threshold: float
+    thresholds: Thresholds
     outcomes: dict[str, int]
     levels: tuple[Level, ...]
     masks: MaskFigures | None
@@ -141,12 +146,12 @@ def build_report(
     """From the outcomes of `Evaluator.run`."""
     clean = results[0]
     scores = scores_by_level(clean)
-    threshold = plan.policy.fake
-    levels = [measure(part, level, threshold) for level, part in scores.items()]
+    thresholds = Thresholds(real=plan.policy.real, fake=plan.policy.fake)
+    levels = [measure(part, level, thresholds) for level, part in scores.items()]
     for level, part in scores.items():
         methods = sorted({m for fake, m in zip(part.fake, part.methods, strict=True) if fake and m})
         if len(methods) > 1:
-            levels += [measure(part.against(method), level, threshold, method=method) for method in methods]
+            levels += [measure(part.against(method), level, thresholds, method=method) for method in methods]
     return Report(
         dataset=question.dataset,
         kind=question.kind,
@@ -157,14 +162,14 @@ def build_report(
         model=plan.model.name,
         model_sha256=plan.model.sha256,
         policy=plan.policy.name,
-        threshold=threshold,
+        thresholds=thresholds,
         outcomes=dict(Counter(str(outcome.label) for outcome in clean)),
         levels=tuple(levels),
         masks=_masks(clean, plan.card.mask_threshold),
         abstention=None if (judged := judged_faces(clean)) is None else abstention(judged, plan.policy.limits),
         speed=_speed(costs, device),
         failures=tuple(_failed(outcome) for outcome in clean if outcome.score is None),
-        robustness=_robustness(results, degradations),
+        robustness=_robustness(results, degradations, thresholds),
     )
 
 
@@ -206,21 +211,20 @@ def _speed(costs: Costs, device: str) -> Speed | None:
     return Speed(costs.faces, costs.pictures, costs.faces / total, each, device)
 
 
-def _robustness(results: Sequence[Sequence[Outcome]], degradations: Sequence[Degradation]) -> tuple[Robustness, ...]:
+def _robustness(
+    results: Sequence[Sequence[Outcome]], degradations: Sequence[Degradation], thresholds: Thresholds
+) -> tuple[Robustness, ...]:
     if not degradations:
         return ()
-    rows = [_row("none", "", None, results[0])]
-    for degradation, outcomes in zip(degradations, results[1:], strict=True):
-        rows.append(_row(degradation.family, degradation.label, degradation.strength, outcomes))
-    return tuple(rows)
-
-
-def _row(family: str, label: str, strength: float | None, outcomes: Sequence[Outcome]) -> Robustness:
-    scores = scores_by_level(outcomes)
-    auc = {
-        level: roc_auc(part.fake, part.probability)
-        for level, part in scores.items()
-        if part.fake.any() and not part.fake.all()
-    }
-    faces = sum(len(outcome.faces) for outcome in outcomes)
-    return Robustness(family, label, strength, auc, faces, sum(outcome.score is None for outcome in outcomes))
+    named = [("none", "", None), *((d.family, d.label, d.strength) for d in degradations)]
+    return tuple(
+        Robustness(
+            family,
+            label,
+            strength,
+            levels=tuple(measure(part, level, thresholds) for level, part in scores_by_level(outcomes).items()),
+            faces=sum(len(outcome.faces) for outcome in outcomes),
+            without_score=sum(outcome.score is None for outcome in outcomes),
+        )
+        for (family, label, strength), outcomes in zip(named, results, strict=True)
+    )

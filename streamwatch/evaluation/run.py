@@ -106,7 +106,7 @@ def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:
         return []
     names = ("roc", "reliability", "coverage", "robustness")
     roc, reliability, coverage, robustness = (folder / f"{name}.png" for name in names)
-    plots.draw_roc(scores, report.threshold, roc)
+    plots.draw_roc(scores, report.thresholds.fake, roc)
     plots.draw_reliability(scores, reliability)
     written = [roc, reliability]
     if (faces := judged_faces(evaluation.outcomes)) is not None:

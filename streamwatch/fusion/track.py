@@ -35,8 +35,8 @@ class TrackFusion:
     - real at a score ≤ `policy.real`,
     - inconclusive in between.
 
-    A track that is fake as a whole but in no shorter stretch is one span from end to end, so that every fake
-    track says when.
+    A track that is fake as a whole but in no shorter stretch is one span over all the faces that were judged, so that
+    every fake track says when.
     """
 
     def __init__(self, track_id: int, policy: Policy) -> None:
@@ -104,8 +104,7 @@ class TrackFusion:
         recent = [span for span in spans if span.end >= since]
         label, score, reason = self._judge(mean, faces, recent)
         if label is Label.FAKE and not recent:
-            usable = weights > 0
-            spans += (_whole(times[usable], logits[usable], weights[usable]),)
+            spans += (_whole(times[used], logits[used], weights[used]),)
         return TrackVerdict(
             track_id=self.track_id,
             start=float(times[0]),

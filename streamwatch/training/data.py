@@ -18,7 +18,7 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training.augment import code_again, degrade
 from streamwatch.training.families import FaceImage, Family, Forger
 from streamwatch.training.partners import Partners
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import Picture, originals
 
 Kind = Literal["paired", "generated"] | Family
 
@@ -188,7 +188,7 @@ def jitter(region: Box, zoom: float, shift: tuple[float, float]) -> Box:
 
 def pair_up(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
     """(real, fake) for every fake whose original is among `pictures`."""
-    reals = {picture.source: picture for picture in pictures if not picture.fake}
+    reals = originals(pictures)
     return [(reals[p.source], p) for p in pictures if p.fake and p.source in reals]
 
 

@@ -48,9 +48,14 @@ class FaceImage:
 
 @dataclass(frozen=True, slots=True)
 class Forger:
-    """Makes forgeries of every family. resynthesisers: needed by `resynthesis`, used by `reenactment` if given."""
+    """Makes forgeries of every family.
+
+    resynthesisers: needed by `resynthesis`, used by `reenactment` if given. transplants: whether `region` and
+    `resynthesis` may lay in parts of another face, as `swap` always does.
+    """
 
     resynthesisers: Sequence[Resynthesiser] = ()
+    transplants: bool = True
 
     def can(self, family: Family) -> bool:
         """Whether this forger has what the family needs."""
@@ -69,7 +74,7 @@ class Forger:
         if family == "hull":
             return self_blend(face.image, face.landmarks, rng, hulls=INNER)
         if family == "region":
-            if rng.random() < 0.5:
+            if rng.random() < 0.5 or not self.transplants:
                 return self_blend(face.image, face.landmarks, rng, hulls=REGIONS)
             return transplant(face, partner(), REGIONS, rng)
         if family == "swap":
@@ -94,7 +99,7 @@ class Forger:
         if not self.resynthesisers:
             raise ValueError("re-synthesis needs trained auto-encoders")
         draw = self._draw(rng)
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and self.transplants:
             other = partner()
             return transplant(face, FaceImage(draw(other.image), other.landmarks), SWAPPED, rng)
         return self._redrawn(face, draw(face.image), rng)
@@ -222,7 +227,7 @@ def upsample_badly(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     """
     factor = 2 if rng.random() < 0.75 else 4
     height, width = image.shape[:2]
-    down = int(rng.choice([cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_NEAREST]))
+    down = int(rng.choice([cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
     small = cv2.resize(image, (width // factor, height // factor), interpolation=down).astype(np.float32)
     kind = rng.integers(3)
     if kind == 0:
@@ -231,7 +236,9 @@ def upsample_badly(image: ImageArray, rng: np.random.Generator) -> ImageArray:
         kernel = np.outer(ramp, ramp) * rng.normal(1, rng.uniform(0.01, 0.08), (side, side))
         spread = np.zeros((small.shape[0] * factor, small.shape[1] * factor, 3), np.float32)
         spread[factor // 2 :: factor, factor // 2 :: factor] = small
-        large = cv2.filter2D(spread, -1, kernel.astype(np.float32) * factor**2 / kernel.sum(), anchor=(-1, -1))
+        large = cv2.filter2D(
+            spread, -1, kernel.astype(np.float32) * factor**2 / kernel.sum(), anchor=(factor - 1, factor - 1)
+        )
     elif kind == 1:
         large = np.repeat(np.repeat(small, factor, axis=0), factor, axis=1)
         if rng.random() < 0.7:

@@ -168,9 +168,10 @@ def _jitter_affine(source: ImageArray, mask: FloatArray, rng: np.random.Generato
 
 
 def _elastic(mask: FloatArray, rng: np.random.Generator, alpha: float = 50, sigma: float = 7) -> FloatArray:
-    """Random smooth displacement of the mask (Simard et al., ICDAR 2003)."""
+    """Random smooth displacement of the mask (Simard et al., ICDAR 2003); as many draws from `rng` at any size."""
     height, width = mask.shape
-    field = rng.uniform(-1, 1, (height, width, 2)).astype(np.float32)
+    own = np.random.default_rng(int(rng.integers(2**32)))
+    field = own.uniform(-1, 1, (height, width, 2)).astype(np.float32)
     field = np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32) * alpha
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     warped = cv2.remap(mask, columns + field[..., 0], rows + field[..., 1], cv2.INTER_LINEAR)

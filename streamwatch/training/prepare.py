@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,15 @@ def _pictures(listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes
         p = listed[int(index)]
         x0, y0, x1, y1 = (float(v) for v in box)
         yield Picture(p.path, p.fake, p.split, p.source, (x0, y0, x1, y1), mesh)
+
+
+def originals(pictures: Iterable[Picture]) -> dict[str, Picture]:
+    """The real picture of each source that has exactly one: among several nothing says which a fake was made from."""
+    found: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        if not picture.fake:
+            found[picture.source].append(picture)
+    return {source: reals[0] for source, reals in found.items() if len(reals) == 1}
 
 
 def hold_back(pictures: Iterable[Picture], share: float) -> tuple[list[Picture], list[Picture]]:

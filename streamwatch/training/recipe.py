@@ -81,6 +81,9 @@ class Recipe(_Part):
     name: str
     preset: str
     switches: dict[str, Any] = Field(default_factory=dict, description="fields of the preset's M2TRConfig to replace")
+    licence: str = Field(
+        "not stated by the recipe: the terms of the data that it was trained on apply", description="for the model card"
+    )
     seed: int = 0
     start: Path | None = Field(None, description="weights to start from, safetensors; null: ImageNet's")
     data: DataPart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from streamwatch.detectors import Detector, load_detector
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds, file_sha256
@@ -16,6 +18,7 @@ from streamwatch.detectors.checkpoints import save_checkpoint
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.frames import (
+    FaceResults,
     FaceSample,
     best_ellipse,
     best_mask_threshold,
@@ -23,26 +26,20 @@ from streamwatch.evaluation.frames import (
     mask_metrics,
     score_samples,
 )
-from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.evaluation.metrics import expected_calibration_error, roc_auc
 from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.quality import measure_quality
 from streamwatch.records import Face, FaceQuality, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.forgeries import LEFT_EYE, RIGHT_EYE
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import Picture, originals
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.trainer import Trainer, images_seen
 from streamwatch.training.unseen import unseen_self_blend
 
 NOSE_TIP = 4
 MOUTH_CORNERS = (61, 291)
-
-LICENCE = (
-    "Apache-2.0 for the weights file. Trained on DFDC, UTKFace and FFHQ/StyleGAN pictures and frames of third-party "
-    "camera clips, whose terms allow research use only: clear the use of these weights with those terms before any "
-    "other use."
-)
 
 
 def release(
@@ -55,8 +52,9 @@ def release(
     """Write the best weights of a run to `output` (.safetensors) with their card, and return the card.
 
     Calibration, thresholds and the mask threshold come from the held-back training sources: the `fake` threshold is
-    the highest that any data set of real faces asks for (`fake_threshold`). The metrics are measured on the `val`
-    pictures through the written file, as it is served. `val` decides nothing.
+    the highest that any data set of real faces asks for (`fake_threshold`). The metrics are the held-back AUCs of the
+    evaluation that chose the weights and, where the recipe's data have a `val` part, figures of it through the written
+    file, as it is served. `val` decides nothing.
     """
     recipe, model = trainer.recipe, trainer.best_model()
     size = model.config.input_size
@@ -72,7 +70,7 @@ def release(
         date=datetime.now(timezone.utc).date().isoformat(),
         recipe=describe_run(recipe, trainer),
         metrics={},
-        licence=LICENCE,
+        licence=recipe.licence,
     )
     save_checkpoint(output, model, card)
     detector, split = load_detector(output), trainer.split
@@ -87,17 +85,31 @@ def release(
         limits=covered_limits(split.held_faces, card, min_face_side),
     )
     save_checkpoint(output, model, card)
-    detector = load_detector(output)
-    val = score_samples(detector, samples(split.reported), progress=progress)
+    metrics = {f"held_back_{kind}_auc": auc for kind, auc in trainer.best_cells().items() if not math.isnan(auc)}
+    if len({picture.fake for picture in split.reported}) == 2:
+        metrics |= _measured(load_detector(output), split.reported, held, progress)
+    rounded = {name: round(float(value), 4) for name, value in metrics.items()}
+    return save_checkpoint(output, model, replace(card, metrics=rounded))
+
+
+def _measured(
+    detector: Detector, pictures: Sequence[Picture], held: FaceResults, progress: Callable[[int, int], None]
+) -> dict[str, float]:
+    """What the card tells of `val`; the mask's threshold and the ellipse beside it come from held-back faces."""
+    val = score_samples(detector, samples(pictures), progress=progress)
     metrics = {f"val_{name}": value for name, value in frame_metrics(val).items()}
+    metrics["val_ece_uncalibrated"] = expected_calibration_error(val.fake, expit(val.logits), balanced=True)
     if val.masks:
         threshold = best_mask_threshold(held)
         masks = mask_metrics(val, threshold, best_ellipse(held.truths))
         metrics |= {f"val_{name}": value for name, value in masks.items()} | {"mask_threshold": threshold}
-    metrics["val_faces"] = len(val.fake)
-    metrics["unseen_blends_auc"] = unseen_blends_auc(detector, split.reported)
-    rounded = {name: round(float(value), 4) for name, value in metrics.items()}
-    return save_checkpoint(output, model, replace(card, metrics=rounded))
+    blends = unseen_blends(detector, pictures)
+    missed = blends.probabilities[blends.fake] <= detector.card.thresholds.real
+    return metrics | {
+        "val_faces": len(val.fake),
+        "unseen_blends_auc": roc_auc(blends.fake, blends.logits),
+        "unseen_blends_called_real": float(missed.mean()),
+    }
 
 
 def fake_threshold(
@@ -135,14 +147,14 @@ def quality_of(picture: Picture, card: ModelCard) -> FaceQuality:
     return measure_quality(crop_face(read_image(picture.path), region, card.input.size), face, region)
 
 
-def unseen_blends_auc(detector: Detector, pictures: Sequence[Picture], most: int = 300) -> float:
-    """AUC on real faces and on their blends of shapes, borders and changes that no recipe trains on."""
+def unseen_blends(detector: Detector, pictures: Sequence[Picture], most: int = 300) -> FaceResults:
+    """Real faces and their blends of shapes, borders and changes that no recipe trains on, scored."""
     reals = [picture for picture in pictures if not picture.fake][:most]
     blends = [
         unseen_self_blend(read_image(picture.path), picture.landmarks, np.random.default_rng(index))
         for index, picture in enumerate(reals)
     ]
-    found = score_samples(
+    return score_samples(
         detector,
         [
             FaceSample(partial(_given, image), picture.box, fake)
@@ -150,7 +162,6 @@ def unseen_blends_auc(detector: Detector, pictures: Sequence[Picture], most: int
             for image, fake in ((blend.real, False), (blend.fake, True))
         ],
     )
-    return roc_auc(found.fake, found.logits)
 
 
 def _given(image: ImageArray) -> ImageArray:
@@ -159,7 +170,7 @@ def _given(image: ImageArray) -> ImageArray:
 
 def samples(pictures: Sequence[Picture]) -> list[FaceSample]:
     """Prepared pictures as labelled faces; a fake whose original is among them brings its forged region."""
-    originals = {picture.source: picture for picture in pictures if not picture.fake}
+    reals = originals(pictures)
 
     def truth(fake: Picture, original: Picture) -> Callable[[], FloatArray | None]:
         return lambda: forged_region(read_image(fake.path), read_image(original.path))
@@ -172,7 +183,7 @@ def samples(pictures: Sequence[Picture]) -> list[FaceSample]:
             image(picture),
             picture.box,
             picture.fake,
-            truth(picture, originals[picture.source]) if picture.fake and picture.source in originals else None,
+            truth(picture, reals[picture.source]) if picture.fake and picture.source in reals else None,
         )
         for picture in pictures
     ]

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from streamwatch.errors import ConfigError
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.training.data import Kind
 from streamwatch.training.families import FAMILIES
@@ -38,7 +37,8 @@ def crosses(recipe: Recipe) -> Iterator[Variant]:
     """The crosses that a recipe's kinds of pairs allow.
 
     Self-blends alone, against the fakes of real tools; those alone, against self-blends and synthesis; all that is
-    made here but one family, against that family.
+    made here but one family, against that family. A family that is left out lends the others nothing: without swaps
+    regions and re-synthesis lay in no other face, without re-synthesis reenactment warps pixels only.
     """
     kinds = [kind for kind, weight in recipe.data.weights.items() if weight > 0]
     if set(SELF_BLENDS) <= set(kinds) and recipe.data.paired:
@@ -58,13 +58,15 @@ def ablations(recipe: Recipe) -> Iterator[Variant]:
     """
     yield Variant("as it is", recipe)
     yield Variant("one patch size", _changed(recipe, switches={"multi_scale": False}))
-    yield Variant("no frequency", _changed(recipe, switches={"frequency": "none"}))
+    yield Variant("no frequency block and fusion", _changed(recipe, switches={"frequency": "none"}))
     yield Variant("fusion by addition", _changed(recipe, switches={"fusion": "add"}))
     yield Variant("no mask loss", _changed(recipe, loss={"mask": 0.0}))
     yield Variant("no contrastive loss", _changed(recipe, loss={"contrastive": 0.0}))
-    others: list[Kind] = [kind for kind in recipe.data.weights if kind not in FAMILIES]
-    if any(recipe.data.weights[kind] > 0 for kind in others):
-        yield Variant("no forgeries made here", _trained_on(recipe, others))
+    kinds = [kind for kind, weight in recipe.data.weights.items() if weight > 0]
+    for name, without in (("no self-blends", SELF_BLENDS), ("no forgeries made here", FAMILIES)):
+        rest = [kind for kind in kinds if kind not in without]
+        if rest and rest != kinds:
+            yield Variant(name, _trained_on(recipe, rest))
     pairs = recipe.optimisation.pairs
     if recipe.data.qualities == 1 and pairs % 2 == 0 and pairs >= 4:
         yield Variant("two qualities", _changed(recipe, data={"qualities": 2}, optimisation={"pairs": pairs // 2}))
@@ -86,14 +88,17 @@ def run_study(
 
     A study that was cut off goes on. Returns the table, a row per variant, of the averaged weights after the last
     step: pictures seen, AUC on the reported `val` faces, mean AUC over held-back self-blends, mean over the `unseen`
-    kinds (NaN without), and every held-back cell; a cell is empty where the variant's recipe has no auto-encoders to
-    forge its kind with. Raises as `Trainer` does.
+    kinds (NaN without), and every held-back cell. Held-back faces are forged alike for all variants. Raises as
+    `Trainer` does, and ConfigError for a recipe with `start`: weights that have learnt from what is left out.
     """
+    if any(variant.recipe.start is not None for variant in variants):
+        raise ConfigError("a study trains from ImageNet: other weights may know what a variant leaves out")
+    tested = {kind for variant in variants for kind, weight in variant.recipe.data.weights.items() if weight > 0}
     table = folder / "table.csv"
     rows: list[dict[str, Any]] = []
     for variant in variants:
         run = folder / variant.name.replace(" ", "-")
-        trainer = Trainer(variant.recipe, run, landmark_model, cache=cache, device=device)
+        trainer = Trainer(variant.recipe, run, landmark_model, cache=cache, device=device, tested=tested)
         trainer.run(lambda progress, variant=variant: listener(variant, progress))  # type: ignore[misc]
         rows.append(_measured(variant, trainer, run / "result.json"))
         with table.open("w", newline="", encoding="utf-8") as stream:
@@ -107,12 +112,10 @@ def _measured(variant: Variant, trainer: Trainer, path: Path) -> dict[str, Any]:
     if not path.is_file():
         assert trainer.latest is not None
         cells = trainer.latest.cells()
-        faces = trainer.split.reported
-        logits = face_logits(trainer.average.module, faces, variant.recipe, trainer.size, trainer.device)
         row: dict[str, Any] = {
             "variant": variant.name,
             "pictures": images_seen(variant.recipe, trainer.step),
-            "val": roc_auc(np.array([face.fake for face in faces]), logits),
+            "val": _reported(variant, trainer),
             "self_blends": _mean(cells, SELF_BLENDS),
             "unseen": _mean(cells, variant.unseen),
             **{str(kind): auc for kind, auc in cells.items()},
@@ -121,6 +124,15 @@ def _measured(variant: Variant, trainer: Trainer, path: Path) -> dict[str, Any]:
         path.write_text(json.dumps(rounded), encoding="utf-8")
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def _reported(variant: Variant, trainer: Trainer) -> float:
+    """AUC on `val`; NaN where the data sets have none."""
+    faces = trainer.split.reported
+    fake = [face.fake for face in faces]
+    if len(set(fake)) < 2:
+        return math.nan
+    return roc_auc(fake, face_logits(trainer.average.module, faces, variant.recipe, trainer.size, trainer.device))
 
 
 def _mean(cells: Mapping[Kind, float], kinds: Sequence[Kind]) -> float:

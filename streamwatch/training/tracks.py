@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,32 +47,52 @@ class TrackScores:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """AUC of one way of judging tracks, with its 95 % interval over clips."""
+    """AUC of one way of judging tracks, with its 95 % interval over clips.
+
+    gain: AUC minus that of the way it is compared with, on the same tracks; NaN where there is none.
+    """
 
     name: str
     auc: float
     low: float
     high: float
+    gain: float = math.nan
+    gain_low: float = math.nan
+    gain_high: float = math.nan
 
 
-def compared(name: str, tracks: Sequence[TrackScores], values: NDArray[np.float64]) -> Compared:
-    """values: one per track, higher for fake. Raises ValueError without tracks of both classes."""
-    fake = np.array([track.fake for track in tracks])
-    low, high = bootstrap_interval(roc_auc, fake, values, [track.source for track in tracks])
-    return Compared(name, roc_auc(fake, values), low, high)
+def compared(
+    name: str,
+    tracks: Sequence[TrackScores],
+    values: NDArray[np.float64],
+    reference: NDArray[np.float64] | None = None,
+) -> Compared:
+    """values, reference: one per track, higher for fake. Raises ValueError without tracks of both classes."""
+    fake, clips = np.array([track.fake for track in tracks]), [track.source for track in tracks]
+    auc = roc_auc(fake, values)
+    interval = bootstrap_interval(roc_auc, fake, values, clips)
+    if reference is None:
+        return Compared(name, auc, *interval)
+    both = np.column_stack([values, reference])
+    gains = bootstrap_interval(_gain, fake, both, clips)
+    return Compared(name, auc, *interval, _gain(fake, both), *gains)
+
+
+def _gain(fake: NDArray[np.bool_], both: NDArray[np.float64]) -> float:
+    return roc_auc(fake, both[:, 0]) - roc_auc(fake, both[:, 1])
 
 
 def clip_faces(
     recipe: Recipe, cache: Path, landmark_model: Path, report: Callable[[str], None]
 ) -> tuple[list[Picture], Forger]:
-    """The faces of the recipe's camera clips, and the forger that training forges with.
+    """The faces of the recipe's camera clips, and the forger that held-back faces are forged with.
 
     Raises ConfigError for a recipe without clips or with too few of them, SourceNotFound and WeightsError as training
     does.
     """
     if recipe.data.clips is None:
         raise ConfigError(f"recipe {recipe.name}: names no camera clips (data.clips), and only they have tracks")
-    forger = split_data(recipe, cache, landmark_model, report).pools.forger
+    forger = split_data(recipe, cache, landmark_model, report).held_pools.forger
     pictures = prepare_set(recipe.data, CLIPS, cache, landmark_model, report)
     if {picture.split for picture in pictures} != {"train", "val"}:
         raise ConfigError(

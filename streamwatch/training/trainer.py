@@ -44,6 +44,9 @@ LOG_COLUMNS = ("step", "images", "minutes", *LOSSES)
 CLIPS = "clips"
 """Name of the data set that is made from the recipe's camera clips."""
 
+SAVE_EVERY = 20
+"""Steps after which the state is saved, whether evaluated or not: what a cut costs at most."""
+
 _HELD_BACK_SEED = 1_000_003
 _MOST_SKIPPED = 10
 
@@ -52,7 +55,7 @@ _MOST_SKIPPED = 10
 class HeldBackAucs:
     """AUC on held-back faces of the paired sets and of the generated ones, and on held-back forgeries by family.
 
-    NaN where a recipe has no such faces.
+    NaN where no such faces of both classes are held back.
     """
 
     faces: float
@@ -66,9 +69,10 @@ class HeldBackAucs:
         return cells
 
     def score(self, trained_on: Iterable[Kind]) -> float:
-        """What chooses the checkpoint: the mean over the kinds that the recipe trains on."""
+        """What chooses the checkpoint: the mean over the known cells that the recipe trains on; −∞ without any."""
         cells = self.cells()
-        return float(np.mean([cells[kind] for kind in trained_on if kind in cells]))
+        known = [cells[kind] for kind in trained_on if not math.isnan(cells.get(kind, math.nan))]
+        return sum(known) / len(known) if known else -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,10 @@ class Progress:
 class DataSplit:
     """What a recipe's data sets are used for.
 
-    pools: training pairs. held_faces, held_generated: pictures of both classes, of the paired and of the generated
-    sets; held_reals: real pictures by data set; held_pools: the same, to be forged. What is held back chooses the
-    checkpoint and calibrates it; no gradient sees it.
+    pools: training pairs; a family that the recipe does not train on lends no other family its means. held_faces,
+    held_generated: pictures of both classes, of the paired and of the generated sets; held_reals: real pictures by
+    data set; held_pools: the same, to be forged by every means. What is held back chooses the checkpoint and
+    calibrates it; no gradient sees it.
     reported: `val` pictures of the paired sets, which decide nothing.
     """
 
@@ -113,9 +118,21 @@ def prepare_set(
     return prepare(folder, cache / f"{name}.npz", landmark_model)
 
 
-def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callable[[str], None]) -> DataSplit:
-    """Prepare the data sets of a recipe and divide them. Raises SourceNotFound, ConfigError or WeightsError."""
+def split_data(
+    recipe: Recipe,
+    cache: Path,
+    landmark_model: Path,
+    report: Callable[[str], None],
+    *,
+    tested: Iterable[Kind] = (),
+) -> DataSplit:
+    """Prepare the data sets of a recipe and divide them.
+
+    tested: kinds to be forged from held-back faces beside those that the recipe trains on. Raises SourceNotFound,
+    ConfigError or WeightsError.
+    """
     part = recipe.data
+    trained = {kind for kind, weight in part.weights.items() if weight > 0}
     train: dict[str, list[Picture]] = {}
     held: dict[str, list[Picture]] = {}
     reported: list[Picture] = []
@@ -131,7 +148,7 @@ def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callab
         return [SourcePool(reals, options.weight, options.zoom) for options, reals in named if reals]
 
     forger = Forger()
-    if any(part.weights.get(family, 0) > 0 for family in ("resynthesis", "reenactment")):
+    if {"resynthesis", "reenactment"} & {*trained, *tested}:
         readers = [partial(read_image, p.path) for name in part.sources for p in train[name] if not p.fake]
         forger = Forger(load_or_train(cache, readers, report=report))
     pools = Pools(
@@ -141,16 +158,41 @@ def split_data(recipe: Recipe, cache: Path, landmark_model: Path, report: Callab
             [p for name in part.generated for p in train[name] if not p.fake],
             [p for name in part.generated for p in train[name] if p.fake],
         ),
-        forger=forger,
+        forger=Forger(forger.resynthesisers if "resynthesis" in trained else (), transplants="swap" in trained),
     )
+    held_faces = [p for name in part.paired for p in held[name]]
+    _check(recipe, trained, pools, held_faces)
     return DataSplit(
         pools,
-        held_faces=[p for name in part.paired for p in held[name]],
+        held_faces=held_faces,
         held_generated=[p for name in part.generated for p in held[name]],
         held_reals={name: [p for p in held[name] if not p.fake] for name in part.sources},
         held_pools=Pools((), sources(held), forger=forger),
         reported=reported,
     )
+
+
+def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequence[Picture]) -> None:
+    """Raise ConfigError where pictures lack: to make pairs of a kind that is trained on, or to calibrate with."""
+    data, where = recipe.data, f"recipe {recipe.name}: data"
+    if "paired" in trained and not pools.paired:
+        raise ConfigError(
+            f"{where}.weights.paired: no fake of {', '.join(data.paired) or 'data.paired (empty)'} has its original "
+            "among the real pictures; an index.csv names it (source_video, with one real picture each), or set the "
+            "weight to 0"
+        )
+    if "generated" in trained and not all(pools.generated):
+        raise ConfigError(
+            f"{where}.weights.generated: {', '.join(data.generated) or 'data.generated (empty)'} lacks real or fake "
+            "pictures to train on; set the weight to 0"
+        )
+    if trained & set(FAMILIES) and not pools.sources:
+        raise ConfigError(f"{where}.sources: no real picture to forge in {', '.join(data.sources) or 'any data set'}")
+    if len({picture.fake for picture in held_faces}) < 2:
+        raise ConfigError(
+            f"{where}.paired: real and fake pictures are needed to calibrate with, and what is held back of "
+            f"{', '.join(data.paired) or 'no data set'} has not both; name a larger set, or raise data.held_back"
+        )
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -161,8 +203,9 @@ def normalise(images: Tensor) -> Tensor:
 class Trainer:
     """Trains one recipe in one folder.
 
-    folder: `state.pt` (model, average, optimiser, step), `best.pt` (averaged weights of the best evaluation),
-    `log.csv`. Raises ConfigError if the folder belongs to another recipe.
+    folder: `state.pt` (model, average, optimiser, step; saved every `SAVE_EVERY` steps and at every evaluation),
+    `best.pt` (averaged weights of the best evaluation), `log.csv`. tested: see `split_data`. Raises ConfigError if
+    the folder belongs to another recipe.
     """
 
     def __init__(
@@ -174,6 +217,7 @@ class Trainer:
         cache: Path | None = None,
         report: Callable[[str], None] = lambda line: None,
         device: str = "cpu",
+        tested: Iterable[Kind] = (),
     ) -> None:
         self.recipe = recipe
         self.folder = folder
@@ -198,7 +242,8 @@ class Trainer:
         self.best = -math.inf
         self.best_step = 0
         self.latest: HeldBackAucs | None = None
-        self.split = split = split_data(recipe, cache or folder.parent / "prepared", landmark_model, report)
+        cache = cache or folder.parent / "prepared"
+        self.split = split = split_data(recipe, cache, landmark_model, report, tested=tested)
         self.size = self.model.config.input_size
         geometry, weights = recipe.geometry.geometry(), recipe.data.weights
         pairs = recipe.optimisation.steps * recipe.optimisation.accumulate * recipe.optimisation.pairs
@@ -209,7 +254,7 @@ class Trainer:
         self.held_forgeries = {
             family: PairDataset(split.held_pools, {family: 1.0}, geometry, self.size, _HELD_BACK_SEED, count)
             for family in FAMILIES
-            if split.pools.forger.can(family)
+            if split.held_pools.sources and split.held_pools.forger.can(family)
         }
         self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
         self._restore()
@@ -217,7 +262,7 @@ class Trainer:
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
         """Train to the last step of the recipe, evaluating on the way; returns at once if it is already there.
 
-        A step whose gradient is not finite leaves the parameters as they are.
+        A step whose gradient is not finite leaves the model as it was, batch statistics included.
         Raises TrainingDiverged after ten of them in a row.
         """
         options = self.recipe.optimisation
@@ -232,18 +277,28 @@ class Trainer:
             evaluated = self.step % self.recipe.evaluation.every == 0 or self.step == options.steps
             if evaluated:
                 self._evaluate_and_keep(losses)
+            if evaluated or self.step % SAVE_EVERY == 0:
+                self._save_state()
             listener(Progress(self.step, options.steps, losses["loss"], self.latest, evaluated))
 
     def best_model(self) -> M2TR:
         """The averaged weights of the best evaluation so far. Raises WeightsError before the first."""
+        model = build(self.recipe.architecture)
+        model.load_state_dict(self._best()["model"])
+        return model.eval()
+
+    def _best(self) -> dict[str, Any]:
         path = self.folder / "best.pt"
         if not path.is_file():
             raise WeightsError(
                 f"{path}: no evaluation has been reached yet; train for at least `evaluation.every` steps"
             )
-        model = build(self.recipe.architecture)
-        model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["model"])
-        return model.eval()
+        best: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return best
+
+    def best_cells(self) -> dict[Kind, float]:
+        """What the best evaluation so far found (`HeldBackAucs.cells`). Raises WeightsError before the first."""
+        return HeldBackAucs(**self._best()["latest"]).cells()
 
     def watched_pairs(self, per_family: int = 2) -> list[Pair]:
         """The first held-back pairs of every family, cut and degraded as in training."""
@@ -266,6 +321,7 @@ class Trainer:
         train_mode(self.model, options.freeze)
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # dropout, too, is a function of seed and step
         batches_now = [next(batches) for _ in range(options.accumulate)]
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         if options.perturbation > 0:
             for batch in batches_now:
                 torch.autograd.backward(self._objective(batch).total)
@@ -274,11 +330,12 @@ class Trainer:
         else:
             totals = self._accumulate(batches_now)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        if norm.isfinite():
+        if norm.isfinite() and all(buffer.isfinite().all() for buffer in self.model.buffers()):
             self.optimiser.step()
             self.average.update_parameters(self.model)
             self._skipped = 0
         else:
+            self.model.load_state_dict(buffers, strict=False)
             self._skipped += 1
             self._warn_or_stop()
         self.optimiser.zero_grad(set_to_none=True)
@@ -346,17 +403,20 @@ class Trainer:
     def _evaluate_and_keep(self, losses: dict[str, float]) -> None:
         self.latest = self._evaluate(self.average.module)
         score = self.latest.score(k for k, w in self.recipe.data.weights.items() if w > 0)
-        if score > self.best:
+        if score > self.best or self.best_step == 0:
             self.best, self.best_step = score, self.step
-            _save({"model": self.average.module.state_dict(), "step": self.step}, self.folder / "best.pt")
+            best = {"model": self.average.module.state_dict(), "step": self.step, "latest": asdict(self.latest)}
+            _save(best, self.folder / "best.pt")
         self._log(losses)
+
+    def _save_state(self) -> None:
         _save(
             {
                 "step": self.step,
                 "minutes": self.minutes,
                 "best": self.best,
                 "best_step": self.best_step,
-                "latest": asdict(self.latest),
+                "latest": None if self.latest is None else asdict(self.latest),
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -407,7 +467,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.minutes, self.best = state["step"], state["minutes"], state["best"]
         self.best_step = state["best_step"]
-        self.latest = HeldBackAucs(**state["latest"])
+        self.latest = None if state["latest"] is None else HeldBackAucs(**state["latest"])
 
     def _log(self, losses: dict[str, float]) -> None:
         path = self.folder / "log.csv"

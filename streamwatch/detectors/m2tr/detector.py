@@ -41,7 +41,7 @@ class M2TRDetector:
         precision: Precision = "auto",
         max_batch: int = _MAX_BATCH,
     ) -> None:
-        self._device = _resolve_device(device)
+        self._device = resolve_device(device)
         if threads:
             torch.set_num_threads(threads)
         self.name = card.name
@@ -132,7 +132,8 @@ def _join(parts: list[FloatArray], shape: tuple[int, ...]) -> FloatArray:
     return np.concatenate([np.empty((0, *shape), np.float32), *parts])
 
 
-def _resolve_device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """The device of that name; `auto`: a GPU where there is one. Raises DetectorError where there is none."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -10,6 +10,7 @@ SR-DF (Wang et al., ICMR 2022) was announced with four generators and never rele
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,9 +70,11 @@ def read_fake(folder: Path, wanted: Wanted) -> list[Clip]:
 
 
 def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
-    """Pictures or videos listed in `index.csv`; a fake picture knows its original where that is listed as real."""
+    """Pictures or videos listed in `index.csv`; a fake picture knows its original, the only real one of its source."""
     rows = index_rows(folder)
-    originals = {r["source_video"]: place(folder, r) for r in rows if r["label"] == "real"}
+    reals = [row for row in rows if row["label"] == "real"]
+    count = Counter(row["source_video"] for row in reals)
+    originals = {row["source_video"]: place(folder, row) for row in reals if count[row["source_video"]] == 1}
     clips = [_listed(folder, row, originals) for row in rows]
     chosen = of_split(clips, wanted.split, folder)
     check_files(chosen, f"mend {folder / INDEX} or bring the files")
