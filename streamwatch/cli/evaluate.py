@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from streamwatch.cli import common, running
+from streamwatch.cli import common, figures, running
 from streamwatch.cli.groups import DefaultGroup
 from streamwatch.doctor import needs_opencv
 from streamwatch.evaluation.datasets.clip import Kind
 
 if TYPE_CHECKING:
     from streamwatch.evaluation.coverage import Abstention
-    from streamwatch.evaluation.levels import ClassScores, Level, Proportion, Separation
+    from streamwatch.evaluation.levels import ClassScores, Level, Proportion
     from streamwatch.evaluation.report import Report
 
 app = typer.Typer(
@@ -147,7 +147,7 @@ def _level_table(levels: list[Level]) -> Table:
     for level, _ in measured:
         table.add_column(level.level, justify="right", no_wrap=True)
     table.add_row("real, fake", *(f"{_count(level.real)}, {_count(level.fake)}" for level, _ in measured))
-    table.add_row("AUC [95 %]", *(_auc(separation) for _, separation in measured))
+    table.add_row("AUC [95 %]", *(figures.auc(separation) for _, separation in measured))
     for name, figure in _FIGURES.items():
         table.add_row(name, *(f"{getattr(separation, figure):.3f}" for _, separation in measured))
     return table
@@ -163,9 +163,9 @@ def _method_table(levels: list[Level]) -> Table:
     for level in levels:
         found = level.separation
         if found is not None:
-            figures = (found.eer, found.balanced_accuracy, found.tpr_at_5_percent_fpr)
+            values = (found.eer, found.balanced_accuracy, found.tpr_at_5_percent_fpr)
             counts = f"{_count(level.real)}, {_count(level.fake)}"
-            table.add_row(level.level, level.method, counts, _auc(found), *(f"{value:.3f}" for value in figures))
+            table.add_row(level.level, level.method, counts, figures.auc(found), *(f"{value:.3f}" for value in values))
     return table
 
 
@@ -179,11 +179,6 @@ _FIGURES = {
     "log-loss": "log_loss",
     "ECE": "ece",
 }
-
-
-def _auc(separation: Separation) -> str:
-    interval = separation.auc_interval
-    return f"{separation.auc:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def _count(part: ClassScores | None) -> str:
@@ -219,16 +214,8 @@ def _robustness_table(report: Report) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.robustness:
         areas = [f"{row.auc[level]:.3f}" if level in row.auc else "–" for level in levels]
-        rates = _calls(next((level for level in row.levels if level.level == levels[-1]), None)) if levels else []
+        rates = (
+            figures.calls(next((level for level in row.levels if level.level == levels[-1]), None)) if levels else []
+        )
         table.add_row(f"{row.family} {row.label}".rstrip(), *areas, *rates, str(row.faces), str(row.without_score))
     return table
-
-
-def _calls(level: Level | None) -> list[str]:
-    real, fake = (None, None) if level is None else (level.real, level.fake)
-    rates = (
-        None if real is None else real.called_fake,
-        None if fake is None else fake.called_fake,
-        None if fake is None else fake.called_real,
-    )
-    return ["–" if rate is None else f"{rate.value:.3f}" for rate in rates]

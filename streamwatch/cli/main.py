@@ -17,6 +17,7 @@ from streamwatch.cli import (
     demo,
     doctor,
     evaluate,
+    forgeries,
     models,
     quality,
     scan,
@@ -66,6 +67,7 @@ app.add_typer(db.app, name="db", help="The schema of the store.")
 evaluate.app.command("quality")(needs_opencv(quality.quality))
 evaluate.app.command("fusion")(needs_opencv(tracks.fusion))
 evaluate.app.command("scale")(needs_opencv(tracks.scale))
+evaluate.app.command("forgeries")(needs_opencv(forgeries.forgeries))
 app.add_typer(evaluate.app, name="evaluate", help="Measure detectors on labelled data, and data sets.")
 app.add_typer(bench.app, name="bench", help="Measure speed on this machine.")
 app.command("doctor")(doctor.doctor)

@@ -26,15 +26,15 @@ PreparedOption = Annotated[
 LandmarkOption = Annotated[
     Path, typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel.")
 ]
-_PREPARED, _LANDMARKS = Path("runs/prepared"), Path("face_landmark.tflite")
+PREPARED, LANDMARKS = Path("runs/prepared"), Path("face_landmark.tflite")
 
 
 def fusion(
     recipe: RecipeArgument = "m2tr-lite",
     data: DataOption = None,
     model: ModelOption = "m2tr-lite",
-    prepared: PreparedOption = _PREPARED,
-    landmark_model: LandmarkOption = _LANDMARKS,
+    prepared: PreparedOption = PREPARED,
+    landmark_model: LandmarkOption = LANDMARKS,
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare ways of fusing a track, on camera clips that are forged here.
@@ -66,8 +66,8 @@ def scale(
     scales: Annotated[
         list[float] | None, typer.Option("--scale", min=0.3, max=4.0, help="Crop side ÷ box side; once for each.")
     ] = None,
-    prepared: PreparedOption = _PREPARED,
-    landmark_model: LandmarkOption = _LANDMARKS,
+    prepared: PreparedOption = PREPARED,
+    landmark_model: LandmarkOption = LANDMARKS,
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare how wide crops are cut, on frames of camera clips that are forged here and were never trained on."""

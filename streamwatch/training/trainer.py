@@ -47,7 +47,7 @@ CLIPS = "clips"
 SAVE_EVERY = 20
 """Steps after which the state is saved, whether evaluated or not: what a cut costs at most."""
 
-_HELD_BACK_SEED = 1_000_003
+HELD_BACK_SEED = 1_000_003
 _MOST_SKIPPED = 10
 
 
@@ -252,7 +252,7 @@ class Trainer:
         )
         count = recipe.evaluation.forgeries
         self.held_forgeries = {
-            family: PairDataset(split.held_pools, {family: 1.0}, geometry, self.size, _HELD_BACK_SEED, count)
+            family: PairDataset(split.held_pools, {family: 1.0}, geometry, self.size, HELD_BACK_SEED, count)
             for family in FAMILIES
             if split.held_pools.sources and split.held_pools.forger.can(family)
         }

@@ -1,0 +1,60 @@
+"""`streamwatch evaluate forgeries`: what a detector makes of forgeries from faces that its training never saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from streamwatch.cli import common, figures, tracks
+
+if TYPE_CHECKING:
+    from streamwatch.evaluation.levels import Level
+
+
+def forgeries(
+    recipe: Annotated[str, typer.Argument(help="Recipe that the detector was trained by.")] = "m2tr-lite",
+    data: tracks.DataOption = None,
+    model: tracks.ModelOption = "m2tr-lite",
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="Real-fake pairs of each family.")] = 60,
+    prepared: tracks.PreparedOption = tracks.PREPARED,
+    landmark_model: tracks.LandmarkOption = tracks.LANDMARKS,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Forge held-back faces by every family, and by blends that no recipe trains on, and score them."""
+    from streamwatch.detectors import load_detector
+    from streamwatch.training.held_back import judge_forgeries
+    from streamwatch.training.recipe import load_recipe
+    from streamwatch.training.trainer import with_root
+
+    with common.progress_bar() as bar:
+        task = bar.add_task("families", total=None)
+        levels = judge_forgeries(
+            load_detector(model),
+            with_root(load_recipe(recipe), data),
+            prepared,
+            landmark_model,
+            pairs=pairs,
+            report=lambda line: typer.echo(line, err=True),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        typer.echo(json.dumps([asdict(level) for level in levels], indent=2))
+    else:
+        common.console().print(_table(levels))
+
+
+def _table(levels: Sequence[Level]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("forgery", no_wrap=True)
+    for name in ("pairs", "AUC [95 %]", "real called fake", "fake called fake", "fake called real"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for level in levels:
+        if level.fake is not None and level.separation is not None:
+            count = str(level.fake.called_fake.of)
+            table.add_row(level.method.replace("_", " "), count, figures.auc(level.separation), *figures.calls(level))
+    return table
