@@ -52,7 +52,11 @@ def test_blur_noise_and_brightness_do_as_much_as_they_say():
     dot = np.zeros((9, 9, 3), np.uint8)
     dot[4, 4] = 250
     assert motion_blur(dot, 5)[4, :, 0].tolist() == [0, 0, 50, 50, 50, 50, 50, 0, 0]
-    assert motion_blur(dot, 5).sum() == dot.sum()
+    assert motion_blur(dot, 5, 90)[:, 4, 0].tolist() == [0, 0, 50, 50, 50, 50, 50, 0, 0]
+    slanted = motion_blur(dot, 5, 45)[..., 0]
+    assert slanted[2, 6] > 0 == slanted[2, 2]  # up and to the right
+    assert float(slanted.sum()) == pytest.approx(250, abs=9)
+    assert (motion_blur(image, 7, 30) == 100).all()
     noisy = noise(image, 10, np.random.default_rng(0)).astype(float)
     assert noisy.std() == pytest.approx(10, rel=0.05)
     assert noisy.mean() == pytest.approx(100, abs=0.5)

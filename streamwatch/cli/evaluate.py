@@ -201,7 +201,7 @@ def _class_table(levels: list[Level]) -> Table:
 
 
 def _share(rate: Proportion) -> str:
-    return f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+    return f"{rate.value:.3f} [{rate.low:.2f}, {rate.high:.2f}]"
 
 
 def _robustness_table(report: Report) -> Table:
@@ -211,7 +211,7 @@ def _robustness_table(report: Report) -> Table:
     table.add_column("degradation", no_wrap=True)
     calls = ("real called fake", "fake called fake", "fake called real") if levels else ()
     for name in (*(f"AUC {level}" for level in levels), *calls, "faces", "without a score"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for row in report.robustness:
         areas = [f"{row.auc[level]:.3f}" if level in row.auc else "–" for level in levels]
         rates = (

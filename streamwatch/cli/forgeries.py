@@ -52,7 +52,7 @@ def _table(levels: Sequence[Level]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("forgery", no_wrap=True)
     for name in ("pairs", "AUC [95 %]", "real called fake", "fake called fake", "fake called real"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for level in levels:
         if level.fake is not None and level.separation is not None:
             count = str(level.fake.called_fake.of)

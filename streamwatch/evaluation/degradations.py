@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Literal
 
 import av
@@ -40,9 +41,15 @@ def blur(image: ImageArray, sigma: float) -> ImageArray:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
-def motion_blur(image: ImageArray, length: int) -> ImageArray:
-    """Mean over `length` pixels along a row: the face moved sideways while the shutter was open."""
-    return np.asarray(cv2.blur(image, (length, 1)), np.uint8)
+def motion_blur(image: ImageArray, length: float, angle: float = 0.0) -> ImageArray:
+    """Mean along a line of `length` pixels at `angle` degrees (0: a row): what moved while the shutter was open."""
+    reach = math.ceil(length / 2)
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
+    turn = math.radians(angle)
+    along = np.abs(columns * math.cos(turn) - rows * math.sin(turn))
+    across = np.abs(columns * math.sin(turn) + rows * math.cos(turn))
+    kernel = np.clip(length / 2 + 0.5 - along, 0, 1) * np.clip(1 - across, 0, 1)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def colour_cast(image: ImageArray, change: float) -> ImageArray:

@@ -96,7 +96,7 @@ class Costs:
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A clip on its way. interval: seconds between its pictures."""
+    """A clip on its way. interval: seconds between the samples of a video."""
 
     clip: Clip
     frames: list[Frame] = field(default_factory=list)
@@ -183,7 +183,6 @@ class Evaluator:
         work.frames = [
             Frame(work.clip.name, int(index), index / SEQUENCE_RATE, None, read_image(paths[index])) for index in chosen
         ]
-        work.interval = len(paths) / len(chosen) / SEQUENCE_RATE
         work.counts = FrameCounts(decoded=len(chosen), sampled=len(chosen))
         work.duration = None if work.single else len(paths) / SEQUENCE_RATE
 

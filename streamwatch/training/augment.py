@@ -7,7 +7,18 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from streamwatch.evaluation.degradations import VideoCodec, encode_video, jpeg, noise, rescale, sharpen
+from streamwatch.evaluation.degradations import (
+    VideoCodec,
+    blur,
+    brightness,
+    colour_cast,
+    encode_video,
+    jpeg,
+    motion_blur,
+    noise,
+    rescale,
+    sharpen,
+)
 from streamwatch.records import ImageArray
 from streamwatch.training.forgeries import draw_colour
 
@@ -16,11 +27,13 @@ _CODECS: tuple[VideoCodec, ...] = ("h264", "hevc")
 
 
 def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
-    """The same draw of colour, resolution, blur, sharpening, noise and coding on every image of a group (each H×W×3).
+    """The same draw of colour, light, resolution, blur, sharpening, noise and coding on every image of a group (each
+    H×W×3).
 
-    Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its pixels are the same too, so that
-    what differs is the forgery alone, and half of the time drawn for each, as two shots of a camera have it. A share
-    of groups stays as it is: fine traces are learnt where they are whole.
+    Blur is that of a lens or of a movement, up to where little is left to tell a forgery by: softness alone must not
+    say "fake". Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its pixels are the same too,
+    so that what differs is the forgery alone, and half of the time drawn for each, as two shots of a camera have it.
+    A share of groups stays as it is: fine traces are learnt where they are whole.
     """
     out = list(images)
     if rng.random() < 0.2:
@@ -30,13 +43,20 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
         out = [colour(image) for image in out]
     if rng.random() < 0.1:
         out = [_grey(image) for image in out]
+    if rng.random() < 0.15:
+        change, cast = float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.12, 0.12))
+        out = [colour_cast(brightness(image, change), cast) for image in out]
     if rng.random() < 0.2:
         factor = float(rng.uniform(1.2, 2.5))
         down, up = int(rng.choice(_KERNELS[:3])), int(rng.choice(_KERNELS[1:]))
         out = [rescale(image, factor, down, up) for image in out]
-    if rng.random() < 0.1:
-        sigma = float(rng.uniform(0.4, 1.5))
-        out = [np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8) for image in out]
+    soft = rng.random()
+    if soft < 0.12:
+        sigma = float(rng.uniform(0.4, 3.0))
+        out = [blur(image, sigma) for image in out]
+    elif soft < 0.27:
+        length, angle = float(rng.uniform(3, 13)), float(rng.uniform(0, 180))
+        out = [motion_blur(image, length, angle) for image in out]
     if rng.random() < 0.1:
         amount = float(rng.uniform(0.2, 1.0))
         out = [sharpen(image, amount) for image in out]
@@ -49,7 +69,7 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
         quality = int(rng.integers(30, 101))
         out = [jpeg(image, quality) for image in out]
     elif coding < 0.75:
-        crf, codec = int(rng.integers(16, 41)), _CODECS[int(rng.random() < 0.15)]
+        crf, codec = int(rng.integers(16, 41)), _CODECS[int(rng.random() < 0.25)]
         out = [encode_video(image, crf, codec) for image in out]
     return out
 
