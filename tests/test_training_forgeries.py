@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from streamwatch.evaluation.truth import forged_region
+from streamwatch.training import augment
 from streamwatch.training.augment import code_again, degrade
 from streamwatch.training.forgeries import self_blend, soften
 from streamwatch.training.unseen import unseen_self_blend
@@ -73,6 +74,25 @@ def test_degradation_is_the_same_draw_for_both_classes_but_at_times_for_the_nois
     assert 0.02 < len(apart) / len(pairs) < 0.3
     for one, two in apart:
         assert one.std() == pytest.approx(two.std(), rel=0.05), "the noise is drawn apart but equally strong"
+
+
+def test_nothing_but_noise_is_drawn_apart_for_the_classes(monkeypatch):
+    monkeypatch.setattr(augment, "noise", lambda image, sigma, rng: image)
+    for seed in range(150):
+        one, two = degrade([portrait(), portrait()], np.random.default_rng(seed))
+        np.testing.assert_array_equal(one, two)
+
+
+def test_training_shows_faces_softer_and_darker_than_those_that_it_is_measured_on(monkeypatch):
+    drawn = {"blur": [], "motion_blur": [], "brightness": []}
+    for name, strengths in drawn.items():
+        monkeypatch.setattr(augment, name, lambda image, strength, *rest, to=strengths: to.append(strength) or image)
+    for seed in range(400):
+        degrade([portrait()], np.random.default_rng(seed))
+    assert max(drawn["blur"]) > 2.5
+    assert max(drawn["motion_blur"]) > 9
+    assert min(drawn["brightness"]) < -0.4 < 0.4 < max(drawn["brightness"])
+    assert min(map(len, drawn.values())) > 20
 
 
 def test_whole_pictures_are_coded_alike_or_left_as_they_are():

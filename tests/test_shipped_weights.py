@@ -1,0 +1,60 @@
+"""What README and docs say of the shipped weights is what their card says, and the weights do what the card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamwatch.config import FaceSettings
+from streamwatch.detectors import load_detector
+from streamwatch.detectors.card import read_card
+from streamwatch.detectors.registry import weights_path
+from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.faces import load_face_detector
+from streamwatch.faces.crops import crop_face
+from streamwatch.faces.cutouts import face_of_cutout
+from streamwatch.sources.pictures import read_image
+from streamwatch.training.prepare import list_pictures
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def card():
+    return read_card(weights_path("m2tr-lite"))
+
+
+def test_readme_says_what_the_card_says(card):
+    text, m = (ROOT / "README.md").read_text(encoding="utf-8"), card.metrics
+    assert f"in-domain) | {m['val_auc']:.3f} |" in text
+    assert f"| {m['val_tpr_at_1_percent_fpr']:.0%} / {m['val_tpr_at_5_percent_fpr']:.0%} |".replace("%", " %") in text
+    assert f"classes balanced | {m['val_ece']:.3f} |" in text
+    assert f"| {m['val_mask_pixel_auc']:.3f}; {m['val_mask_iou']:.3f} |" in text
+    assert f"**{m['unseen_blends_auc']:.3f}**; **{m['unseen_blends_called_real']:.0%}**".replace("%", " %") in text
+
+
+def test_the_report_says_what_the_card_says(card):
+    text, m = (ROOT / "docs" / "m2tr-lite.md").read_text(encoding="utf-8"), card.metrics
+    assert f"| {m['val_auc']:.3f} [" in text
+    assert f"**{m['unseen_blends_auc']:.3f} [" in text
+    assert f"({m['val_ece_uncalibrated']:.3f})" in text
+    assert f"fake from\n{card.thresholds.fake:.3f}" in text
+    assert f"pixel AUC {m['val_mask_pixel_auc']:.3f}, IoU {m['val_mask_iou']:.3f}" in text
+
+
+@pytest.mark.slow
+def test_the_weights_tell_dfdc_faces_as_the_card_says(card, shared):
+    listed = [p for p in list_pictures(shared / "data" / "dfdc_faces") if p.split == "val"]
+    detector, finder = load_detector("m2tr-lite", "cpu", 2), load_face_detector(FaceSettings(min_side=16, threads=1))
+    crops, labels = [], []
+    for fake in (False, True):
+        for picture in [p for p in listed if p.fake is fake][::16][:40]:
+            image = read_image(picture.path)
+            face = face_of_cutout(finder, image)
+            if face is not None:
+                crops.append(crop_face(image, detector.geometry.region(face.box), detector.input_size))
+                labels.append(fake)
+    found = roc_auc(labels, detector.score_arrays(np.stack(crops)).logits)
+    assert found == pytest.approx(card.metrics["val_auc"], abs=0.08)
