@@ -23,6 +23,7 @@ from streamwatch.fusion import (
     face_weight,
     find_spans,
 )
+from streamwatch.fusion.evidence import EvidenceKeeper
 from streamwatch.fusion.quality import FLOOR
 from streamwatch.fusion.spans import LOGIT_BOUND, smooth, to_logit
 from streamwatch.records import (
@@ -526,3 +527,32 @@ def test_a_recent_forgery_without_a_span_says_when_and_not_since_the_beginning()
     (span,) = track.verdict(since=100.0).spans
     assert (span.start, span.end) == (100.0, 159.5)
     assert span.mean >= 0.8
+
+
+def test_pruning_never_loses_the_strongest_faces_of_a_span(monkeypatch):
+    settings = policy(window=1.5, min_span=1.0, merge_gap=1.0, evidence=3)
+    compared = 0
+    for seed in range(4, 14):
+        rng = np.random.default_rng(seed)
+        chances = rng.dirichlet(np.ones(6))
+        levels = np.repeat(rng.choice([-4, -1, 1.2, 1.5, 3, 5], 300, p=chances), rng.integers(1, 4))[:300]
+        probabilities = [sigmoid(logit) for logit in levels + rng.normal(0, 0.3, 300)]
+        pruned = track_of(probabilities, settings, fps=5)
+        with monkeypatch.context() as patch:
+            patch.setattr(EvidenceKeeper, "prune", lambda *given: None)
+            whole = track_of(probabilities, settings, fps=5)
+        for span in whole.verdict().spans:
+            kept, all_of_it = ([e.frame_index for e in track.evidence(span)] for track in (pruned, whole))
+            assert kept == all_of_it, (seed, span)
+            compared += 1
+    assert compared > 50
+
+
+def test_stretches_as_far_apart_as_may_be_merge_at_any_time():
+    settings = policy(window=0.2, min_span=0.4, merge_gap=1.0)
+    hot, cold = [0.999] * 5, [0.6] * 5
+    for begin in range(0, 200, 7):
+        track = TrackFusion(1, settings)
+        for index, probability in enumerate([*hot, *cold, *hot]):
+            track.add(scored(probability, (begin + index) / 5))
+        assert len(track.verdict().spans) == 1, begin

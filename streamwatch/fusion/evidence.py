@@ -105,13 +105,13 @@ class EvidenceKeeper:
         """Whether it is time to call `prune`."""
         return len(self._hot) >= self._room
 
-    def prune(self, spans: Sequence[Span], now: float) -> None:
-        """Let go of faces that no span needs, given the spans so far and the time of the newest face
-        (seconds).
+    def prune(self, parts: Sequence[tuple[float, float]], now: float) -> None:
+        """Let go of faces that are not among the strongest of one of the parts of the track (first and last time,
+        seconds), given the time of the newest face: parts are the spans so far, and what may yet become one.
         """
         policy = self._policy
         settled = now - (policy.window + policy.merge_gap + policy.min_span + SETTLE_SLACK)
-        needed = {id(candidate) for span in spans for candidate in self._best(span.start, span.end)}
+        needed = {id(candidate) for part in parts for candidate in self._best(*part)}
         self._hot = [c for c in self._hot if c.pts >= settled or id(c) in needed]
         for candidate in self._hot:
             if candidate.pts < settled:

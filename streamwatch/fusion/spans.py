@@ -14,6 +14,9 @@ Array = NDArray[np.float64]
 LOGIT_BOUND = 9.0
 """Calibrated logits are held within ± this (p = 0.00012 … 0.99988): no single face outvotes a long track."""
 
+_TINY = 1e-6
+"""Seconds that lengths and gaps may differ by from their limits: differences of times are rounded."""
+
 
 def to_logit(probability: Array | float) -> Array:
     """Calibrated logit log(p ÷ (1 − p)), held within ±`LOGIT_BOUND`."""
@@ -66,13 +69,6 @@ def find_spans(times: Array, logits: Array, weights: Array, policy: Policy) -> t
     if len(times) < policy.min_faces:
         return ()
     threshold = float(to_logit(policy.fake))
-    hot_runs = np.array(_runs(logits >= threshold)).reshape(-1, 2)
-    stretches: list[tuple[int, int]] = []
-    for first, last in _runs(smooth(times, logits, weights, policy.window) >= threshold):
-        own = hot_runs[np.searchsorted(hot_runs[:, 1], first) : np.searchsorted(hot_runs[:, 0], last, side="right")]
-        if len(own):
-            stretches.append((int(own[0, 0]), int(own[-1, 1])))
-
     interval = sampling_interval(times)
 
     def holds_together(first: int, last: int) -> bool:
@@ -80,8 +76,8 @@ def find_spans(times: Array, logits: Array, weights: Array, policy: Policy) -> t
         return float(np.average(logits[part], weights=weights[part])) >= threshold
 
     merged: list[tuple[int, int]] = []
-    for first, last in stretches:
-        near = merged and times[first] - times[merged[-1][1]] - interval <= policy.merge_gap
+    for first, last in _stretches(times, logits, weights, policy):
+        near = merged and times[first] - times[merged[-1][1]] - interval <= policy.merge_gap + _TINY
         if near and holds_together(merged[-1][0], last):
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         else:
@@ -90,7 +86,7 @@ def find_spans(times: Array, logits: Array, weights: Array, policy: Policy) -> t
     spans = []
     for first, last in merged:
         part = slice(first, last + 1)
-        too_short = times[last] - times[first] + interval < policy.min_span - 1e-6
+        too_short = times[last] - times[first] + interval < policy.min_span - _TINY
         if too_short or last - first + 1 < policy.min_faces or not holds_together(first, last):
             continue
         spans.append(
@@ -102,6 +98,35 @@ def find_spans(times: Array, logits: Array, weights: Array, policy: Policy) -> t
             )
         )
     return tuple(spans)
+
+
+def open_stretches(times: Array, logits: Array, weights: Array, policy: Policy) -> list[tuple[float, float]]:
+    """First and last time of the newest stretches that lie within `policy.merge_gap` of one another.
+
+    Only these may still be merged into a span, or come apart again, as further faces follow. Arguments as of
+    `find_spans`.
+    """
+    usable = weights > 0
+    times, logits, weights = times[usable], logits[usable], weights[usable]
+    interval = sampling_interval(times)
+    newest: list[tuple[float, float]] = []
+    for first, last in _stretches(times, logits, weights, policy):
+        if newest and times[first] - newest[-1][1] - interval > policy.merge_gap + _TINY:
+            newest = []
+        newest.append((float(times[first]), float(times[last])))
+    return newest
+
+
+def _stretches(times: Array, logits: Array, weights: Array, policy: Policy) -> list[tuple[int, int]]:
+    """First and last index of each stretch before any are merged: steps 1 and 2 of `find_spans`."""
+    threshold = float(to_logit(policy.fake))
+    hot_runs = np.array(_runs(logits >= threshold)).reshape(-1, 2)
+    found = []
+    for first, last in _runs(smooth(times, logits, weights, policy.window) >= threshold):
+        own = hot_runs[np.searchsorted(hot_runs[:, 1], first) : np.searchsorted(hot_runs[:, 0], last, side="right")]
+        if len(own):
+            found.append((int(own[0, 0]), int(own[-1, 1])))
+    return found
 
 
 def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 from streamwatch.fusion.evidence import EvidenceKeeper
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.quality import face_weight
-from streamwatch.fusion.spans import Array, find_spans, mean_score, to_logit
+from streamwatch.fusion.spans import Array, find_spans, mean_score, open_stretches, to_logit
 from streamwatch.records import (
     Evidence,
     FaceQuality,
@@ -79,7 +79,9 @@ class TrackFusion:
         if weight > 0:
             self._keeper.add(score)
             if self._keeper.full:
-                self._keeper.prune(find_spans(*self._columns(), self.policy), crop.pts)
+                columns = self._columns()
+                spans = [(span.start, span.end) for span in find_spans(*columns, self.policy)]
+                self._keeper.prune([*spans, *open_stretches(*columns, self.policy)], crop.pts)
 
     def seal(self) -> None:
         """Encode the evidence kept so far: for tracks that have ended, so that they hold no pixels."""
