@@ -30,10 +30,10 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
     """The same draw of colour, light, resolution, blur, sharpening, noise and coding on every image of a group (each
     H×W×3).
 
-    Blur is that of a lens or of a movement, up to where little is left to tell a forgery by: softness alone must not
-    say "fake". Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its pixels are the same too,
-    so that what differs is the forgery alone, and half of the time drawn for each, as two shots of a camera have it.
-    A share of groups stays as it is: fine traces are learnt where they are whole.
+    Blur is that of a lens or of a movement, in shares of the side, up to where little is left to tell a forgery by:
+    softness alone must not say "fake". Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its
+    pixels are the same too, so that what differs is the forgery alone, and half of the time drawn for each, as two
+    shots of a camera have it. A share of groups stays as it is: fine traces are learnt where they are whole.
     """
     out = list(images)
     if rng.random() < 0.2:
@@ -52,11 +52,11 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[Imag
         out = [rescale(image, factor, down, up) for image in out]
     soft = rng.random()
     if soft < 0.12:
-        sigma = float(rng.uniform(0.4, 3.0))
-        out = [blur(image, sigma) for image in out]
+        sigma = float(rng.uniform(0.002, 0.016))
+        out = [blur(image, sigma * len(image)) for image in out]
     elif soft < 0.27:
-        length, angle = float(rng.uniform(3, 13)), float(rng.uniform(0, 180))
-        out = [motion_blur(image, length, angle) for image in out]
+        length, angle = float(rng.uniform(0.01, 0.07)), float(rng.uniform(0, 180))
+        out = [motion_blur(image, length * len(image), angle) for image in out]
     if rng.random() < 0.1:
         amount = float(rng.uniform(0.2, 1.0))
         out = [sharpen(image, amount) for image in out]
