@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
 from streamwatch.training import held_back
+from streamwatch.training.data import PairDataset
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
 from tests.engine_support import untrained_detector
@@ -44,8 +45,8 @@ def test_every_family_and_unseen_blends_are_judged_at_the_served_thresholds(know
 def test_no_forgery_is_made_from_a_face_that_is_trained_on(known, tmp_path, monkeypatch):
     recipe, cache = known
     drawn = []
-    honest = held_back.PairDataset.pair
-    monkeypatch.setattr(held_back.PairDataset, "pair", lambda self, i: drawn.append(honest(self, i)) or drawn[-1])
+    honest = PairDataset.pair
+    monkeypatch.setattr(PairDataset, "pair", lambda self, i: drawn.append(honest(self, i)) or drawn[-1])
     held_back.judge_forgeries(load_detector(untrained_detector(tmp_path)), recipe, cache, Path("unused"), pairs=4)
     split = held_back.split_data(recipe, cache, Path("unused"), lambda line: None)
     trained = {picture.path for pool in split.pools.sources for picture in pool.pictures}

@@ -26,22 +26,18 @@ def forgeries(
     as_json: common.JsonOption = False,
 ) -> None:
     """Forge held-back faces by every family, and by blends that no recipe trains on, and score them."""
-    from streamwatch.detectors import load_detector
     from streamwatch.training.held_back import judge_forgeries
-    from streamwatch.training.recipe import load_recipe
-    from streamwatch.training.trainer import with_root
 
-    with common.progress_bar() as bar:
-        task = bar.add_task("families", total=None)
-        levels = judge_forgeries(
-            load_detector(model),
-            with_root(load_recipe(recipe), data),
-            prepared,
-            landmark_model,
-            pairs=pairs,
-            report=lambda line: typer.echo(line, err=True),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    levels = tracks.measured(
+        judge_forgeries,
+        "families",
+        recipe=recipe,
+        data=data,
+        model=model,
+        prepared=prepared,
+        landmark_model=landmark_model,
+        pairs=pairs,
+    )
     if as_json:
         typer.echo(json.dumps([asdict(level) for level in levels], indent=2))
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.table import Table
@@ -27,6 +27,36 @@ LandmarkOption = Annotated[
     Path, typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel.")
 ]
 PREPARED, LANDMARKS = Path("runs/prepared"), Path("face_landmark.tflite")
+Result = TypeVar("Result")
+
+
+def measured(
+    measure: Callable[..., Result],
+    what: str,
+    *,
+    recipe: str,
+    data: Path | None,
+    model: str,
+    prepared: Path,
+    landmark_model: Path,
+    **options: Any,
+) -> Result:
+    """`measure(detector, recipe, prepared, landmark_model, …)` under a progress bar that is named `what`."""
+    from streamwatch.detectors import load_detector
+    from streamwatch.training.recipe import load_recipe
+    from streamwatch.training.trainer import with_root
+
+    with common.progress_bar() as bar:
+        task = bar.add_task(what, total=None)
+        return measure(
+            load_detector(model),
+            with_root(load_recipe(recipe), data),
+            prepared,
+            landmark_model,
+            report=lambda line: typer.echo(line, err=True),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **options,
+        )
 
 
 def fusion(
@@ -41,21 +71,17 @@ def fusion(
 
     A temporal transformer (VTF) is trained on the clips of training and compared with plain rules on the others.
     """
-    from streamwatch.detectors import load_detector
-    from streamwatch.training.recipe import load_recipe
     from streamwatch.training.temporal import compare_fusions
-    from streamwatch.training.trainer import with_root
 
-    with common.progress_bar() as bar:
-        task = bar.add_task("clips", total=None)
-        rows = compare_fusions(
-            load_detector(model),
-            with_root(load_recipe(recipe), data),
-            prepared,
-            landmark_model,
-            report=lambda line: typer.echo(line, err=True),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    rows = measured(
+        compare_fusions,
+        "clips",
+        recipe=recipe,
+        data=data,
+        model=model,
+        prepared=prepared,
+        landmark_model=landmark_model,
+    )
     _print(rows, "fusion", as_json)
 
 
@@ -71,22 +97,18 @@ def scale(
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare how wide crops are cut, on frames of camera clips that are forged here and were never trained on."""
-    from streamwatch.detectors import load_detector
-    from streamwatch.training.recipe import load_recipe
     from streamwatch.training.serving import compare_scales
-    from streamwatch.training.trainer import with_root
 
-    with common.progress_bar() as bar:
-        task = bar.add_task("scales", total=None)
-        rows = compare_scales(
-            load_detector(model),
-            with_root(load_recipe(recipe), data),
-            prepared,
-            landmark_model,
-            scales or [0.86, 1.0, 1.15, 1.3],
-            report=lambda line: typer.echo(line, err=True),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    rows = measured(
+        compare_scales,
+        "scales",
+        recipe=recipe,
+        data=data,
+        model=model,
+        prepared=prepared,
+        landmark_model=landmark_model,
+        scales=scales or [0.86, 1.0, 1.15, 1.3],
+    )
     _print(rows, "crop side ÷ box side", as_json)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from streamwatch.detectors import Detector
 from streamwatch.evaluation.levels import Level, Scores, measure
-from streamwatch.training.data import Pair, PairDataset
+from streamwatch.training.data import Pair
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.release import unseen_blends
-from streamwatch.training.trainer import HELD_BACK_SEED, split_data
+from streamwatch.training.trainer import held_back_pairs, split_data
 
 UNSEEN = "unseen blends"
 _BATCH = 8
@@ -36,11 +36,9 @@ def judge_forgeries(
     does.
     """
     split = split_data(recipe, cache, landmark_model, report, tested=FAMILIES)
+    families = held_back_pairs(split.held_pools, detector.geometry, detector.input_size, pairs, FAMILIES)
     levels = []
-    for number, family in enumerate(FAMILIES):
-        data = PairDataset(
-            split.held_pools, {family: 1.0}, detector.geometry, detector.input_size, HELD_BACK_SEED, pairs
-        )
+    for number, (family, data) in enumerate(families.items()):
         made = [data.pair(index) for index in range(pairs)]
         items: list[tuple[bool, float, str, str]] = [
             (fake, probability, pair.pictures[0].source, family if fake else "")
@@ -48,14 +46,14 @@ def judge_forgeries(
             for fake, probability in zip((False, True), found, strict=True)
         ]
         levels.append(measure(Scores.of(items), "frame", detector.card.thresholds, method=family))
-        progress(number + 1, len(FAMILIES) + 1)
+        progress(number + 1, len(families) + 1)
     if any(not picture.fake for picture in split.reported):
         blends = unseen_blends(detector, split.reported)
         names = [str(index // 2) for index in range(len(blends.fake))]  # real, blend, real, blend, …
         found = zip(blends.fake, blends.probabilities, names, strict=True)
         items = [(bool(fake), float(p), name, UNSEEN if fake else "") for fake, p, name in found]
         levels.append(measure(Scores.of(items), "frame", detector.card.thresholds, method=UNSEEN))
-    progress(len(FAMILIES) + 1, len(FAMILIES) + 1)
+    progress(len(families) + 1, len(families) + 1)
     return levels
 
 

@@ -25,7 +25,7 @@ from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imag
 from streamwatch.detectors.m2tr.model import M2TR, M2TROutput, build
 from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.evaluation.metrics import roc_auc
-from streamwatch.faces.crops import crop_face
+from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.records import FloatArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
@@ -47,7 +47,7 @@ CLIPS = "clips"
 SAVE_EVERY = 20
 """Steps after which the state is saved, whether evaluated or not: what a cut costs at most."""
 
-HELD_BACK_SEED = 1_000_003
+_HELD_BACK_SEED = 1_000_003
 _MOST_SKIPPED = 10
 
 
@@ -250,12 +250,7 @@ class Trainer:
         self.data = PairDataset(
             split.pools, weights, geometry, self.size, recipe.seed, pairs, qualities=recipe.data.qualities
         )
-        count = recipe.evaluation.forgeries
-        self.held_forgeries = {
-            family: PairDataset(split.held_pools, {family: 1.0}, geometry, self.size, HELD_BACK_SEED, count)
-            for family in FAMILIES
-            if split.held_pools.sources and split.held_pools.forger.can(family)
-        }
+        self.held_forgeries = held_back_pairs(split.held_pools, geometry, self.size, recipe.evaluation.forgeries)
         self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
         self._restore()
 
@@ -330,7 +325,7 @@ class Trainer:
         else:
             totals = self._accumulate(batches_now)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        if norm.isfinite() and all(buffer.isfinite().all() for buffer in self.model.buffers()):
+        if torch.stack([norm.isfinite(), *(buffer.isfinite().all() for buffer in self.model.buffers())]).all():
             self.optimiser.step()
             self.average.update_parameters(self.model)
             self._skipped = 0
@@ -482,6 +477,17 @@ class Trainer:
         rows.append([str(v) for v in (*values, *(round(v, 4) for v in cells.values()))])
         with path.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([(*LOG_COLUMNS, *cells), *rows])
+
+
+def held_back_pairs(
+    pools: Pools, geometry: CropGeometry, size: int, count: int, families: Sequence[Family] = FAMILIES
+) -> dict[Family, PairDataset]:
+    """`count` pairs of each family that these pools can be forged by, always the same."""
+    return {
+        family: PairDataset(pools, {family: 1.0}, geometry, size, _HELD_BACK_SEED, count)
+        for family in families
+        if pools.sources and pools.forger.can(family)
+    }
 
 
 def some_of_each_class(pictures: list[Picture], limit: int | None) -> list[Picture]:
