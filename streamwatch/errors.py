@@ -4,8 +4,11 @@
     ├── ConfigError            a setting is unknown, missing or out of range; names the key and the mend
     ├── SourceError            an input cannot be used; names the path or URL (credentials masked)
     │   ├── SourceNotFound     no such file, or the server says there is none
-    │   ├── SourceRefused      connection or authentication refused, or the scheme is not allowed
+    │   ├── SourceRefused      connection refused, or the scheme is not allowed
+    │   │   ├── SourceUnauthorized  the server wants other credentials
+    │   │   └── SourceUntrusted     no encrypted connection (TLS) could be agreed on
     │   ├── SourceTimeout      nothing came within the open or read timeout
+    │   ├── SourceEnded        the other side closed the connection
     │   ├── SourceUnreadable   not a video, damaged beyond the first frame, no video stream, zero bytes
     │   └── SourceTooLarge     more pixels than `decode.max_pixels`
     ├── WeightsError           a checkpoint is missing, of the wrong kind, or fails its digest
@@ -38,11 +41,23 @@ class SourceNotFound(SourceError):
 
 
 class SourceRefused(SourceError):
-    """The connection or the credentials were refused, or the scheme is not allowed."""
+    """The connection was refused, or the scheme is not allowed."""
+
+
+class SourceUnauthorized(SourceRefused):
+    """The server wants other credentials."""
+
+
+class SourceUntrusted(SourceRefused):
+    """No encrypted connection (TLS) could be agreed on."""
 
 
 class SourceTimeout(SourceError):
     """Nothing came within the open or read timeout."""
+
+
+class SourceEnded(SourceError):
+    """The other side closed the connection."""
 
 
 class SourceUnreadable(SourceError):

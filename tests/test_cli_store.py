@@ -17,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from streamwatch.cli import alerts, common, db, verdicts
+from streamwatch.cli import alerts, common, db, streams, verdicts
 from streamwatch.errors import ConfigError, StoreError
 from streamwatch.records import (
     Alert,
@@ -30,6 +30,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
+from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store, schema
 from streamwatch.store.evidence import overlay
 
@@ -372,6 +373,35 @@ def test_review_of_one_unknown_id_changes_nothing(url: str) -> None:
 
 def test_reopen_takes_no_label(url: str) -> None:
     assert run(alerts.app, "review", "77", "--reopen", "--label", "real", "--store", url).exit_code == 2
+
+
+# ── streams ──
+
+
+def test_the_history_of_streams_is_listed(url: str) -> None:
+    assert run(streams.app, "history", "--store", url).stdout.strip() == "nothing happened to any stream"
+    states = StreamState.CONNECTING, StreamState.RUNNING, StreamState.BACKING_OFF
+    with Store.open(url) as store:
+        number = store.begin_run("streamwatch watch", "{}", "c" * 64)
+        store.save(number, [Transition(NOON, "rtsp://***@cam/1", *states[:2], message="h264 640×360")])
+        later = NOON + timedelta(seconds=9)
+        store.save(number, [Transition(later, "rtsp://***@cam/1", *states[1:], Cause.ENDED, "over", 0.5)])
+    table = run(streams.app, "history", "--store", url).stdout.splitlines()
+    assert table[1].split() == ["2026-03-01", "12:00:09", "rtsp://***@cam/1", "backing_off", "ended", "over"]
+    assert len(table) == 3
+    found = lines(run(streams.app, "history", "--store", url, "--since", "2026-03-01T12:00:05Z", "--json"))
+    assert found == [
+        {
+            "at": "2026-03-01T12:00:09+00:00",
+            "source": "rtsp://***@cam/1",
+            "previous": "running",
+            "state": "backing_off",
+            "cause": "ended",
+            "message": "over",
+            "retry_in": 0.5,
+        }
+    ]
+    assert len(run(streams.app, "history", "--store", url, "--limit", "1").stdout.splitlines()) == 2
 
 
 # ── wrong usage ──

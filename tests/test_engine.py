@@ -15,13 +15,14 @@ from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, batches
 from streamwatch.engine.batching import MicroBatcher
-from streamwatch.engine.feed import Feed, FrameQueue, StreamEvent, backoff
+from streamwatch.engine.feed import Feed, FrameQueue
 from streamwatch.engine.jobs import Jobs
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient, PendingScores, Scores, ScoringQueue
 from streamwatch.engine.stream import LiveStream
 from streamwatch.errors import DetectorError, WeightsError
 from streamwatch.records import Face, FaceCrop, FaceScore, Frame, Label, VideoVerdict
+from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector
 from tests.media import encode
 
@@ -435,27 +436,14 @@ def test_a_closed_queue_gives_what_waits_and_takes_no_more() -> None:
     assert queue.counts == (1, 0)
 
 
-def test_backoff_doubles_up_to_its_limit_and_spreads() -> None:
-    settings = LiveSettings(backoff_first=0.5, backoff_max=4.0)
-    longest, shortest = backoff(settings, lambda: 1.0), backoff(settings, lambda: 0.0)
-    assert [next(longest) for _ in range(6)] == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
-    assert [next(shortest) for _ in range(3)] == [0.25, 0.5, 1.0]
-
-
-@pytest.fixture
-def instant_reconnect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamwatch.engine.feed.backoff", lambda settings: iter(lambda: 0.0, None))
-
-
-@pytest.mark.usefixtures("instant_reconnect")
 def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file behind a URL stands for a server that ends its stream again and again."""
     from streamwatch.engine import feed as module
 
     monkeypatch.setattr(module, "is_url", lambda url: True)
     clock = Clock()
-    events: list[StreamEvent] = []
-    stale = plan.settings.model_copy(update={"live": LiveSettings(stale_after=60.0)})
+    events: list[Transition] = []
+    stale = plan.settings.model_copy(update={"live": LiveSettings(stale_after=60.0, backoff_first=1e-6)})
     feed = Feed(str(clip), stale, listen=events.append, clock=clock)
     feed.start()
     frames = []
@@ -468,24 +456,29 @@ def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch:
     assert times == sorted(set(times))
     assert [item.index for item in frames] == sorted({item.index for item in frames})
     assert times[12] >= times[11] + 0.25
-    assert [event.kind for event in events][:3] == ["connected", "lost", "connected"]
-    assert feed.failures >= 2
+    states = [event.state for event in events]
+    assert states[:4] == [StreamState.RUNNING, StreamState.BACKING_OFF, StreamState.CONNECTING, StreamState.RUNNING]
+    assert feed.machine.reconnects[Cause.ENDED] >= 2
     assert feed.started_at is not None
 
 
 def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: LocalClient, clip: Path) -> None:
-    told: list[VideoVerdict | StreamEvent] = []
+    told: list[VideoVerdict | Transition] = []
     verdict = LiveStream(plan, client, str(clip), deliver=told.append).run(threading.Event())
     scanned = Analyser(plan, client).analyse(str(clip)).verdict
     assert verdict.label is scanned.label
     assert verdict.score == pytest.approx(scanned.score, abs=0.02)
     assert (verdict.frames.sampled, verdict.frames.analysed, verdict.frames.dropped) == (12, 12, 0)
-    assert [event.kind for event in told if isinstance(event, StreamEvent)] == ["connected", "ended"]
+    changes = [item for item in told if isinstance(item, Transition)]
+    assert [(change.state, change.cause) for change in changes] == [
+        (StreamState.RUNNING, None),
+        (StreamState.STOPPED, Cause.ENDED),
+    ]
 
 
 def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Path) -> None:
     live = plan.settings.model_copy(update={"live": LiveSettings(verdict_every=0.02)})
-    told: list[VideoVerdict | StreamEvent] = []
+    told: list[VideoVerdict | Transition] = []
     last = LiveStream(dataclasses.replace(plan, settings=live), client, str(clip), deliver=told.append).run(
         threading.Event()
     )
@@ -497,9 +490,16 @@ def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Pa
 
 
 def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) -> None:
-    told: list[VideoVerdict | StreamEvent] = []
-    stream = LiveStream(plan, client, "rtsp://user:secret@127.0.0.1:9/none", deliver=told.append)
-    verdict = stream.run(threading.Event(), seconds=0.3)
+    told: list[VideoVerdict | Transition] = []
+    refused = threading.Event()
+
+    def hear(item: VideoVerdict | Transition) -> None:
+        told.append(item)
+        if isinstance(item, Transition) and item.state is StreamState.BACKING_OFF:
+            refused.set()
+
+    stream = LiveStream(plan, client, "rtsp://user:secret@127.0.0.1:9/none", deliver=hear)
+    verdict = stream.run(refused, seconds=60)
     assert verdict.label is Label.ERROR
     assert verdict.failure is not None
     assert verdict.failure.kind == "SourceRefused"

@@ -24,6 +24,7 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
 from streamwatch.errors import DetectorError, WeightsError
 from streamwatch.records import Label, VideoVerdict
+from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
 from tests.engine_support import face_clip, settings_for, untrained_detector
 
@@ -277,9 +278,11 @@ def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings:
     assert frames.sampled == frames.analysed + frames.dropped > 0
     assert last.sha256 is None
     assert last.started_at is not None
-    assert [event.kind for event in events][:2] == ["connected", "lost"]
+    assert [str(event.state) for event in events][:2] == ["running", "backing_off"]
+    assert [str(event.state) for event in events][-1] == "stopped"
     with Store.open(settings.store.url) as store:
         (row,) = store.verdicts(Filters())
+        assert store.transitions() == events[::-1]
     assert (row.verdict.label, row.verdict.frames) == (last.label, frames)
 
 
@@ -295,12 +298,12 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
     settings = settings.model_copy(update={"live": live})
     before: list[int] = []
     after: list[int] = []
-    lost: list[str] = []
+    lost: list[Transition] = []
     with serve_rtsp(clip, plays=0) as url:
         watch = iter_watch([url], settings, seconds=60.0)
         for item in watch:
             if not isinstance(item, VideoVerdict):
-                lost += [item.message] if item.kind == "lost" else []
+                lost += [item] if item.cause is Cause.CRASHED else []
                 continue
             tracks = [track.track_id for track in item.tracks]
             if not before and tracks:
@@ -312,7 +315,8 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
                 after = tracks
                 break
         watch.close()
-    assert any("died" in message for message in lost)
+    assert [change.state for change in lost] == [StreamState.BACKING_OFF, StreamState.CONNECTING]
+    assert "died" in lost[0].message
     assert set(before) <= set(range(1, 100))
     assert after
     with Store.open(settings.store.url) as store:

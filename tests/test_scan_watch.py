@@ -16,10 +16,10 @@ import streamwatch
 from streamwatch.cli import running, scan, watch
 from streamwatch.config import Settings, load_settings
 from streamwatch.engine.analysis import Analysis
-from streamwatch.engine.feed import StreamEvent
 from streamwatch.errors import SourceUnreadable
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, FrameCounts, Label, ModelRef, VideoVerdict
+from streamwatch.sources.states import Cause, StreamState, Transition
 
 
 def verdict(source: str, label: Label, score: float | None = None) -> VideoVerdict:
@@ -170,11 +170,19 @@ def test_annotated_clips_get_names_of_their_own(
     assert written == [tmp_path / "out" / "clip.mp4", tmp_path / "out" / "clip-2.mp4"]
 
 
-EVENT = StreamEvent(datetime(2024, 5, 1, tzinfo=timezone.utc), "rtsp://cam/1", "lost", "refused", 0.5)
+CHANGE = Transition(
+    datetime(2024, 5, 1, tzinfo=timezone.utc),
+    "rtsp://cam/1",
+    StreamState.RUNNING,
+    StreamState.BACKING_OFF,
+    Cause.ENDED,
+    "the server ended the stream",
+    0.5,
+)
 
 
-def test_watch_prints_verdicts_and_keeps_events_on_stderr(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in = watches(monkeypatch, EVENT, verdict("rtsp://cam/1", Label.FAKE, 0.97))
+def test_watch_prints_verdicts_and_tells_changes_on_stderr(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = watches(monkeypatch, CHANGE, verdict("rtsp://cam/1", Label.FAKE, 0.97))
     done = CliRunner().invoke(app, ["watch", "rtsp://cam/1", "--for", "5"])
     assert done.exit_code == 0, done.output
     assert stand_in.options == {"seconds": 5.0}
@@ -182,11 +190,11 @@ def test_watch_prints_verdicts_and_keeps_events_on_stderr(app: typer.Typer, monk
     assert done.stdout.split() == [
         "0:12.0", "fake", "0.97", "rtsp://cam/1", "forged", "0:04.0–0:07.5"
     ]  # fmt: skip
-    assert "lost: refused; trying again in 0.5 s" in done.stderr
+    assert "backing_off (ended): the server ended the stream; trying again in 0.5 s" in done.stderr
 
 
 def test_watch_writes_json_lines(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
-    watches(monkeypatch, EVENT, verdict("rtsp://cam/1", Label.REAL, 0.1), verdict("rtsp://cam/1", Label.REAL, 0.2))
+    watches(monkeypatch, CHANGE, verdict("rtsp://cam/1", Label.REAL, 0.1), verdict("rtsp://cam/1", Label.REAL, 0.2))
     done = CliRunner().invoke(app, ["watch", "rtsp://cam/1", "--json"])
     assert [json.loads(line)["score"] for line in done.stdout.splitlines()] == [0.1, 0.2]
 

@@ -28,6 +28,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
+from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.tables import alerts, evidence, metadata, scores, verdicts
@@ -62,6 +63,11 @@ def proof(frame: int, score: float = 0.97, mask: bytes | None = b"png") -> Evide
         region=(-5.0, 5.0, 125.0, 135.0),
         coverage=None if mask is None else MaskCoverage(0.15, 0.38, None, 0.5, 0.9, 0.25, 0.0),
     )
+
+
+def a_change(minute: int = 0, source: str = CAMERA, state: StreamState = StreamState.BACKING_OFF) -> Transition:
+    at = NOON + timedelta(minutes=minute)
+    return Transition(at, source, StreamState.RUNNING, state, Cause.ENDED, "the server ended the stream", 0.25)
 
 
 def record(frame: int, track: int = 1, probability: float = 0.9) -> FrameRecord:
@@ -180,6 +186,33 @@ def run(store: Store) -> int:
     return store.begin_run("streamwatch scan /archive", "{}", CONFIG)
 
 
+# ── what happened to streams ──
+
+
+def test_changes_of_state_come_back_as_they_were_saved_newest_first(store: Store, run: int) -> None:
+    other = "rtsp://***@camera.example/2"
+    saved = [a_change(0), a_change(1, other, StreamState.FAILED), a_change(1), a_change(2)]
+    store.save(run, saved)
+    assert store.transitions() == saved[::-1]
+    assert store.transitions(Filters(source="EXAMPLE/2")) == [saved[1]]
+    assert (
+        store.transitions(Filters(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=2)))
+        == saved[2:0:-1]
+    )
+    assert store.transitions(Filters(limit=1)) == [saved[3]]
+
+
+def test_a_run_saves_verdicts_and_changes_in_one_call(store: Store, run: int) -> None:
+    store.save(run, [a_change(), a_verdict()])
+    assert len(store.verdicts()) == len(store.transitions()) == 1
+
+
+def test_no_password_in_a_change_of_state_is_stored(store: Store, run: int) -> None:
+    leaking = dataclasses.replace(a_change(), source="rtsp://u:pw4@h/1", message="rtsp://u:pw4@h/1: refused")
+    store.save(run, [leaking])
+    assert "pw4" not in str(store.transitions())
+
+
 # ── verdicts on files ──
 
 
@@ -198,8 +231,10 @@ def test_a_failure_comes_back_as_it_was_saved(store: Store, run: int) -> None:
 
 def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str, clock: Clock) -> None:
     first = store.save_verdict(run, a_verdict())
+    store.save(run, [a_change()])
     before = dump(database_url)
     clock.advance(hours=1)
+    store.save(run, [a_change()])
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
     assert store.save_verdict(again, a_verdict()) == first
     after = dump(database_url)

@@ -21,6 +21,7 @@ from streamwatch.cli import (
     models,
     quality,
     scan,
+    streams,
     tracks,
     train,
     verdicts,
@@ -61,6 +62,7 @@ app.command("watch")(needs_opencv(watch.watch))
 app.command("train")(needs_opencv(train.train))
 app.add_typer(alerts.app, name="alerts", help="The spans that a person should see.")
 app.add_typer(verdicts.app, name="verdicts", help="What was said of each source.")
+app.add_typer(streams.app, name="streams", help="What happened to the streams that were watched.")
 app.add_typer(models.app, name="models", help="Forgery and face detectors: list, show, import.")
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")
 app.add_typer(db.app, name="db", help="The schema of the store.")

@@ -14,7 +14,7 @@ from streamwatch.cli import common, running
 from streamwatch.records import Label, VideoVerdict
 
 if TYPE_CHECKING:
-    from streamwatch.engine.feed import StreamEvent
+    from streamwatch.sources.states import Transition
 
 STREAM_FAILED = 1
 
@@ -53,7 +53,7 @@ def watch(
         with contextlib.closing(results):
             for item in results:
                 if not isinstance(item, VideoVerdict):
-                    notes.print(_event(item), soft_wrap=True)
+                    notes.print(transition_text(item), soft_wrap=True)
                     continue
                 latest[item.source] = item.label
                 if as_json:
@@ -78,7 +78,10 @@ def _verdict(verdict: VideoVerdict) -> Text:
     return line
 
 
-def _event(event: StreamEvent) -> Text:
-    retry = "" if event.retry_in is None else f"; trying again in {event.retry_in:.1f} s"
-    message = f": {common.plain(event.message)}" if event.message else ""
-    return Text(f"{common.instant(event.at)}  {common.plain(event.source)} {event.kind}{message}{retry}", style="dim")
+def transition_text(change: Transition) -> Text:
+    """A change of state on one line."""
+    why = "" if change.cause is None else f" ({change.cause})"
+    message = f": {common.plain(change.message)}" if change.message else ""
+    retry = "" if change.retry_in is None else f"; trying again in {change.retry_in:.1f} s"
+    line = f"{common.instant(change.at)}  {common.plain(change.source)} {change.state}{why}{message}{retry}"
+    return Text(line, style="dim")

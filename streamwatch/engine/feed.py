@@ -1,47 +1,29 @@
-"""The frames of a live source: read on a thread, reconnected when it breaks, dropped when they grow stale."""
+"""The frames of a live source: connected again when it breaks, decoders ended that hang, stale frames dropped."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from streamwatch.config import LiveSettings, Settings
-from streamwatch.errors import SourceError
+from streamwatch.config import Settings
+from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
 from streamwatch.records import Frame, FrameCounts
-from streamwatch.sources import VideoSource, is_url, redact
+from streamwatch.sources import is_url, redact
+from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, Opened, Progress
+from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
 Clock = Callable[[], float]
 
+TICK = 0.1
+"""Seconds between two looks at a decoder that says nothing."""
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """What happened to a stream: `connected`, `lost` (with the reason and the seconds to the next try) or
-    `ended`.
-    """
-
-    at: datetime
-    source: str
-    kind: str
-    message: str = ""
-    retry_in: float | None = None
-
-
-def backoff(settings: LiveSettings, chance: Callable[[], float] = random.random) -> Iterator[float]:
-    """Seconds to wait before the first, second… reconnect: doubling from `backoff_first` up to `backoff_max`.
-
-    Each is drawn between half of the step and the whole of it, so that many streams of one server that
-    came back do not all return at the same instant. chance: draws from 0..1.
-    """
-    for attempt in itertools.count():
-        step = min(settings.backoff_max, settings.backoff_first * 2.0 ** min(attempt, 60))
-        yield step * (0.5 + 0.5 * chance())
+GRACE = 0.5
+"""Seconds beyond its own limits after which a decoder must be hanging."""
 
 
 class FrameQueue:
@@ -113,12 +95,16 @@ class FrameQueue:
 
 
 class Feed:
-    """Reads a stream on a thread until it is told to stop, and reconnects; a file, once.
+    """Reads a stream until it is told to stop, and reconnects; a file, once. A thread waits for a process that decodes.
 
     Frames of a later connection go on in media time and index: `pts` is seconds since the first frame of the
     first connection, with the pauses in between.
 
-    failure: the latest error; None after a connection that works.
+    The decoder is judged by the time since media time last moved, whether it says something or not: after
+    `live.stalled_after` seconds the stream counts as stalled, and some time after `decode.read_timeout` the process is
+    killed.
+
+    machine: the state of the stream. failure: the latest error; None after a connection that works.
     """
 
     def __init__(
@@ -126,24 +112,23 @@ class Feed:
         url: str,
         settings: Settings,
         *,
-        listen: Callable[[StreamEvent], None] = lambda event: None,
+        listen: Callable[[Transition], None] = lambda transition: None,
         clock: Clock = time.monotonic,
     ) -> None:
         self.is_file = not is_url(url)
         self.name = redact(url)
-        self.failure: SourceError | None = None
-        self.failures = 0
+        self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
+        self.failure: StreamwatchError | None = None
         self.duration: float | None = None
         self.started_at: datetime | None = None
         stale_after = None if self.is_file else settings.live.stale_after
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._url = url
         self._settings = settings
-        self._listen = listen
         self._clock = clock
         self._stop = threading.Event()
-        self._past = FrameCounts()
-        self._source: VideoSource | None = None
+        self._process: DecodingProcess | None = None
+        self._tally = FrameCounts(), FrameCounts()
         self._began: float | None = None
         self._last_pts = 0.0
         self._next_index = 0
@@ -153,8 +138,8 @@ class Feed:
         """Begin to read."""
         self._thread.start()
 
-    def stop(self, patience: float = 1.0) -> None:
-        """Stop reading and close the queue. A read that blocks ends by its own timeout, in the background."""
+    def stop(self, patience: float = 5.0) -> None:
+        """Stop reading, close the queue, end the process."""
         self._stop.set()
         self.frames.close()
         self._thread.join(patience)
@@ -162,65 +147,101 @@ class Feed:
     @property
     def counts(self) -> FrameCounts:
         """Frames decoded, sampled, dropped and damaged so far, over all connections."""
-        source = self._source
-        present = source.counts if source is not None else FrameCounts()
+        past, present = self._tally
         sampled, dropped = self.frames.counts
         return FrameCounts(
-            decoded=self._past.decoded + present.decoded,
+            decoded=past.decoded + present.decoded,
             sampled=sampled,
             dropped=dropped,
-            corrupt=self._past.corrupt + present.corrupt,
+            corrupt=past.corrupt + present.corrupt,
         )
 
     def _run(self) -> None:
-        waits = backoff(self._settings.live)
-        while not self._stop.is_set():
-            before = self.frames.counts
-            try:
-                self._read_once()
-                self.failure = None
-                message = "the server ended the stream"
-            except SourceError as error:
-                self.failure = error
-                message = str(error)
-            if self.is_file:
-                break
-            if self.frames.counts > before:
-                waits = backoff(self._settings.live)
-            if self._stop.is_set():
-                break
-            self.failures += 1
-            wait = next(waits)
-            self._tell("lost", message, wait)
-            self._stop.wait(wait)
-        self.frames.close()
-        self._tell("ended")
+        try:
+            while not self._stop.is_set():
+                cause, message = self._connect()
+                if self._stop.is_set():
+                    break
+                if self.is_file:
+                    self.machine.stop(cause, message)
+                    break
+                wait = self.machine.lost(cause, message)
+                if self._stop.wait(wait):
+                    break
+                self.machine.retry()
+        finally:
+            self._end_process()
+            self.frames.close()
+            self.machine.stop()
 
-    def _read_once(self) -> None:
-        with VideoSource(self._url, self._settings.decode, self._settings.sampling, live=not self.is_file) as source:
-            self._source = source
-            self.duration = source.duration
-            try:
-                self._tell("connected", f"{source.codec} {source.width}×{source.height}")
-                self._pass_on(source)
-            finally:
-                counts = source.counts
-                self._past = FrameCounts(
-                    decoded=self._past.decoded + counts.decoded, corrupt=self._past.corrupt + counts.corrupt
-                )
-                self._source = None
+    def _connect(self) -> tuple[Cause, str]:
+        """Read one connection to its end; why it ended."""
+        try:
+            self._read()
+        except SourceError as error:
+            self.failure = error
+            return cause_of(error, connected=self.machine.state is not StreamState.CONNECTING), str(error)
+        except DecoderDied:
+            self._end_process()
+            self.failure = WorkerLost(f"{self.name}: the process that decoded it died")
+            return Cause.CRASHED, str(self.failure)
+        finally:
+            past, present = self._tally
+            both = FrameCounts(decoded=past.decoded + present.decoded, corrupt=past.corrupt + present.corrupt)
+            self._tally = both, FrameCounts()
+        self.failure = None
+        return Cause.ENDED, "" if self.is_file else "the server ended the stream"
 
-    def _pass_on(self, source: VideoSource) -> None:
-        offset: float | None = None
+    def _read(self) -> None:
+        settings = self._settings
+        if self._process is None:
+            self._process = DecodingProcess()
+        process = self._process
+        process.open(self._url, settings.decode, settings.sampling, live=not self.is_file)
+        reached, offset = -math.inf, None
         first_index = self._next_index
-        for frame in source.frames():
-            if offset is None:
-                offset = self._join(frame)
-            self._last_pts = frame.pts + offset
-            self._next_index = first_index + frame.index + 1
-            self.frames.put(replace(frame, pts=self._last_pts, index=first_index + frame.index))
-            if self._stop.is_set():
+        silent = 0.0
+        while not self._stop.is_set():
+            asked = self._clock()
+            message = process.receive(TICK)
+            silent += self._clock() - asked
+            if isinstance(message, Closed):
+                self._tally = self._tally[0], message.counts
+                if message.error is not None:
+                    raise message.error
                 return
+            if isinstance(message, Opened):
+                silent = 0.0
+                self.duration = message.duration
+                self.machine.connected(f"{message.codec} {message.width}×{message.height}")
+            elif isinstance(message, Progress):
+                self._tally = self._tally[0], message.counts
+                if message.pts > reached:
+                    reached, silent = message.pts, 0.0
+                    if self.machine.state is StreamState.STALLED:
+                        self.machine.resumed()
+                if message.frame is not None:
+                    offset = self._join(message.frame) if offset is None else offset
+                    self._pass_on(message.frame, offset, first_index)
+            self._judge(silent)
+
+    def _judge(self, silent: float) -> None:
+        """Say that the stream stalls, or end a decoder that keeps to no limit."""
+        decode, live = self._settings.decode, self._settings.live
+        if self.machine.state is StreamState.CONNECTING:
+            limit = decode.open_timeout + decode.read_timeout
+        else:
+            limit = decode.read_timeout
+        if silent > limit + GRACE:
+            self._end_process()
+            raise SourceTimeout(f"{self.name}: no new picture for {limit:g} s; its decoder was ended; check the sender")
+        if self.machine.state is StreamState.RUNNING and silent > live.stalled_after:
+            self.machine.stalled(f"no new picture for {live.stalled_after:g} s")
+
+    def _pass_on(self, frame: Frame, offset: float, first_index: int) -> None:
+        self._last_pts = frame.pts + offset
+        self._next_index = first_index + frame.index + 1
+        self.frames.put(replace(frame, pts=self._last_pts, index=first_index + frame.index))
 
     def _join(self, first: Frame) -> float:
         """What is to be added to the media time of a connection that begins with this frame."""
@@ -232,5 +253,7 @@ class Feed:
         earliest = self._last_pts + 1.0 / self._settings.sampling.fps
         return max(self._clock() - self._began, earliest) - first.pts
 
-    def _tell(self, kind: str, message: str = "", retry_in: float | None = None) -> None:
-        self._listen(StreamEvent(datetime.now(timezone.utc), self.name, kind, message, retry_in))
+    def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import ray
@@ -15,12 +14,13 @@ from ray.exceptions import RayTaskError
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.engine.cluster import LOST, Actor, result_of
 from streamwatch.engine.crew import Crew, assemble
-from streamwatch.engine.feed import StreamEvent, backoff
 from streamwatch.engine.plan import Plan
 from streamwatch.errors import DetectorError, StoreError, StreamwatchError
 from streamwatch.records import VideoVerdict
 from streamwatch.sources import redact
+from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import access_for
+from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
 
 POLL = 0.25
@@ -38,25 +38,32 @@ class _Stream:
     """A stream and the worker that watches it, if there is one at the moment."""
 
     url: str
-    waits: Iterator[float]
+    retries: Retries
+    state: StreamState = StreamState.CONNECTING
     worker: Actor = None
     watching: Any = None
     taking: Any = None
+    began: float = 0.0
     retry_at: float = 0.0
     over: bool = False
     workers: int = 0
-    items: list[VideoVerdict | StreamEvent] = field(default_factory=list)
+    items: list[VideoVerdict | Transition] = field(default_factory=list)
 
     @classmethod
     def of(cls, url: str, settings: LiveSettings) -> _Stream:
-        return cls(url, backoff(settings))
+        return cls(url, Retries(settings))
+
+    def go(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
+        """Tell a change of state that no worker is there to tell."""
+        name = redact(self.url)
+        self.items.append(Transition(utc_now(), name, self.state, state, Cause.CRASHED, message, retry_in))
 
 
 def iter_watch(
     urls: Sequence[str], settings: Settings, *, seconds: float | None = None, store: bool = True
-) -> Generator[VideoVerdict | StreamEvent, None, None]:
-    """Watch streams, each in a process of its own; yields verdicts (after their commit) and events as they
-    come.
+) -> Generator[VideoVerdict | Transition, None, None]:
+    """Watch streams, each in a process of its own; yields verdicts (after their commit) and changes of state as
+    they come.
 
     A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, or when every
     source has ended, which only files do; closing the iterator, or an interrupt, ends it too, with a last
@@ -82,10 +89,10 @@ class _Watch:
         self._deadline: float | None = None
         self._streams = [_Stream.of(url, plan.settings.live) for url in urls]
         self._run_id: int | None = None
-        self._saving: tuple[Any, list[VideoVerdict]] | None = None
-        self._unsaved: list[VideoVerdict] = []
+        self._saving: tuple[Any, list[VideoVerdict | Transition]] | None = None
+        self._unsaved: list[VideoVerdict | Transition] = []
 
-    def run(self) -> Generator[VideoVerdict | StreamEvent, None, None]:
+    def run(self) -> Generator[VideoVerdict | Transition, None, None]:
         settings = self._plan.settings
         status = "interrupted"
         try:
@@ -107,13 +114,12 @@ class _Watch:
         finally:
             if self._store is not None and self._run_id is not None:
                 with contextlib.suppress(StoreError):
-                    for verdict in self._unsaved:
-                        self._store.save_verdict(self._run_id, verdict)
+                    self._store.save(self._run_id, self._unsaved)
                     self._store.end_run(self._run_id, status)
 
-    def _work(self, crew: Crew) -> Generator[VideoVerdict | StreamEvent, None, None]:
+    def _work(self, crew: Crew) -> Generator[VideoVerdict | Transition, None, None]:
         while not all(stream.over for stream in self._streams) or self._saving or self._unsaved:
-            told: list[VideoVerdict | StreamEvent] = []
+            told: list[VideoVerdict | Transition] = []
             for stream in self._streams:
                 if stream.worker is None:
                     self._begin(stream, crew)
@@ -131,6 +137,9 @@ class _Watch:
             stream.over = True
         if stream.over or now < stream.retry_at:
             return
+        if stream.workers:
+            stream.go(StreamState.CONNECTING)
+        stream.began = now
         stream.worker = crew.hire()
         first_track = stream.workers * TRACKS_PER_WORKER + 1
         stream.workers += 1
@@ -156,30 +165,34 @@ class _Watch:
             self._lose(stream, crew, str(error.cause))
 
     def _lose(self, stream: _Stream, crew: Crew, message: str) -> None:
-        wait = next(stream.waits)
-        stream.retry_at = time.monotonic() + wait
-        stream.items.append(StreamEvent(datetime.now(timezone.utc), redact(stream.url), "lost", message, wait))
+        now = time.monotonic()
+        failed, wait = stream.retries.failed(Cause.CRASHED, now - stream.began)
+        stream.retry_at = now + wait
+        stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
         self._release(stream, crew)
 
     def _release(self, stream: _Stream, crew: Crew) -> None:
         crew.dismiss(stream.worker)
         stream.worker = stream.watching = stream.taking = None
 
-    def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | StreamEvent]:
-        """Events are told at once, verdicts after they were stored."""
+    def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
+        """Changes of state are told at once, verdicts after they were stored."""
         items, stream.items = stream.items, []
         for item in items:
-            if isinstance(item, StreamEvent) or self._store is None:
-                yield item
-            else:
+            if isinstance(item, Transition):
+                stream.state = item.state
+            if self._store is not None:
                 self._unsaved.append(item)
+            if isinstance(item, Transition) or self._store is None:
+                yield item
 
     def _save(self, crew: Crew) -> list[VideoVerdict]:
-        """Send new verdicts to the writer; what it has stored since the last call."""
+        """Send what is new to the writer; the verdicts that it has stored since the last call."""
         saved: list[VideoVerdict] = []
         if self._saving is not None and ray.wait([self._saving[0]], timeout=0)[0]:
             result_of(self._saving[0])
-            saved, self._saving = self._saving[1], None
+            saved = [item for item in self._saving[1] if isinstance(item, VideoVerdict)]
+            self._saving = None
         if self._saving is None and self._unsaved and crew.writer is not None:
             unsaved, self._unsaved = self._unsaved, []
             self._saving = crew.writer.save.remote(unsaved), unsaved
@@ -206,4 +219,5 @@ class _Watch:
             ray.wait([s.watching for s in running], num_returns=len(running), timeout=patience)
         for stream in running:
             with contextlib.suppress(*LOST, RayTaskError, ray.exceptions.GetTimeoutError):
-                self._unsaved.append(ray.get(stream.watching, timeout=0))
+                last: VideoVerdict = ray.get(stream.watching, timeout=0)
+                self._unsaved += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from streamwatch.engine.feed import Clock, Feed, StreamEvent
+from streamwatch.engine.feed import Clock, Feed
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, ScoringQueue
 from streamwatch.errors import SourceTimeout
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceFusion, error_verdict
 from streamwatch.records import VideoVerdict
+from streamwatch.sources.states import Transition
 
 TICK = 0.1
 """Seconds after which a loop that gets no frame looks at scores, time and stop."""
@@ -24,8 +25,8 @@ class LiveStream:
     cannot follow.
 
     first_track: id of the first track; above those of a worker that watched this stream before.
-    deliver: hears every verdict (one each `live.verdict_every` seconds) and every event, in order, from two
-    threads.
+    deliver: hears every verdict (one each `live.verdict_every` seconds) and every change of state, in order,
+    from two threads.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class LiveStream:
         client: DetectorClient,
         url: str,
         *,
-        deliver: Callable[[VideoVerdict | StreamEvent], None],
+        deliver: Callable[[VideoVerdict | Transition], None],
         face_detector: FaceDetector | None = None,
         first_track: int = 1,
         clock: Clock = time.monotonic,
@@ -96,8 +97,8 @@ class LiveStream:
         if counts.dropped:
             limit = self._plan.settings.live.stale_after
             notes.append(f"frames dropped as older than {limit:g} s: {counts.dropped}")
-        if feed.failures:
-            notes.append(f"connection lost: {feed.failures}×")
+        if lost := feed.machine.reconnects.total():
+            notes.append(f"connection lost: {lost}×")
         return replace(verdict, reason="; ".join(notes))
 
     def _duration(self) -> float | None:

@@ -10,10 +10,10 @@ import ray
 from streamwatch.engine.analysis import Analyser, Analysis
 from streamwatch.engine.cluster import Actor
 from streamwatch.engine.detector import RemoteClient
-from streamwatch.engine.feed import StreamEvent
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import LiveStream
 from streamwatch.records import VideoVerdict
+from streamwatch.sources.states import Transition
 
 
 class StreamWorker:
@@ -29,7 +29,7 @@ class StreamWorker:
         self._client = RemoteClient(detectors, name)
         self._analyser: Analyser | None = None
         self._stream: LiveStream | None = None
-        self._outbox: list[VideoVerdict | StreamEvent] = []
+        self._outbox: list[VideoVerdict | Transition] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -49,7 +49,7 @@ class StreamWorker:
         stream = LiveStream(self._plan, self._client, url, deliver=self._put, first_track=first_track)
         return stream.run(self._stop, seconds)
 
-    def take(self) -> list[VideoVerdict | StreamEvent]:
+    def take(self) -> list[VideoVerdict | Transition]:
         """Verdicts and events of the stream since the last call, in order."""
         with self._lock:
             taken, self._outbox = self._outbox, []
@@ -62,7 +62,7 @@ class StreamWorker:
     def _note_share(self, share: float) -> None:
         self._share = share
 
-    def _put(self, item: VideoVerdict | StreamEvent) -> None:
+    def _put(self, item: VideoVerdict | Transition) -> None:
         with self._lock:
             self._outbox.append(item)
 

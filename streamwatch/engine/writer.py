@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from streamwatch.engine.cluster import Actor, Cluster
 from streamwatch.records import VideoVerdict
+from streamwatch.sources.states import Transition
 from streamwatch.store import Store
 
 
@@ -21,13 +22,12 @@ class StoreWriter:
         self._run_id = run_id
         self._store: Store | None = None
 
-    def save(self, verdicts: Sequence[VideoVerdict]) -> int:
-        """Store verdicts; doing it again changes nothing. Returns how many."""
+    def save(self, items: Sequence[VideoVerdict | Transition]) -> int:
+        """Store results and changes of state; doing it again changes nothing. Returns how many."""
         if self._store is None:
             self._store = Store.open(self._url)
-        for verdict in verdicts:
-            self._store.save_verdict(self._run_id, verdict)
-        return len(verdicts)
+        self._store.save(self._run_id, items)
+        return len(items)
 
 
 def start_writer(url: str, run_id: int, cluster: Cluster) -> Actor:

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -27,12 +28,15 @@ from av.video.stream import VideoStream
 
 from streamwatch.config import DecodeSettings
 from streamwatch.errors import (
+    SourceEnded,
     SourceError,
     SourceNotFound,
     SourceRefused,
     SourceTimeout,
     SourceTooLarge,
+    SourceUnauthorized,
     SourceUnreadable,
+    SourceUntrusted,
 )
 from streamwatch.sources.redact import redact, scheme_of
 
@@ -66,6 +70,11 @@ SCHEMES = {
     "srt": Access("srt", "mpegts", live=True),
     "udp": Access("udp", "mpegts", live=True),
 }
+
+
+_ENCRYPTED = ("https", "rtmps", "rtsps")
+_SESSIONS = ("rtmp", "rtmps", "rtsp", "rtsps")
+"""Schemes whose FFmpeg clients call a connection that was broken off invalid data."""
 
 
 def access_for(source: str) -> Access:
@@ -103,7 +112,7 @@ def open_container(source: str, settings: DecodeSettings) -> InputContainer:
         )
     except av.error.FFmpegError as error:
         waited = time.monotonic() - begun
-        raise source_error(error, source, waited=waited, limit=settings.open_timeout) from error
+        raise source_error(error, source, waited=waited, limit=settings.open_timeout, opening=True) from error
 
 
 def video_stream(container: InputContainer, source: str, settings: DecodeSettings, *, live: bool) -> VideoStream:
@@ -143,38 +152,54 @@ def check_size(width: int, height: int, source: str, settings: DecodeSettings) -
         )
 
 
-def source_error(error: av.error.FFmpegError, source: str, *, waited: float, limit: float) -> SourceError:
+def source_error(
+    error: av.error.FFmpegError, source: str, *, waited: float, limit: float, opening: bool
+) -> SourceError:
     """The typed error for what FFmpeg reported about `source`; masks the credentials in `error` itself too.
 
     waited: seconds that the failed call took; limit: seconds after which PyAV ends it. RTSP, for one, reports
-    an ended call as invalid data, so the time decides.
+    an ended call as invalid data, so the time decides. opening: whether that call was to open it.
     """
     name = redact(source)
     error.args = (*error.args[:2], name)
     detail = error.strerror or type(error).__name__
     if waited >= limit or isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
-        return SourceTimeout(
-            f"{name}: nothing came within {limit:g} s; check the sender, or raise decode.open_timeout or "
-            "decode.read_timeout"
-        )
+        return timed_out(source, limit)
     if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
         return SourceNotFound(f"{name}: the server says that there is no such stream or file; check the path")
-    if isinstance(error, av.error.HTTPUnauthorizedError):
-        return SourceRefused(f"{name}: the server wants other credentials; give them as scheme://user:password@host/…")
+    if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
+        return SourceUnauthorized(
+            f"{name}: the server wants other credentials; give them as scheme://user:password@host/…"
+        )
     if isinstance(error, av.error.ProtocolNotFoundError):
         return SourceRefused(
             f"{name}: the installed FFmpeg cannot speak {scheme_of(source)}; install a build of PyAV that can"
         )
     if isinstance(error, av.error.ConnectionRefusedError):
         return SourceRefused(f"{name}: connection refused; check host and port, and that the server runs")
+    scheme = scheme_of(source)
+    if isinstance(error, av.error.EOFError) or (scheme in _SESSIONS and isinstance(error, av.error.InvalidDataError)):
+        return SourceEnded(f"{name}: the server broke the connection off; check its log, and that it serves this path")
+    if opening and scheme in _ENCRYPTED and error.errno == errno.EIO:
+        return SourceUntrusted(
+            f"{name}: no encrypted connection could be agreed on; check the port, and that the server speaks TLS"
+        )
     if isinstance(error, av.error.InvalidDataError):
         return SourceUnreadable(f"{name}: not a video, or damaged beyond reading")
     if isinstance(error, av.error.ArgumentError):
-        hint = "or the URL is malformed" if scheme_of(source) else "playlists, pictures and audio are refused"
+        hint = "or the URL is malformed" if scheme else "playlists, pictures and audio are refused"
         return SourceUnreadable(f"{name}: not a video format that streamwatch opens ({hint})")
-    if isinstance(error, (OSError, av.error.HTTPError)):
+    if isinstance(error, (OSError, av.error.HTTPError, av.error.HTTPClientError)):
         return SourceRefused(f"{name}: cannot be reached or read ({detail}); check its name and the network")
     return SourceUnreadable(f"{name}: cannot be read as video ({detail})")
+
+
+def timed_out(source: str, limit: float) -> SourceTimeout:
+    """The error for a source from which nothing came for `limit` seconds."""
+    return SourceTimeout(
+        f"{redact(source)}: nothing came within {limit:g} s; check the sender, or raise decode.open_timeout or "
+        "decode.read_timeout"
+    )
 
 
 def _check_file(path: str) -> None:

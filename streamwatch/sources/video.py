@@ -31,6 +31,7 @@ from streamwatch.sources.container import (
     check_size,
     open_container,
     source_error,
+    timed_out,
     timestamps_may_restart,
     video_stream,
 )
@@ -221,6 +222,9 @@ class VideoSource:
         try:
             # All streams: time must be checked between packets even when those of the video stay away.
             for packet in self._container.demux():
+                if is_url(self._url) and time.monotonic() - asked >= self._settings.read_timeout:
+                    # FFmpeg empties its parser when a read ends by its limit: that packet came long ago.
+                    raise timed_out(self._url, self._settings.read_timeout)
                 yield packet
                 asked = time.monotonic()
         except av.error.FFmpegError as error:
@@ -252,7 +256,7 @@ class VideoSource:
                 yield picture
 
     def _failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:
-        return source_error(error, self._url, waited=waited, limit=self._settings.read_timeout)
+        return source_error(error, self._url, waited=waited, limit=self._settings.read_timeout, opening=False)
 
 
 def open_source(

@@ -1,4 +1,4 @@
-"""The store: runs, verdicts, tracks, scores, alerts and their evidence in an SQL database.
+"""The store: runs, verdicts, tracks, scores, alerts and their evidence, states of streams, in an SQL database.
 
 SQLAlchemy is loaded on first use, so that `import streamwatch.store` alone stays cheap.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamwatch.store.filters import Filters
-    from streamwatch.store.jsonl import alert_line, verdict_line
+    from streamwatch.store.jsonl import alert_line, transition_line, verdict_line
     from streamwatch.store.loading import AlertRow, VerdictRow
     from streamwatch.store.repository import Store
     from streamwatch.store.states import ReviewState, RunStatus
@@ -23,6 +23,7 @@ __all__ = [
     "Store",
     "VerdictRow",
     "alert_line",
+    "transition_line",
     "verdict_line",
 ]
 
@@ -34,6 +35,7 @@ _HOMES = {
     "Store": "repository",
     "VerdictRow": "loading",
     "alert_line": "jsonl",
+    "transition_line": "jsonl",
     "verdict_line": "jsonl",
 }
 

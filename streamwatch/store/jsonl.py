@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from streamwatch.records import Alert, Span, TrackVerdict, VideoVerdict
+from streamwatch.sources.states import Transition
 
 if TYPE_CHECKING:
     from streamwatch.store.loading import AlertRow
@@ -35,6 +36,19 @@ def verdict_line(verdict: VideoVerdict) -> dict[str, Any]:
         "config_sha256": verdict.config_sha256,
         "policy": verdict.policy,
         "error": None if failure is None else {"kind": failure.kind, "message": failure.message},
+    }
+
+
+def transition_line(transition: Transition) -> dict[str, Any]:
+    """One change of state of a stream, as `streams history --json` gives it."""
+    return {
+        "at": _instant(transition.at),
+        "source": transition.source,
+        "previous": transition.previous.value,
+        "state": transition.state.value,
+        "cause": None if transition.cause is None else transition.cause.value,
+        "message": transition.message,
+        "retry_in": transition.retry_in,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from streamwatch.errors import StoreError
 from streamwatch.records import Alert, Label, ModelRef, VideoVerdict
+from streamwatch.sources.states import Transition
 from streamwatch.store import schema
 from streamwatch.store.database import (
     create_store_engine,
@@ -21,6 +22,7 @@ from streamwatch.store.database import (
     transaction,
 )
 from streamwatch.store.filters import Filters, select_alerts, select_verdicts
+from streamwatch.store.history import save_transition, select_transitions, to_transition
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import Saving, chunks, insert_row
@@ -120,6 +122,15 @@ class Store:
         with transaction(self._engine) as connection:
             return Saving(connection, run_id, new, self._clock()).save()
 
+    def save(self, run_id: int, items: Sequence[VideoVerdict | Transition]) -> None:
+        """Store what a run brought forth, verdicts as `save_verdict` does. Doing it again changes nothing."""
+        for item in items:
+            if isinstance(item, VideoVerdict):
+                self.save_verdict(run_id, item)
+            else:
+                with transaction(self._engine) as connection:
+                    save_transition(connection, run_id, item)
+
     def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
         """Note that a person looked at an alert, and what they said. Raises StoreError for an unknown id."""
         self._set_review(
@@ -197,6 +208,13 @@ class Store:
             query = select_alerts(filters or Filters()).execution_options(yield_per=1000)
             for row in connection.execute(query).mappings():
                 yield to_alert_row(row)
+
+    def transitions(self, filters: Filters | None = None) -> list[Transition]:
+        """Changes of state of streams, newest first: those that a filter's source, times and limit let through."""
+        with reading(self._engine) as connection:
+            return [
+                to_transition(row) for row in connection.execute(select_transitions(filters or Filters())).mappings()
+            ]
 
     def alert(self, alert_id: str) -> Alert:
         """An alert with its evidence. Raises StoreError for an unknown id."""

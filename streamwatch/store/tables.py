@@ -4,6 +4,7 @@
                      │──n scores      one row per scored face
                      │──n alerts
                      └──n evidence    crop and mask, beside the alert (or else only the track) that they prove
+         └──n transitions             changes of state of the streams that the run watched
 
 A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
 could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
@@ -36,6 +37,7 @@ from sqlalchemy import (
 )
 
 from streamwatch.records import Label, MaskCoverage
+from streamwatch.sources.states import Cause, StreamState
 from streamwatch.store.states import ReviewState, RunStatus
 from streamwatch.store.types import UtcDateTime
 
@@ -226,4 +228,24 @@ evidence = Table(
     *(Column(f"mask_{name}", Float(53)) for name in COVERAGE),
     *(_share(f"mask_{name}") for name in COVERAGE),
     Index(None, "alert_id"),
+)
+
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("previous", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("cause", String(16)),
+    Column("message", Text, nullable=False),
+    Column("retry_in", Float(53)),
+    _one_of("previous", StreamState),
+    _one_of("state", StreamState),
+    _one_of("cause", Cause),
+    UniqueConstraint("run_id", "source", "at", "state"),
+    Index(None, "at"),
+    Index(None, "source", "at"),
 )
