@@ -108,6 +108,7 @@ class LiveSettings(Section):
     verdict_every: float = Field(5.0, gt=0, description="seconds between stored verdicts of a running stream")
     horizon: float = Field(60.0, gt=0, description="seconds of scores that a running verdict looks back on")
     stalled_after: float = Field(2.0, gt=0, description="seconds without a new picture after which a stream stalls")
+    still_after: float = Field(4.0, gt=0, description="seconds of a frozen or black picture until it is called so")
     backoff_first: float = Field(0.5, gt=0, description="longest wait before the first reconnect, seconds; it doubles")
     backoff_max: float = Field(4.0, gt=0, description="longest wait between reconnects, seconds")
     retry_budget: int = Field(30, ge=0, description="reconnects within retry_window after which a stream has failed")

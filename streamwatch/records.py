@@ -7,6 +7,7 @@ frame; times are seconds. A score is the calibrated probability of "fake": 1 mea
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -208,15 +209,39 @@ class TrackVerdict:
     reason: str = ""
 
 
+class DropReason(str, Enum):
+    """Why a sampled frame was not analysed.
+
+    `stale`: its turn came too late (live). `frozen`, `black`: the picture had not moved, or shown anything, for a while
+    (live). `failed`: an error ended the analysis.
+    """
+
+    STALE = "stale"
+    FROZEN = "frozen"
+    BLACK = "black"
+    FAILED = "failed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
-    """Every frame is accounted for: sampled = analysed + dropped; `corrupt` were skipped by the decoder."""
+    """Every frame is accounted for: decoded = not_sampled + analysed + dropped, once all is done; `dropped` is the sum
+    of `dropped_by`. `corrupt` were skipped by the decoder.
+    """
 
     decoded: int = 0
     sampled: int = 0
     analysed: int = 0
     dropped: int = 0
     corrupt: int = 0
+    dropped_by: Mapping[DropReason, int] = field(default_factory=dict)
+
+    @property
+    def not_sampled(self) -> int:
+        """Frames between those that were to be looked at."""
+        return self.decoded - self.sampled
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,9 +31,11 @@ def face_picture(number: int, width: int = 256, height: int = 192) -> ImageArray
     return canvas
 
 
-def face_clip(path: Path, seconds: float = 3.0, fps: int = 10, start: int = 0, **options: object) -> Path:
-    """A clip with one face all the time; `start` makes its content another one."""
-    images = (face_picture(start + number) for number in range(round(seconds * fps)))
+def face_clip(
+    path: Path, seconds: float = 3.0, fps: int = 10, start: int = 0, still: bool = False, **options: object
+) -> Path:
+    """A clip with one face all the time; `start` makes its content another one. still: the picture does not move."""
+    images = (face_picture(start + (0 if still else number)) for number in range(round(seconds * fps)))
     return encode(path, fps=fps, frames=round(seconds * fps), images=images, width=256, height=192, **options)
 
 

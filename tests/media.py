@@ -40,6 +40,7 @@ def encode(
     images: Iterable[NDArray[np.uint8]] | None = None,
     keyframe_every: int = 10,
     b_frames: bool = True,
+    crf: int | None = None,
     rotation: int = 0,
     audio: bool = False,
     container_options: dict[str, str] | None = None,
@@ -49,6 +50,7 @@ def encode(
 
     times: presentation times in seconds, for a variable frame rate; else `frames` pictures at `fps`.
     images: the pictures; else `picture(0)`, `picture(1)`, …
+    crf: constant rate factor of x264; else its default.
     rotation: degrees counter-clockwise by which a player has to turn the stored picture.
     audio: add a silent AAC track.
     """
@@ -57,7 +59,9 @@ def encode(
         images = (picture(number, width, height) for number in range(len(moments)))
     with av.open(str(path), "w", options=container_options or {}) as container:
         container.metadata.update(metadata or {})
-        stream = container.add_stream(codec, rate=fps, options=_codec_options(codec, b_frames))
+        stream = container.add_stream(
+            codec, rate=fps, options=_codec_options(codec, b_frames) | ({} if crf is None else {"crf": str(crf)})
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.gop_size = keyframe_every
         if times is not None:

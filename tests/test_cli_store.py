@@ -181,7 +181,7 @@ def test_verdicts_are_listed_as_the_lines_of_results_jsonl(url: str) -> None:
         "reason": "",
         "duration": 12.4,
         "started_at": None,
-        "frames": {"decoded": 310, "sampled": 25, "analysed": 25, "dropped": 0, "corrupt": 0},
+        "frames": {"decoded": 310, "sampled": 25, "analysed": 25, "dropped": 0, "corrupt": 0, "dropped_by": {}},
         "tracks": [
             {
                 "id": 1,

@@ -210,5 +210,6 @@ def test_command_with_the_model_that_ships(tmp_path: Path, capsys: pytest.Captur
         "analysed": 24,
         "dropped": 0,
         "corrupt": 0,
+        "dropped_by": {},
     }
     assert (tmp_path / "demo" / "annotated.mp4").is_file()

@@ -21,7 +21,7 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient, PendingScores, Scores, ScoringQueue
 from streamwatch.engine.stream import LiveStream
 from streamwatch.errors import DetectorError, WeightsError
-from streamwatch.records import Face, FaceCrop, FaceScore, Frame, Label, VideoVerdict
+from streamwatch.records import DropReason, Face, FaceCrop, FaceScore, Frame, Label, VideoVerdict
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector
 from tests.media import encode
@@ -504,6 +504,58 @@ def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) 
     assert verdict.failure is not None
     assert verdict.failure.kind == "SourceRefused"
     assert "secret" not in f"{verdict.source} {verdict.failure.message} {told}"
+
+
+def sure_of_real(plan: Plan, **live: float) -> Plan:
+    """A plan whose policy calls every score real, for a stream that is tried once a minute when it has ended."""
+    live = {"stale_after": 60.0, "retry_budget": 0, "failed_retry": 60.0, **live}
+    settings = plan.settings.model_copy(update={"live": LiveSettings(**live)})
+    return dataclasses.replace(
+        plan, settings=settings, policy=dataclasses.replace(plan.policy, real=0.9998, fake=0.9999)
+    )
+
+
+def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
+    plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.engine.feed.is_url", lambda url: True)
+    frozen = face_clip(folder / "frozen.mp4", seconds=8.0, still=True)
+    ended = threading.Event()
+
+    def hear(item: VideoVerdict | Transition) -> None:
+        if isinstance(item, Transition) and item.state is StreamState.FAILED:
+            ended.set()
+
+    stream = LiveStream(sure_of_real(plan, stalled_after=60.0), client, str(frozen), deliver=hear)
+    verdict = stream.run(ended, seconds=60)
+    frames = verdict.frames
+    assert (verdict.label, verdict.score is None) == (Label.INCONCLUSIVE, False)
+    assert "the picture has stood still for 8 s" in verdict.reason
+    assert f"not analysed: {frames.dropped} frozen" in verdict.reason
+    assert frames.dropped_by == {DropReason.FROZEN: frames.dropped}
+    assert 10 <= frames.dropped <= 20
+    assert frames.decoded == frames.not_sampled + frames.analysed + frames.dropped
+
+
+def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
+    plan: Plan, client: LocalClient, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.engine.feed.is_url", lambda url: True)
+    verdicts: list[VideoVerdict] = []
+    over = threading.Event()
+
+    def hear(item: VideoVerdict | Transition) -> None:
+        if isinstance(item, VideoVerdict) and item.frames.analysed > 4:
+            verdicts.append(item)
+            if item.label is Label.ERROR:
+                over.set()
+
+    live = {"stalled_after": 0.3, "verdict_every": 0.05, "horizon": 2.0}
+    LiveStream(sure_of_real(plan, **live), client, str(clip), deliver=hear).run(over, seconds=60)
+    assert list(dict.fromkeys(verdict.label for verdict in verdicts)) == [Label.REAL, Label.INCONCLUSIVE, Label.ERROR]
+    doubtful = next(verdict for verdict in verdicts if verdict.label is Label.INCONCLUSIVE)
+    assert doubtful.reason.startswith("no new picture for")
+    assert verdicts[-1].failure is not None
 
 
 def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):

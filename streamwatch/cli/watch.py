@@ -34,7 +34,7 @@ def watch(
     model: running.ModelOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Watch streams until stopped. Exit status 1 where one gave no picture at all.
+    """Watch streams until stopped. Exit status 1 where one gave no picture at all, or none any more at the end.
 
     A verdict on the last minute of each stream is printed and stored every few seconds. A stream that breaks
     is connected again.

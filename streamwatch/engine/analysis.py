@@ -16,7 +16,7 @@ from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
 from streamwatch.fusion.regions import measure_coverage
-from streamwatch.records import FaceScore, FaceTrace, FrameCounts, VideoVerdict
+from streamwatch.records import DropReason, FaceScore, FaceTrace, FrameCounts, VideoVerdict
 from streamwatch.sources import VideoSource, redact
 
 TRACE_MASK = 28
@@ -104,7 +104,10 @@ def _counts(video: VideoSource, queue: ScoringQueue) -> FrameCounts:
     """Frames that were sampled but not analysed when an error ended the work count as dropped."""
     counts = video.counts
     analysed = queue.finished_frames
-    return replace(counts, analysed=analysed, dropped=counts.sampled - analysed)
+    dropped = counts.sampled - analysed
+    return replace(
+        counts, analysed=analysed, dropped=dropped, dropped_by={DropReason.FAILED: dropped} if dropped else {}
+    )
 
 
 def trace_of(score: FaceScore, policy: Policy) -> FaceTrace:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
-from streamwatch.records import Frame, FrameCounts
+from streamwatch.records import DropReason, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
 from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, Opened, Progress
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
@@ -130,6 +130,7 @@ class Feed:
         self._process: DecodingProcess | None = None
         self._tally = FrameCounts(), FrameCounts()
         self._began: float | None = None
+        self._heard_at: float | None = None
         self._last_pts = 0.0
         self._next_index = 0
         self._thread = threading.Thread(target=self._run, name=f"feed {self.name}", daemon=True)
@@ -154,7 +155,14 @@ class Feed:
             sampled=sampled,
             dropped=dropped,
             corrupt=past.corrupt + present.corrupt,
+            dropped_by={DropReason.STALE: dropped} if dropped else {},
         )
+
+    def silence(self, now: float) -> float:
+        """Seconds, at the instant `now` of the clock, for which no new picture had come; 0 for a file, or before the
+        first one.
+        """
+        return 0.0 if self.is_file or self._heard_at is None else max(0.0, now - self._heard_at)
 
     def _run(self) -> None:
         try:
@@ -218,6 +226,7 @@ class Feed:
                 self._tally = self._tally[0], message.counts
                 if message.pts > reached:
                     reached, silent = message.pts, 0.0
+                    self._heard_at = self._clock()
                     if self.machine.state is StreamState.STALLED:
                         self.machine.resumed()
                 if message.frame is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,8 +14,15 @@ from streamwatch.engine.scoring import DetectorClient, ScoringQueue
 from streamwatch.errors import SourceTimeout
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceFusion, error_verdict
-from streamwatch.records import VideoVerdict
+from streamwatch.records import DropReason, FrameCounts, Label, VideoVerdict
+from streamwatch.sources.picture import Picture, PictureWatch
 from streamwatch.sources.states import Transition
+
+_DROPPED = {Picture.FROZEN: DropReason.FROZEN, Picture.BLACK: DropReason.BLACK}
+_STILL = {
+    Picture.FROZEN: "the picture has stood still for {:.0f} s",
+    Picture.BLACK: "the picture has been black for {:.0f} s",
+}
 
 TICK = 0.1
 """Seconds after which a loop that gets no frame looks at scores, time and stop."""
@@ -49,7 +57,10 @@ class LiveStream:
         self._queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._fusion.add)
         detector = face_detector or load_face_detector(plan.settings.faces)
         self._finder = plan.face_finder(detector, first_track)
+        self._picture = PictureWatch(plan.settings.live.still_after)
+        self._still: Counter[DropReason] = Counter()
         self._now = 0.0
+        self._stopped_at: float | None = None
 
     def run(self, stop: threading.Event, seconds: float | None = None) -> VideoVerdict:
         """Watch until `stop`, for `seconds`, or to the end of a file; returns the last verdict.
@@ -61,11 +72,10 @@ class LiveStream:
         due = begin + every
         self._feed.start()
         try:
-            stopped = False
             while not self._feed.frames.exhausted:
                 over = seconds is not None and self._clock() - begin >= seconds
-                if not stopped and (over or stop.is_set()):
-                    stopped = True
+                if self._stopped_at is None and (over or stop.is_set()):
+                    self._stopped_at = self._clock()
                     self._feed.stop()
                 self._step()
                 if self._clock() >= due:
@@ -80,26 +90,51 @@ class LiveStream:
         frame = self._feed.frames.get(TICK)
         if frame is not None:
             self._now = frame.pts
-            (crops,) = self._finder.find([frame])
-            self._queue.put(crops)
-            self._queue.flush()
+            picture = Picture.MOVING if self._feed.is_file else self._picture.see(frame)
+            if picture is Picture.MOVING:
+                (crops,) = self._finder.find([frame])
+                self._queue.put(crops)
+                self._queue.flush()
+            else:
+                self._still[_DROPPED[picture]] += 1
         self._queue.collect()
 
     def _verdict(self) -> VideoVerdict:
-        feed = self._feed
+        feed, live = self._feed, self._plan.settings.live
         subject = self._plan.subject(feed.name, None, feed.started_at)
-        counts = replace(feed.counts, analysed=self._queue.finished_frames)
-        if counts.sampled == 0:
-            nothing = SourceTimeout(f"{feed.name}: no frame came; check that the sender is running")
+        counts = self._counts()
+        silence = feed.silence(self._clock() if self._stopped_at is None else self._stopped_at)
+        if counts.sampled == 0 or silence > live.horizon:
+            nothing = SourceTimeout(f"{feed.name}: no picture came; check that the sender is running")
             return error_verdict(subject, feed.failure or nothing, counts)
-        verdict = self._fusion.verdict(subject, counts, self._duration(), self._now)
-        notes = [verdict.reason] if verdict.reason else []
+        verdict = self._fusion.verdict(subject, counts, self._duration(), self._now + silence)
+        doubts = self._doubts(silence)
+        notes = [*doubts, verdict.reason]
         if counts.dropped:
-            limit = self._plan.settings.live.stale_after
-            notes.append(f"frames dropped as older than {limit:g} s: {counts.dropped}")
+            notes.append("not analysed: " + ", ".join(f"{n} {reason}" for reason, n in counts.dropped_by.items()))
         if lost := feed.machine.reconnects.total():
             notes.append(f"connection lost: {lost}×")
-        return replace(verdict, reason="; ".join(notes))
+        label = verdict.label
+        if doubts and label in (Label.REAL, Label.NO_FACE):
+            label = Label.INCONCLUSIVE
+        return replace(verdict, label=label, reason="; ".join(filter(None, notes)))
+
+    def _counts(self) -> FrameCounts:
+        counts = self._feed.counts
+        dropped_by = Counter(counts.dropped_by) + self._still
+        return replace(
+            counts, analysed=self._queue.finished_frames, dropped=dropped_by.total(), dropped_by=dict(dropped_by)
+        )
+
+    def _doubts(self, silence: float) -> list[str]:
+        """Why what was seen lately does not say what is there now."""
+        doubts = []
+        if silence > self._plan.settings.live.stalled_after:
+            doubts.append(f"no new picture for {silence:.0f} s")
+        if self._picture.state is not Picture.MOVING:
+            since = self._now - self._picture.since
+            doubts.append(_STILL[self._picture.state].format(since))
+        return doubts
 
     def _duration(self) -> float | None:
         return self._feed.duration if self._feed.is_file else self._now

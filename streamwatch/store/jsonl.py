@@ -28,6 +28,7 @@ def verdict_line(verdict: VideoVerdict) -> dict[str, Any]:
             "sampled": verdict.frames.sampled,
             "analysed": verdict.frames.analysed,
             "dropped": verdict.frames.dropped,
+            "dropped_by": {reason.value: count for reason, count in verdict.frames.dropped_by.items()},
             "corrupt": verdict.frames.corrupt,
         },
         "tracks": [_track(track) for track in verdict.tracks],

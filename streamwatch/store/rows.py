@@ -15,6 +15,7 @@ from sqlalchemy import RowMapping
 from streamwatch.records import (
     Alert,
     Box,
+    DropReason,
     Evidence,
     FaceQuality,
     Failure,
@@ -120,7 +121,7 @@ def to_verdict(
         label=Label(row["label"]),
         score=row["score"],
         duration=row["duration"],
-        frames=FrameCounts(*(row[name] for name in _COUNTS)),
+        frames=FrameCounts(**{name: row[name] for name in _COUNTS}, dropped_by=_drops(row["dropped_by"])),
         tracks=tuple(tracks),
         alerts=tuple(alerts),
         model=ModelRef(row["model_name"], row["model_sha256"]),
@@ -202,6 +203,10 @@ def to_score(row: RowMapping) -> FrameRecord:
 _COUNTS = ("decoded", "sampled", "analysed", "dropped", "corrupt")
 
 
+def _drops(document: str) -> dict[DropReason, int]:
+    return {DropReason(reason): count for reason, count in json.loads(document).items()}
+
+
 def _verdict_values(verdict: VideoVerdict) -> Values:
     return {
         "source": clean_text(verdict.source),
@@ -218,6 +223,7 @@ def _verdict_values(verdict: VideoVerdict) -> Values:
         "duration": _number(verdict.duration),
         "started_at": verdict.started_at,
         **{name: int(getattr(verdict.frames, name)) for name in _COUNTS},
+        "dropped_by": json.dumps({reason.value: int(n) for reason, n in sorted(verdict.frames.dropped_by.items())}),
     }
 
 

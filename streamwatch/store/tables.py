@@ -99,6 +99,7 @@ verdicts = Table(
     Column("analysed", BigInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
     Column("corrupt", BigInteger, nullable=False),
+    Column("dropped_by", Text, nullable=False, server_default="{}"),
     Column("started_at", UtcDateTime),
     Column("stored_at", UtcDateTime, nullable=False),
     Column("occurred_at", UtcDateTime, nullable=False),
