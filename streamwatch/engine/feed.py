@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -14,7 +15,7 @@ from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
 from streamwatch.records import DropReason, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
-from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, Opened, Progress
+from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, Effort, Opened, Progress
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
 Clock = Callable[[], float]
@@ -125,6 +126,7 @@ class Feed:
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._url = url
         self._settings = settings
+        self._effort = Effort(settings.sampling.fps)
         self._clock = clock
         self._stop = threading.Event()
         self._process: DecodingProcess | None = None
@@ -144,6 +146,14 @@ class Feed:
         self._stop.set()
         self.frames.close()
         self._thread.join(patience)
+
+    def adjust(self, effort: Effort) -> None:
+        """Sample and decode with another effort from now on, over all connections."""
+        self._effort = effort
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(DecoderDied):
+                process.adjust(effort)
 
     @property
     def counts(self) -> FrameCounts:
@@ -206,6 +216,8 @@ class Feed:
             self._process = DecodingProcess()
         process = self._process
         process.open(self._url, settings.decode, settings.sampling, live=not self.is_file)
+        if self._effort != Effort(settings.sampling.fps):
+            process.adjust(self._effort)
         reached, offset = -math.inf, None
         first_index = self._next_index
         silent = 0.0

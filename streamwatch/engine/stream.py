@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from streamwatch.engine.feed import Clock, Feed
+from streamwatch.engine.governor import Governor
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, ScoringQueue
 from streamwatch.errors import SourceTimeout
@@ -16,6 +17,7 @@ from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceFusion, error_verdict
 from streamwatch.records import DropReason, FrameCounts, Label, VideoVerdict
 from streamwatch.sources.picture import Picture, PictureWatch
+from streamwatch.sources.process import Effort
 from streamwatch.sources.states import Transition
 
 _DROPPED = {Picture.FROZEN: DropReason.FROZEN, Picture.BLACK: DropReason.BLACK}
@@ -59,6 +61,7 @@ class LiveStream:
         self._finder = plan.face_finder(detector, first_track)
         self._picture = PictureWatch(plan.settings.live.still_after)
         self._still: Counter[DropReason] = Counter()
+        self._governor = Governor(plan.settings.sampling.fps, clock)
         self._now = 0.0
         self._stopped_at: float | None = None
 
@@ -98,6 +101,8 @@ class LiveStream:
             else:
                 self._still[_DROPPED[picture]] += 1
         self._queue.collect()
+        if not self._feed.is_file and self._governor.update(self._feed.frames.counts[1]):
+            self._feed.adjust(Effort(self._governor.rate, spare=self._governor.strained))
 
     def _verdict(self) -> VideoVerdict:
         feed, live = self._feed, self._plan.settings.live
@@ -110,6 +115,8 @@ class LiveStream:
         verdict = self._fusion.verdict(subject, counts, self._duration(), self._now + silence)
         doubts = self._doubts(silence)
         notes = [*doubts, verdict.reason]
+        if self._governor.rate < self._governor.wanted:
+            notes.append(f"sampled at {self._governor.rate:.2g} frames/s for lack of time")
         if counts.dropped:
             notes.append("not analysed: " + ", ".join(f"{n} {reason}" for reason, n in counts.dropped_by.items()))
         if lost := feed.machine.reconnects.total():

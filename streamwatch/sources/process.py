@@ -57,6 +57,14 @@ Message = Opened | Progress | Closed
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """fps: samples per second. spare: whether pictures that no other one refers to are left undecoded."""
+
+    fps: float
+    spare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Request:
     url: str
     decode: DecodeSettings
@@ -71,7 +79,7 @@ class DecoderDied(Exception):
 class DecodingProcess:
     """Opens one source after another, in a process of its own that `kill` ends whatever it is doing.
 
-    It ends by itself when this process does.
+    It ends by itself when this process does. `adjust` may be called from another thread than the rest.
     """
 
     def __init__(self) -> None:
@@ -85,6 +93,7 @@ class DecodingProcess:
                 env={**os.environ, "PYTHONPATH": _search_path(), "PYTHONSAFEPATH": "1"},
             )
         self._connection = Connection(ours.detach())
+        self._sending = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -92,10 +101,11 @@ class DecodingProcess:
 
     def open(self, url: str, decode: DecodeSettings, sampling: SamplingSettings, *, live: bool) -> None:
         """Have it open a source as `VideoSource` does: `Opened`, `Progress`, `Closed` follow. Raises DecoderDied."""
-        try:
-            self._connection.send(_Request(url, decode, sampling, live))
-        except OSError:
-            raise DecoderDied from None
+        self._send(_Request(url, decode, sampling, live))
+
+    def adjust(self, effort: Effort) -> None:
+        """Have it go on with another effort; the next source begins with what its settings say. Raises DecoderDied."""
+        self._send(effort)
 
     def receive(self, timeout: float) -> Message | None:
         """The next message; None if there is none within `timeout` seconds. Raises DecoderDied."""
@@ -111,7 +121,15 @@ class DecodingProcess:
         """End it at once. May be called more than once."""
         self._process.kill()
         self._process.wait()
-        self._connection.close()
+        with self._sending:
+            self._connection.close()
+
+    def _send(self, order: _Request | Effort) -> None:
+        with self._sending:
+            try:
+                self._connection.send(order)
+            except OSError:
+                raise DecoderDied from None
 
 
 def _search_path() -> str:
@@ -125,22 +143,27 @@ def main() -> None:
     """Serve requests on the socket whose number is the first argument, until its other end closes."""
     connection = Connection(int(sys.argv[1]))
     requests: SimpleQueue[_Request] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, requests), daemon=True).start()
+    efforts: SimpleQueue[Effort] = SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, requests, efforts), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
         while True:
-            _serve(requests.get(), connection)
+            _serve(requests.get(), efforts, connection)
 
 
-def _listen(connection: Connection, requests: SimpleQueue[_Request]) -> None:
+def _listen(connection: Connection, requests: SimpleQueue[_Request], efforts: SimpleQueue[Effort]) -> None:
     """On a thread of its own, so that this process ends with the other one even where the decoder hangs."""
     while True:
         try:
-            requests.put(connection.recv())
+            order = connection.recv()
         except (EOFError, OSError):
             os._exit(0)
+        if isinstance(order, Effort):
+            efforts.put(order)
+        else:
+            requests.put(order)
 
 
-def _serve(request: _Request, connection: Connection) -> None:
+def _serve(request: _Request, efforts: SimpleQueue[Effort], connection: Connection) -> None:
     from streamwatch.sources.video import VideoSource
 
     counts = FrameCounts()
@@ -150,6 +173,9 @@ def _serve(request: _Request, connection: Connection) -> None:
             told = time.monotonic()
             try:
                 for picture in source.decoded():
+                    while not efforts.empty():
+                        effort = efforts.get()
+                        source.adjust(effort.fps, spare=effort.spare)
                     if picture.sampled:
                         frame = Frame(
                             source.source_id, picture.index, picture.pts, picture.wall_time, picture.to_image()

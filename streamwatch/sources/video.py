@@ -135,6 +135,13 @@ class VideoSource:
         """Pictures decoded, sampled and damaged so far."""
         return FrameCounts(decoded=self._decoded, sampled=self._sampled, corrupt=self._corrupt)
 
+    def adjust(self, fps: float, *, spare: bool) -> None:
+        """Go on with so many samples per second, the next picture being the first; `spare`: do not decode pictures that
+        no other one refers to.
+        """
+        self._sampler = TimeSampler(fps)
+        self._stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
+
     def frames(self) -> Iterator[Frame]:
         """The sampled frames in order of their strictly increasing `pts`.
 
