@@ -114,6 +114,7 @@ class LiveSettings(Section):
     retry_budget: int = Field(30, ge=0, description="reconnects within retry_window after which a stream has failed")
     retry_window: float = Field(600.0, gt=0, description="seconds over which reconnects count")
     failed_retry: float = Field(60.0, gt=0, description="seconds between tries of a stream that has failed")
+    store_patience: float = Field(600.0, gt=0, description="seconds that results are kept for a store that is locked")
     stale_after: float = Field(2.0, gt=0, description="sampled frames older than this are dropped, seconds")
 
 

@@ -17,11 +17,13 @@ from streamwatch.engine.analysis import Analyser, batches
 from streamwatch.engine.batching import MicroBatcher
 from streamwatch.engine.feed import Feed, FrameQueue
 from streamwatch.engine.jobs import Jobs
+from streamwatch.engine.outbox import Outbox
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient, PendingScores, Scores, ScoringQueue
 from streamwatch.engine.stream import LiveStream
-from streamwatch.errors import DetectorError, WeightsError
-from streamwatch.records import DropReason, Face, FaceCrop, FaceScore, Frame, Label, VideoVerdict
+from streamwatch.errors import DetectorError, StoreError, WeightsError
+from streamwatch.fusion import Subject, error_verdict
+from streamwatch.records import DropReason, Face, FaceCrop, FaceScore, Frame, Label, ModelRef, VideoVerdict
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector
 from tests.media import encode
@@ -556,6 +558,72 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     doubtful = next(verdict for verdict in verdicts if verdict.label is Label.INCONCLUSIVE)
     assert doubtful.reason.startswith("no new picture for")
     assert verdicts[-1].failure is not None
+
+
+class Writer:
+    """Answers as it is told to: None, or the error of the call. Stands in for the actor and its references."""
+
+    def __init__(self, *answers: StoreError | None) -> None:
+        self.answers = list(answers)
+        self.calls: list[list[str]] = []
+        self.save = self
+
+    def remote(self, items: list[VideoVerdict]) -> StoreError | None:
+        self.calls.append([item.source for item in items])
+        return self.answers.pop(0)
+
+
+def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def result_of(answer: object) -> None:
+        if isinstance(answer, StoreError):
+            raise answer
+
+    monkeypatch.setattr("streamwatch.engine.outbox.ray.wait", lambda references, timeout: (references, []))
+    monkeypatch.setattr("streamwatch.engine.outbox.result_of", result_of)
+
+
+def a_result(source: str) -> VideoVerdict:
+    return error_verdict(Subject(source, None, ModelRef("m", "b" * 64), "c" * 64, "policy"), StoreError("x"))
+
+
+def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_at_once(monkeypatch)
+    clock = Clock()
+    refusal = StoreError("the database is locked")
+    writer = Writer(refusal, refusal, "stored")
+    outbox = Outbox(writer, patience=60.0, clock=clock)
+    outbox.put(a_result("a"))
+    assert list(outbox.exchange()) == []
+    outbox.put(a_result("b"))
+    (notice,) = outbox.exchange()
+    assert "locked" in notice.message
+    assert list(outbox.exchange()) == []  # not yet again
+    clock.now = 2.0
+    assert list(outbox.exchange()) == list(outbox.exchange()) == []
+    assert [item.source for item in outbox.items] == ["a", "b"]
+    clock.now = 4.0
+    list(outbox.exchange())
+    again, *stored = outbox.exchange()
+    assert "again" in again.message
+    assert [item.source for item in stored] == ["a", "b"]
+    assert writer.calls == [["a"], ["a", "b"], ["a", "b"]]
+    assert outbox.items == []
+
+
+def test_a_store_that_stays_away_ends_the_run_with_everything_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_at_once(monkeypatch)
+    clock = Clock()
+    outbox = Outbox(Writer(*[StoreError("gone")] * 9), patience=5.0, clock=clock)
+    outbox.put(a_result("a"))
+
+    def work_on() -> None:
+        for clock.now in range(20):
+            list(outbox.exchange())
+
+    with pytest.raises(StoreError, match="gone"):
+        work_on()
+    assert 5.0 < clock.now < 10.0
+    assert [item.source for item in outbox.items] == ["a"]
 
 
 def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):

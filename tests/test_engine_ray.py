@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -322,6 +323,41 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
     with Store.open(settings.store.url) as store:
         (row,) = store.verdicts(Filters())
     assert {*before, *after} <= {track.track_id for track in row.verdict.tracks}
+
+
+@pytest.mark.slow
+def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
+    """The lock outlasts the patience of a call, which is short here, several times over."""
+    from streamwatch.engine.live import iter_watch
+    from streamwatch.engine.outbox import Notice
+    from tests.rtsp_server import serve_rtsp
+
+    url = settings.store.url
+    clip = face_clip(folder / "locked.mp4", seconds=20.0, b_frames=False)
+    changes = {"live": {"verdict_every": 0.5}, "store": {"url": f"{url}?timeout=0.3"}}
+    settings = settings.model_copy(
+        update={part: getattr(settings, part).model_copy(update=values) for part, values in changes.items()}
+    )
+    notices: list[str] = []
+    locked = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    with contextlib.closing(locked), serve_rtsp(clip, plays=0) as stream:
+        watch = iter_watch([stream], settings, seconds=60.0)
+        for item in watch:
+            if isinstance(item, Notice):
+                notices.append(item.message)
+                if len(notices) == 1:
+                    threading.Timer(4.0, locked.execute, ["COMMIT"]).start()
+                else:
+                    break
+            elif isinstance(item, VideoVerdict) and not locked.in_transaction and not notices:
+                locked.execute("BEGIN EXCLUSIVE")
+        watch.close()
+    assert "database is locked" in notices[0]
+    assert "can be written to again" in notices[1]
+    with Store.open(url) as store:
+        (row,) = store.verdicts(Filters())
+        indices = [score.frame_index for score in store.verdict(row.id).scores]
+    assert len(indices) == len(set(indices)) == row.verdict.frames.analysed  # one face in every frame: none is missing
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ def watch(
     is connected again.
     """
     from streamwatch.engine.live import iter_watch
+    from streamwatch.engine.outbox import Notice
     from streamwatch.store import verdict_line
 
     settings = running.settings(config, pipeline, store=store, model=model, device=device)
@@ -52,6 +53,9 @@ def watch(
         results = iter_watch(wanted, settings, seconds=seconds)
         with contextlib.closing(results):
             for item in results:
+                if isinstance(item, Notice):
+                    notes.print(f"{common.instant(item.at)}  {common.plain(item.message)}", soft_wrap=True)
+                    continue
                 if not isinstance(item, VideoVerdict):
                     notes.print(transition_text(item), soft_wrap=True)
                     continue

@@ -14,6 +14,7 @@ from ray.exceptions import RayTaskError
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.engine.cluster import LOST, Actor, result_of
 from streamwatch.engine.crew import Crew, assemble
+from streamwatch.engine.outbox import Item, Notice, Outbox
 from streamwatch.engine.plan import Plan
 from streamwatch.errors import DetectorError, StoreError, StreamwatchError
 from streamwatch.records import VideoVerdict
@@ -47,7 +48,7 @@ class _Stream:
     retry_at: float = 0.0
     over: bool = False
     workers: int = 0
-    items: list[VideoVerdict | Transition] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
 
     @classmethod
     def of(cls, url: str, settings: LiveSettings) -> _Stream:
@@ -61,7 +62,7 @@ class _Stream:
 
 def iter_watch(
     urls: Sequence[str], settings: Settings, *, seconds: float | None = None, store: bool = True
-) -> Generator[VideoVerdict | Transition, None, None]:
+) -> Generator[VideoVerdict | Transition | Notice, None, None]:
     """Watch streams, each in a process of its own; yields verdicts (after their commit) and changes of state as
     they come.
 
@@ -89,16 +90,18 @@ class _Watch:
         self._deadline: float | None = None
         self._streams = [_Stream.of(url, plan.settings.live) for url in urls]
         self._run_id: int | None = None
-        self._saving: tuple[Any, list[VideoVerdict | Transition]] | None = None
-        self._unsaved: list[VideoVerdict | Transition] = []
+        self._outbox: Outbox | None = None
+        self._unsaved: list[Item] = []
 
-    def run(self) -> Generator[VideoVerdict | Transition, None, None]:
+    def run(self) -> Generator[VideoVerdict | Transition | Notice, None, None]:
         settings = self._plan.settings
         status = "interrupted"
         try:
             if self._store is not None:
                 self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
             with assemble(self._plan, self._run_id) as crew:
+                if crew.writer is not None:
+                    self._outbox = Outbox(crew.writer, settings.live.store_patience)
                 try:
                     for reference in crew.loading:
                         result_of(reference)  # frames that come before the model is loaded would go stale
@@ -113,20 +116,21 @@ class _Watch:
             raise
         finally:
             if self._store is not None and self._run_id is not None:
-                with contextlib.suppress(StoreError):
+                with contextlib.suppress(*([StoreError] if status == "failed" else [])):
                     self._store.save(self._run_id, self._unsaved)
                     self._store.end_run(self._run_id, status)
 
-    def _work(self, crew: Crew) -> Generator[VideoVerdict | Transition, None, None]:
-        while not all(stream.over for stream in self._streams) or self._saving or self._unsaved:
-            told: list[VideoVerdict | Transition] = []
+    def _work(self, crew: Crew) -> Generator[VideoVerdict | Transition | Notice, None, None]:
+        while not all(stream.over for stream in self._streams) or (self._outbox and self._outbox.items):
+            told: list[VideoVerdict | Transition | Notice] = []
             for stream in self._streams:
                 if stream.worker is None:
                     self._begin(stream, crew)
                 else:
                     self._look(stream, crew)
                 told.extend(self._sort(stream))
-            told.extend(self._save(crew))
+            if self._outbox is not None:
+                told.extend(self._outbox.exchange())
             yield from told
             self._pause()
 
@@ -175,32 +179,20 @@ class _Watch:
         crew.dismiss(stream.worker)
         stream.worker = stream.watching = stream.taking = None
 
-    def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
+    def _sort(self, stream: _Stream) -> Iterator[Item]:
         """Changes of state are told at once, verdicts after they were stored."""
         items, stream.items = stream.items, []
         for item in items:
             if isinstance(item, Transition):
                 stream.state = item.state
-            if self._store is not None:
-                self._unsaved.append(item)
-            if isinstance(item, Transition) or self._store is None:
+            if self._outbox is not None:
+                self._outbox.put(item)
+            if isinstance(item, Transition) or self._outbox is None:
                 yield item
-
-    def _save(self, crew: Crew) -> list[VideoVerdict]:
-        """Send what is new to the writer; the verdicts that it has stored since the last call."""
-        saved: list[VideoVerdict] = []
-        if self._saving is not None and ray.wait([self._saving[0]], timeout=0)[0]:
-            result_of(self._saving[0])
-            saved = [item for item in self._saving[1] if isinstance(item, VideoVerdict)]
-            self._saving = None
-        if self._saving is None and self._unsaved and crew.writer is not None:
-            unsaved, self._unsaved = self._unsaved, []
-            self._saving = crew.writer.save.remote(unsaved), unsaved
-        return saved
 
     def _pause(self) -> None:
         references = [stream.watching for stream in self._streams if stream.watching is not None]
-        references += [self._saving[0]] if self._saving else []
+        references += [self._outbox.answer] if self._outbox and self._outbox.answer is not None else []
         if references:
             ray.wait(references, timeout=POLL)
         else:
@@ -208,9 +200,8 @@ class _Watch:
 
     def _finish(self) -> None:
         """Interrupted: have every worker end its stream, and keep the last verdicts for the store."""
-        if self._saving is not None:
-            self._unsaved = [*self._saving[1], *self._unsaved]
-            self._saving = None
+        if self._outbox is not None:
+            self._unsaved = self._outbox.items
         running = [stream for stream in self._streams if stream.worker is not None]
         for stream in running:
             stream.worker.stop.remote()

@@ -65,7 +65,8 @@ def create_store_engine(url: URL, *, migrating: bool = False) -> Engine:
         arguments["application_name"] = "streamwatch"
     else:
         _check_place(path)
-        arguments["timeout"] = BUSY_TIMEOUT_S
+        if "timeout" not in url.query:  # sqlite:///FILE?timeout=SECONDS
+            arguments["timeout"] = BUSY_TIMEOUT_S
     try:
         engine = create_engine(
             url,
