@@ -326,6 +326,44 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["DetectorActor", "StoreWriter"])
+def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, settings: Settings) -> None:
+    from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
+    from tests.rtsp_server import serve_rtsp
+
+    clip = face_clip(folder / f"{kind}.mp4", seconds=20.0, b_frames=False)
+    settings = settings.model_copy(update={"live": settings.live.model_copy(update={"verdict_every": 0.5})})
+    changes: list[Transition] = []
+    verdicts: list[VideoVerdict] = []
+    killed_at = None
+    with serve_rtsp(clip, plays=0) as url:
+        watch = iter_watch([url], settings, seconds=60.0)
+        for item in watch:
+            if isinstance(item, Transition):
+                changes.append(item)
+            elif isinstance(item, VideoVerdict):
+                verdicts.append(item)
+                if killed_at is None and item.frames.analysed > 2:
+                    killed_at = item.frames.analysed
+                    with Killer(is_actor(kind), times=1) as killer:
+                        while not killer.killed:
+                            time.sleep(0.01)
+                elif killed_at is not None and item.frames.analysed > killed_at + 8:
+                    break
+        watch.close()
+    assert [change.state for change in changes] == [StreamState.RUNNING]
+    with Store.open(settings.store.url) as store:
+        (row,) = store.verdicts(Filters())
+        indices = [score.frame_index for score in store.verdict(row.id).scores]
+    frames = row.verdict.frames
+    assert killed_at is not None
+    assert frames.analysed > killed_at + 8
+    assert frames.sampled == frames.analysed + frames.dropped
+    assert len(indices) == len(set(indices)) == frames.analysed
+    assert all(track.track_id < TRACKS_PER_WORKER for track in row.verdict.tracks)
+
+
+@pytest.mark.slow
 def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
     """The lock outlasts the patience of a call, which is short here, several times over."""
     from streamwatch.engine.live import iter_watch
