@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -402,6 +403,35 @@ def test_the_history_of_streams_is_listed(url: str) -> None:
         }
     ]
     assert len(run(streams.app, "history", "--store", url, "--limit", "1").stdout.splitlines()) == 2
+
+
+def test_streams_are_listed_as_they_stand(url: str) -> None:
+    assert run(streams.app, "list", "--store", url).stdout.strip() == "no stream was ever watched"
+    with Store.open(url, clock=lambda: datetime.now(timezone.utc)) as store:
+        number = store.begin_run("watch", json.dumps({"live": {"verdict_every": 5.0}}), "c" * 64)
+        at = datetime.now(timezone.utc)
+        change = Transition(
+            at, "rtsp://***@cam/1", StreamState.RUNNING, StreamState.BACKING_OFF, Cause.ENDED, "the server hung up", 0.5
+        )
+        verdict = dataclasses.replace(
+            a_verdict(9, "rtsp://***@cam/1", Label.INCONCLUSIVE, reason="no new picture for 7 s"), sha256=None
+        )
+        store.save(number, [change, verdict])
+    table = run(streams.app, "list", "--store", url).stdout
+    assert "backing_off" in table
+    assert "ended: the server hung up" in table
+    assert "no new picture for 7 s" in table
+    assert max(map(len, table.splitlines())) <= 100
+    (found,) = lines(run(streams.app, "list", "--store", url, "--json"))
+    assert (found["source"], found["state"], found["cause"]) == ("rtsp://***@cam/1", "backing_off", "ended")
+    assert (found["watched"], found["failures_last_hour"], found["label"]) == (True, 1, "inconclusive")
+    assert found["since"] == at.isoformat()
+    with Store.open(url) as store:
+        store.end_run(number, "done")
+    table = run(streams.app, "list", "--store", url).stdout
+    assert "not watched" in table
+    assert "was inconclusive" in table
+    assert "last heard of at" in table
 
 
 # ── wrong usage ──

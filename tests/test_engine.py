@@ -610,6 +610,16 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
     assert outbox.items == []
 
 
+def test_a_run_with_nothing_to_store_is_heard_of_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_at_once(monkeypatch)
+    clock = Clock()
+    writer = Writer(*["stored"] * 9)
+    outbox = Outbox(writer, patience=5.0, clock=clock)
+    for clock.now in range(13):
+        assert list(outbox.exchange()) == []
+    assert writer.calls == [[], []]
+
+
 def test_a_store_that_stays_away_ends_the_run_with_everything_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_at_once(monkeypatch)
     clock = Clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -211,6 +212,58 @@ def test_no_password_in_a_change_of_state_is_stored(store: Store, run: int) -> N
     leaking = dataclasses.replace(a_change(), source="rtsp://u:pw4@h/1", message="rtsp://u:pw4@h/1: refused")
     store.save(run, [leaking])
     assert "pw4" not in str(store.transitions())
+
+
+def live_settings(every: float = 5.0) -> str:
+    return json.dumps({"live": {"verdict_every": every}})
+
+
+def test_streams_stand_as_their_last_change_and_verdict_say(store: Store, clock: Clock) -> None:
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    other = "rtsp://***@camera.example/2"
+    clock.advance(minutes=61)
+    store.save(
+        run,
+        [
+            a_change(0),
+            a_change(5),
+            a_change(60, state=StreamState.FAILED),
+            a_change(60, other, StreamState.STALLED),
+            a_verdict(source=CAMERA, sha256=None, alerts=(), tracks=(), scores=()),
+        ],
+    )
+    first, second = store.streams()
+    assert (first.change, second.change) == (
+        a_change(60, state=StreamState.FAILED),
+        a_change(60, other, StreamState.STALLED),
+    )
+    assert (first.failures, second.failures) == (2, 0)
+    assert first.verdict is not None
+    assert first.verdict.verdict.label is Label.FAKE
+    assert second.verdict is None
+    assert first.watched
+    assert first.heard_at == clock.now
+
+
+def test_a_stream_of_a_run_that_is_no_longer_heard_of_is_not_watched(store: Store, clock: Clock) -> None:
+    run = store.begin_run("watch", live_settings(every=10.0), CONFIG)
+    store.save(run, [a_change(state=StreamState.RUNNING)])
+    clock.advance(seconds=30)
+    assert store.streams()[0].watched
+    clock.advance(seconds=1)
+    assert not store.streams()[0].watched
+    store.save(run, [])
+    assert store.streams()[0].watched
+    store.end_run(run, RunStatus.DONE)
+    assert not store.streams()[0].watched
+
+
+def test_a_later_run_tells_how_a_stream_stands(store: Store, clock: Clock) -> None:
+    for minute, state in enumerate((StreamState.STOPPED, StreamState.RUNNING)):
+        run = store.begin_run("watch", live_settings(), CONFIG)
+        store.save(run, [a_change(minute, state=state)])
+    (stream,) = store.streams()
+    assert stream.change.state is StreamState.RUNNING
 
 
 # ── verdicts on files ──

@@ -1,20 +1,43 @@
-"""`streamwatch streams`: what happened to the streams that were watched."""
+"""`streamwatch streams`: how the streams stand that are watched, and what happened to them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import typer
+from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
 from streamwatch.sources.states import Transition
 
+if TYPE_CHECKING:
+    from streamwatch.store import StreamStatus
+
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def streams() -> None:
-    """What happened to the streams that were watched."""
+    """How the streams stand that are watched, and what happened to them."""
+
+
+@app.command("list")
+def list_streams(
+    store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
+) -> None:
+    """List the streams: state, cause, failures within the hour, frames, last verdict."""
+    from streamwatch.store import stream_line
+
+    with common.open_store(store, config) as opened:
+        found = opened.streams()
+    if as_json:
+        common.print_json_lines(map(stream_line, found))
+    else:
+        common.console().print(_status_table(found) if found else "no stream was ever watched")
 
 
 @app.command("history")
@@ -40,6 +63,38 @@ def history(
     common.console().print(_table(found[:rows]) if found else "nothing happened to any stream")
     if limit is None and len(found) > rows:
         common.note_more(rows)
+
+
+def _status_table(found: list[StreamStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("source", overflow="fold", ratio=1)
+    table.add_column("state", no_wrap=True)
+    table.add_column("since (UTC)", no_wrap=True)
+    table.add_column("failures/h", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for stream in found:
+        change = stream.change
+        label = "–" if stream.verdict is None else str(stream.verdict.verdict.label)
+        table.add_row(
+            Group(Text(common.plain(change.source)), *_remarks(stream)),
+            str(change.state) if stream.watched else "not watched",
+            common.instant(change.at),
+            str(stream.failures),
+            label if stream.watched else f"was {label}",
+        )
+    return table
+
+
+def _remarks(stream: StreamStatus) -> Iterator[Padding]:
+    """What is to be known of a stream, below its name."""
+    change, verdict = stream.change, stream.verdict
+    remarks = [f"last heard of at {common.instant(stream.heard_at)}"] if stream.heard_at and not stream.watched else []
+    if change.cause is not None:
+        remarks.append(f"{change.cause}: {change.message}" if change.message else str(change.cause))
+    if verdict is not None and verdict.verdict.reason:
+        remarks.append(verdict.verdict.reason)
+    for remark in remarks:
+        yield Padding(Text(common.plain(remark), style="dim"), (0, 0, 0, 2))
 
 
 def _table(found: list[Transition]) -> Table:

@@ -21,6 +21,9 @@ Item = VideoVerdict | Transition
 RETRY = 1.0
 """Seconds before the store is tried again."""
 
+HEARTBEAT = 5.0
+"""Seconds after which the store hears of a run that has nothing to store."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -45,6 +48,7 @@ class Outbox:
         self._answer: Any = None
         self._down_since: float | None = None
         self._retry_at = 0.0
+        self._beat_at = clock() + HEARTBEAT
 
     def put(self, item: Item) -> None:
         """Take an item."""
@@ -64,7 +68,9 @@ class Outbox:
         """See what has become of the last call, and make the next: the verdicts stored since, and what went wrong."""
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             yield from self._settle()
-        if self._answer is None and self._waiting and self._clock() >= self._retry_at:
+        now = self._clock()
+        if self._answer is None and now >= self._retry_at and (self._waiting or now >= self._beat_at):
+            self._beat_at = now + HEARTBEAT
             self._sent, self._waiting = self._waiting, []
             self._answer = self._writer.save.remote(self._sent)
 

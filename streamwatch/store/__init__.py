@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamwatch.store.filters import Filters
-    from streamwatch.store.jsonl import alert_line, transition_line, verdict_line
+    from streamwatch.store.history import StreamStatus
+    from streamwatch.store.jsonl import alert_line, stream_line, transition_line, verdict_line
     from streamwatch.store.loading import AlertRow, VerdictRow
     from streamwatch.store.repository import Store
     from streamwatch.store.states import ReviewState, RunStatus
@@ -21,8 +22,10 @@ __all__ = [
     "ReviewState",
     "RunStatus",
     "Store",
+    "StreamStatus",
     "VerdictRow",
     "alert_line",
+    "stream_line",
     "transition_line",
     "verdict_line",
 ]
@@ -34,7 +37,9 @@ _HOMES = {
     "RunStatus": "states",
     "Store": "repository",
     "VerdictRow": "loading",
+    "StreamStatus": "history",
     "alert_line": "jsonl",
+    "stream_line": "jsonl",
     "transition_line": "jsonl",
     "verdict_line": "jsonl",
 }

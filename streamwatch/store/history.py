@@ -1,15 +1,41 @@
-"""What happened to streams: one row for every change of state."""
+"""What happened to streams, a row for every change of state, and how they stand."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, insert, select
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select
 
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store.filters import Filters
+from streamwatch.store.loading import VerdictRow, load_verdicts
 from streamwatch.store.rows import clean_text
-from streamwatch.store.tables import transitions
+from streamwatch.store.states import RunStatus
+from streamwatch.store.tables import runs, transitions, verdicts
+
+MISSED = 3
+"""Verdicts that a run may be late with before nobody is taken to watch its streams any more."""
+
+FAILURES = (StreamState.BACKING_OFF.value, StreamState.FAILED.value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamStatus:
+    """How a stream stands.
+
+    change: its last change of state. watched: whether the run that told it is still heard of; where it is not, nothing
+    is known of the stream after `heard_at`. failures: within the last hour. verdict: the run's on it, None before the
+    first one.
+    """
+
+    change: Transition
+    watched: bool
+    heard_at: datetime | None
+    failures: int
+    verdict: VerdictRow | None
 
 
 def save_transition(connection: Connection, run_id: int, transition: Transition) -> None:
@@ -54,3 +80,46 @@ def to_transition(row: RowMapping) -> Transition:
         row["message"],
         row["retry_in"],
     )
+
+
+def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
+    """How every stream stands at the instant `now`, in order of their names."""
+    newest = func.row_number().over(
+        partition_by=transitions.c.source, order_by=(transitions.c.at.desc(), transitions.c.id.desc())
+    )
+    ranked = select(transitions.c.id, newest.label("place")).subquery()
+    query = (
+        select(transitions, runs.c.status, runs.c.heard_at, runs.c.settings)
+        .join(ranked, (ranked.c.id == transitions.c.id) & (ranked.c.place == 1))
+        .join(runs, runs.c.id == transitions.c.run_id)
+        .order_by(transitions.c.source)
+    )
+    lately = (
+        select(transitions.c.source, func.count())
+        .where(transitions.c.state.in_(FAILURES), transitions.c.at >= now - timedelta(hours=1))
+        .group_by(transitions.c.source)
+    )
+    failures = {row[0]: int(row[1]) for row in connection.execute(lately)}
+    return [
+        StreamStatus(
+            change=to_transition(row),
+            watched=_watched(row, now),
+            heard_at=row["heard_at"],
+            failures=failures.get(row["source"], 0),
+            verdict=_verdict(connection, row["run_id"], row["source"]),
+        )
+        for row in connection.execute(query).mappings().all()
+    ]
+
+
+def _watched(row: RowMapping, now: datetime) -> bool:
+    if row["status"] != RunStatus.RUNNING.value or row["heard_at"] is None:
+        return False
+    every: float = json.loads(row["settings"]).get("live", {}).get("verdict_every", 5.0)
+    return bool(now - row["heard_at"] <= timedelta(seconds=MISSED * max(every, 5.0)))
+
+
+def _verdict(connection: Connection, run_id: int, source: str) -> VerdictRow | None:
+    key = verdicts.c.run_id == run_id, verdicts.c.source == source, verdicts.c.sha256.is_(None)
+    found = connection.execute(select(verdicts).where(*key)).mappings().all()
+    return next(load_verdicts(connection, found, complete=False), None)

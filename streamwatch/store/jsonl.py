@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from streamwatch.records import Alert, Span, TrackVerdict, VideoVerdict
+from streamwatch.records import Alert, FrameCounts, Span, TrackVerdict, VideoVerdict
 from streamwatch.sources.states import Transition
 
 if TYPE_CHECKING:
+    from streamwatch.store.history import StreamStatus
     from streamwatch.store.loading import AlertRow
 
 
@@ -23,20 +24,24 @@ def verdict_line(verdict: VideoVerdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "duration": verdict.duration,
         "started_at": _instant(verdict.started_at),
-        "frames": {
-            "decoded": verdict.frames.decoded,
-            "sampled": verdict.frames.sampled,
-            "analysed": verdict.frames.analysed,
-            "dropped": verdict.frames.dropped,
-            "dropped_by": {reason.value: count for reason, count in verdict.frames.dropped_by.items()},
-            "corrupt": verdict.frames.corrupt,
-        },
+        "frames": _frames(verdict.frames),
         "tracks": [_track(track) for track in verdict.tracks],
         "alerts": [_alert(alert) for alert in verdict.alerts],
         "model": {"name": verdict.model.name, "sha256": verdict.model.sha256},
         "config_sha256": verdict.config_sha256,
         "policy": verdict.policy,
         "error": None if failure is None else {"kind": failure.kind, "message": failure.message},
+    }
+
+
+def _frames(frames: FrameCounts) -> dict[str, Any]:
+    return {
+        "decoded": frames.decoded,
+        "sampled": frames.sampled,
+        "analysed": frames.analysed,
+        "dropped": frames.dropped,
+        "dropped_by": {reason.value: count for reason, count in frames.dropped_by.items()},
+        "corrupt": frames.corrupt,
     }
 
 
@@ -50,6 +55,26 @@ def transition_line(transition: Transition) -> dict[str, Any]:
         "cause": None if transition.cause is None else transition.cause.value,
         "message": transition.message,
         "retry_in": transition.retry_in,
+    }
+
+
+def stream_line(stream: StreamStatus) -> dict[str, Any]:
+    """How one stream stands, as `streams list --json` gives it."""
+    verdict = None if stream.verdict is None else stream.verdict.verdict
+    change = transition_line(stream.change)
+    return {
+        "source": change.pop("source"),
+        "watched": stream.watched,
+        "heard_at": _instant(stream.heard_at),
+        "state": change["state"],
+        "cause": change["cause"],
+        "since": change["at"],
+        "message": change["message"],
+        "failures_last_hour": stream.failures,
+        "label": None if verdict is None else verdict.label.value,
+        "score": None if verdict is None else verdict.score,
+        "reason": None if verdict is None else verdict.reason,
+        "frames": None if verdict is None else _frames(verdict.frames),
     }
 
 

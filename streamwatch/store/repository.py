@@ -22,7 +22,7 @@ from streamwatch.store.database import (
     transaction,
 )
 from streamwatch.store.filters import Filters, select_alerts, select_verdicts
-from streamwatch.store.history import save_transition, select_transitions, to_transition
+from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import Saving, chunks, insert_row
@@ -123,7 +123,11 @@ class Store:
             return Saving(connection, run_id, new, self._clock()).save()
 
     def save(self, run_id: int, items: Sequence[VideoVerdict | Transition]) -> None:
-        """Store what a run brought forth, verdicts as `save_verdict` does. Doing it again changes nothing."""
+        """Store what a run brought forth, verdicts as `save_verdict` does, and that it was heard of. Doing it again
+        changes nothing else.
+        """
+        with transaction(self._engine) as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id), {"heard_at": self._clock()})
         for item in items:
             if isinstance(item, VideoVerdict):
                 self.save_verdict(run_id, item)
@@ -215,6 +219,11 @@ class Store:
             return [
                 to_transition(row) for row in connection.execute(select_transitions(filters or Filters())).mappings()
             ]
+
+    def streams(self) -> list[StreamStatus]:
+        """How every stream that was ever watched stands, in order of their names."""
+        with reading(self._engine) as connection:
+            return load_streams(connection, self._clock())
 
     def alert(self, alert_id: str) -> Alert:
         """An alert with its evidence. Raises StoreError for an unknown id."""

@@ -73,6 +73,7 @@ runs = Table(
     Column("config_sha256", String(64), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    Column("heard_at", UtcDateTime),
     Column("status", String(16), nullable=False),
     _one_of("status", RunStatus),
 )

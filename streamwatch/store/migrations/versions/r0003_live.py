@@ -1,4 +1,4 @@
-"""What happened to streams."""
+"""What happened to streams, why frames were dropped (JSON, counts by reason), when a run was last heard of."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -33,7 +33,12 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_transitions_at"), "transitions", ["at"])
     op.create_index(op.f("ix_transitions_source_at"), "transitions", ["source", "at"])
+    # In SQL that both databases read: Alembic would copy the whole table to add a column on SQLite.
+    op.execute("ALTER TABLE verdicts ADD COLUMN dropped_by TEXT DEFAULT '{}' NOT NULL")
+    op.add_column("runs", sa.Column("heard_at", UtcDateTime()))
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE runs DROP COLUMN heard_at")
+    op.execute("ALTER TABLE verdicts DROP COLUMN dropped_by")
     op.drop_table("transitions")
