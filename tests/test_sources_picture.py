@@ -65,6 +65,15 @@ def test_a_graphic_of_two_seconds_is_no_frozen_picture() -> None:
     assert set(states([*moving(6), *[media.picture(99, 320, 192)] * 5, *moving(8)])) == {Picture.MOVING}
 
 
+def test_a_pause_of_the_stream_is_no_frozen_picture() -> None:
+    watch = PictureWatch(4.0)
+    times = [0.0, 0.5, 1.0, 1.5, 9.0, 9.5, 10.0, 10.5]
+    found = [
+        watch.see(Frame("s", n, at, None, image)) for n, (at, image) in enumerate(zip(times, moving(8), strict=True))
+    ]
+    assert set(found) == {Picture.MOVING}
+
+
 def test_a_change_of_size_is_a_change() -> None:
     assert states([*[media.picture(1, 320, 192)] * 3, *[media.picture(1, 160, 96)] * 3])[-1] is Picture.MOVING
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.sources.states import Transition
+from streamwatch.sources.states import StreamState, Transition
 
 if TYPE_CHECKING:
     from streamwatch.store import StreamStatus
@@ -77,20 +77,28 @@ def _status_table(found: list[StreamStatus]) -> Table:
         label = "–" if stream.verdict is None else str(stream.verdict.verdict.label)
         table.add_row(
             Group(Text(common.plain(change.source)), *_remarks(stream)),
-            str(change.state) if stream.watched else "not watched",
+            str(change.state) if _known(stream) else "not watched",
             common.instant(change.at),
             str(stream.failures),
-            label if stream.watched else f"was {label}",
+            label if stream.watched or label == "–" else f"was {label}",
         )
     return table
+
+
+def _known(stream: StreamStatus) -> bool:
+    """Whether the stream is still in the state that was told last."""
+    return stream.watched or stream.change.state is StreamState.STOPPED
 
 
 def _remarks(stream: StreamStatus) -> Iterator[Padding]:
     """What is to be known of a stream, below its name."""
     change, verdict = stream.change, stream.verdict
-    remarks = [f"last heard of at {common.instant(stream.heard_at)}"] if stream.heard_at and not stream.watched else []
+    remarks = []
+    if stream.heard_at is not None and not _known(stream):
+        remarks.append(f"last heard of at {common.instant(stream.heard_at)}")
     if change.cause is not None:
-        remarks.append(f"{change.cause}: {change.message}" if change.message else str(change.cause))
+        message = change.message.removeprefix(f"{change.source}: ")
+        remarks.append(f"{change.cause}: {message}" if message else str(change.cause))
     if verdict is not None and verdict.verdict.reason:
         remarks.append(verdict.verdict.reason)
     for remark in remarks:
@@ -110,6 +118,6 @@ def _table(found: list[Transition]) -> Table:
             Text(common.plain(change.source)),
             str(change.state),
             "" if change.cause is None else str(change.cause),
-            Text(common.plain(change.message), style="dim"),
+            Text(common.plain(change.message.removeprefix(f"{change.source}: ")), style="dim"),
         )
     return table

@@ -41,6 +41,7 @@ def watch(
     """
     from streamwatch.engine.live import iter_watch
     from streamwatch.engine.outbox import Notice
+    from streamwatch.sources.states import StreamState
     from streamwatch.store import verdict_line
 
     settings = running.settings(config, pipeline, store=store, model=model, device=device)
@@ -57,7 +58,8 @@ def watch(
                     notes.print(f"{common.instant(item.at)}  {common.plain(item.message)}", soft_wrap=True)
                     continue
                 if not isinstance(item, VideoVerdict):
-                    notes.print(transition_text(item), soft_wrap=True)
+                    if item.state is not StreamState.CONNECTING:
+                        notes.print(transition_text(item), soft_wrap=True)
                     continue
                 latest[item.source] = item.label
                 if as_json:
@@ -85,7 +87,8 @@ def _verdict(verdict: VideoVerdict) -> Text:
 def transition_text(change: Transition) -> Text:
     """A change of state on one line."""
     why = "" if change.cause is None else f" ({change.cause})"
-    message = f": {common.plain(change.message)}" if change.message else ""
+    message = change.message.removeprefix(f"{change.source}: ")
+    message = f": {common.plain(message)}" if message else ""
     retry = "" if change.retry_in is None else f"; trying again in {change.retry_in:.1f} s"
     line = f"{common.instant(change.at)}  {common.plain(change.source)} {change.state}{why}{message}{retry}"
     return Text(line, style="dim")

@@ -24,6 +24,9 @@ pictures, coded by x264 at CRF 18 to 35, it differs by 4 and more only across a 
 RUN = 2
 """Differences in a row that must show a move."""
 
+LEAST = 4
+"""Differences that a state is judged by, however far apart the pictures are."""
+
 DARK = 25
 """Grey level below which a pixel is dark."""
 
@@ -65,7 +68,7 @@ class PictureWatch:
         dark = float(np.mean(small < DARK)) >= DARK_SHARE
         self._before = small
         self._seen.append((frame.pts, moved, dark))
-        while len(self._seen) > 1 and self._seen[1][0] <= frame.pts - self._after:
+        while len(self._seen) > LEAST + 1 and self._seen[1][0] <= frame.pts - self._after:
             self._seen.popleft()
         state = self._judge()
         if state is not self.state:
@@ -76,7 +79,7 @@ class PictureWatch:
 
     def _judge(self) -> Picture:
         times, moves, darks = zip(*self._seen, strict=True)
-        filled = times[-1] - times[0] >= self._after
+        filled = len(times) > LEAST and times[-1] - times[0] >= self._after
         if all(darks) and (filled or self.state is Picture.BLACK):
             return Picture.BLACK
         if self.state is Picture.FROZEN:
