@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from collections.abc import Generator, Sequence
@@ -212,6 +213,32 @@ def test_watch_takes_the_streams_of_the_settings(
     config.write_text("streams: [{url: 'rtsp://cam/1'}, {url: 'rtsp://cam/2'}]\n")
     assert CliRunner().invoke(app, ["watch", "--config", str(config)]).exit_code == 0
     assert stand_in.inputs == ["rtsp://cam/1", "rtsp://cam/2"]
+
+
+def test_a_stream_is_called_by_the_name_that_the_settings_give_it(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watches(
+        monkeypatch,
+        dataclasses.replace(CHANGE, source="rtsp://***@cam/1"),
+        verdict("rtsp://***@cam/1", Label.REAL, 0.1),
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text("streams: [{url: 'rtsp://u:p@cam/1', name: studio 1}]\n")
+    done = CliRunner().invoke(app, ["watch", "--config", str(config)])
+    assert "0.10  studio 1" in done.stdout
+    assert "studio 1 backing_off (ended)" in done.stderr
+
+
+def test_a_terminal_shows_the_board(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
+    watches(monkeypatch, CHANGE, verdict("rtsp://cam/1", Label.FAKE, 0.97))
+    monkeypatch.setattr("streamwatch.cli.watch._in_a_terminal", lambda: True)
+    done = CliRunner().invoke(app, ["watch", "rtsp://cam/1"])
+    assert done.exit_code == 0, done.output
+    assert "backing_off (ended): the server ended the stream" in done.stdout
+    last = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("rtsp://cam/1"))
+    assert last.split()[1:2] == ["backing_off"]
+    assert last.split()[-2:] == ["fake", "0.97"]
 
 
 def test_watch_without_streams_is_bad_usage(app: typer.Typer) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +14,13 @@ from rich.text import Text
 
 from streamwatch.cli import common, running
 from streamwatch.records import Label, VideoVerdict
+from streamwatch.sources import redact
 
 if TYPE_CHECKING:
+    from streamwatch.engine.outbox import Notice
     from streamwatch.sources.states import Transition
+
+    Item = VideoVerdict | Transition | Notice
 
 STREAM_FAILED = 1
 
@@ -40,41 +46,98 @@ def watch(
     is connected again.
     """
     from streamwatch.engine.live import iter_watch
-    from streamwatch.engine.outbox import Notice
-    from streamwatch.sources.states import StreamState
-    from streamwatch.store import verdict_line
 
     settings = running.settings(config, pipeline, store=store, model=model, device=device)
     wanted = list(dict.fromkeys(urls or [stream.url for stream in settings.streams]))
     if not wanted:
         raise typer.BadParameter("give a URL, or list `streams` in the settings", param_hint="URL...")
-    out, notes = common.console(), Console(stderr=True, highlight=False, markup=False)
+    names = {redact(stream.url): stream.name for stream in settings.streams if stream.name}
     latest: dict[str, Label] = {}
-    with running.stoppable(), contextlib.suppress(KeyboardInterrupt):
-        results = iter_watch(wanted, settings, seconds=seconds)
-        with contextlib.closing(results):
-            for item in results:
-                if isinstance(item, Notice):
-                    notes.print(f"{common.instant(item.at)}  {common.plain(item.message)}", soft_wrap=True)
-                    continue
-                if not isinstance(item, VideoVerdict):
-                    if item.state is not StreamState.CONNECTING:
-                        notes.print(transition_text(item), soft_wrap=True)
-                    continue
+    with running.stoppable(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        show: Callable[[Item], None]
+        if as_json:
+            show = _show_json
+        elif _in_a_terminal():
+            show = _show_board(stack, [redact(url) for url in wanted], names)
+        else:
+            show = _show_lines(names)
+        results = stack.enter_context(contextlib.closing(iter_watch(wanted, settings, seconds=seconds)))
+        for item in results:
+            show(item)
+            if isinstance(item, VideoVerdict):
                 latest[item.source] = item.label
-                if as_json:
-                    typer.echo(json.dumps(verdict_line(item)))
-                else:
-                    out.print(_verdict(item), soft_wrap=True)
     if Label.ERROR in latest.values():
         raise typer.Exit(STREAM_FAILED)
 
 
-def _verdict(verdict: VideoVerdict) -> Text:
+def _in_a_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _show_json(item: Item) -> None:
+    """Verdicts as JSON Lines on standard output, the rest for people on standard error."""
+    from streamwatch.store import verdict_line
+
+    if isinstance(item, VideoVerdict):
+        typer.echo(json.dumps(verdict_line(item)))
+    else:
+        _note(_errors(), item, {})
+
+
+def _show_lines(names: Mapping[str, str]) -> Callable[[Item], None]:
+    """A line for every verdict on standard output, the rest on standard error."""
+    out, notes = common.console(), _errors()
+
+    def show(item: Item) -> None:
+        if isinstance(item, VideoVerdict):
+            out.print(_verdict(item, names), soft_wrap=True)
+        else:
+            _note(notes, item, names)
+
+    return show
+
+
+def _show_board(
+    stack: contextlib.ExitStack, sources: Sequence[str], names: Mapping[str, str]
+) -> Callable[[Item], None]:
+    """A table of the streams that stays where it is, below what happens."""
+    from rich.live import Live
+
+    from streamwatch.cli.board import Board
+    from streamwatch.engine.outbox import Notice
+
+    board = Board(sources, names)
+    live = stack.enter_context(Live(board, console=common.console(), refresh_per_second=2))
+
+    def show(item: Item) -> None:
+        if not isinstance(item, Notice):
+            board.hear(item)
+        if not isinstance(item, VideoVerdict):
+            _note(live.console, item, names)
+
+    return show
+
+
+def _errors() -> Console:
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def _note(console: Console, item: Transition | Notice, names: Mapping[str, str]) -> None:
+    """Say what happened; that a stream is tried again is no news."""
+    from streamwatch.engine.outbox import Notice
+    from streamwatch.sources.states import StreamState
+
+    if isinstance(item, Notice):
+        console.print(Text(f"{common.instant(item.at)}  {common.plain(item.message)}", style="bold"), soft_wrap=True)
+    elif item.state is not StreamState.CONNECTING:
+        console.print(transition_text(item, names), soft_wrap=True)
+
+
+def _verdict(verdict: VideoVerdict, names: Mapping[str, str]) -> Text:
     at = "–" if verdict.duration is None else common.media_time(verdict.duration)
     line = Text(f"{at:>9}  ")
     line.append(f"{verdict.label!s:<12}", style=running.STYLES[verdict.label])
-    line.append(f"  {running.score(verdict.score):>4}  {common.plain(verdict.source)}")
+    line.append(f"  {running.score(verdict.score):>4}  {common.plain(names.get(verdict.source, verdict.source))}")
     if verdict.alerts:
         newest = max(verdict.alerts, key=lambda alert: alert.start)
         line.append(f"  forged {common.media_time(newest.start)}–{common.media_time(newest.end)}")
@@ -84,11 +147,11 @@ def _verdict(verdict: VideoVerdict) -> Text:
     return line
 
 
-def transition_text(change: Transition) -> Text:
+def transition_text(change: Transition, names: Mapping[str, str]) -> Text:
     """A change of state on one line."""
     why = "" if change.cause is None else f" ({change.cause})"
     message = change.message.removeprefix(f"{change.source}: ")
     message = f": {common.plain(message)}" if message else ""
     retry = "" if change.retry_in is None else f"; trying again in {change.retry_in:.1f} s"
-    line = f"{common.instant(change.at)}  {common.plain(change.source)} {change.state}{why}{message}{retry}"
-    return Text(line, style="dim")
+    name = common.plain(names.get(change.source, change.source))
+    return Text(f"{common.instant(change.at)}  {name} {change.state}{why}{message}{retry}", style="dim")

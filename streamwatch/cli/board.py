@@ -1,0 +1,100 @@
+"""What `watch` shows in a terminal: a table of the streams that is drawn anew whenever something happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from streamwatch.cli import common, running
+from streamwatch.records import VideoVerdict
+from streamwatch.sources.states import StreamState, Transition
+
+STATE_STYLES = {
+    StreamState.RUNNING: "green",
+    StreamState.CONNECTING: "dim",
+    StreamState.STALLED: "yellow",
+    StreamState.BACKING_OFF: "yellow",
+    StreamState.FAILED: "bold magenta",
+    StreamState.STOPPED: "dim",
+}
+
+
+@dataclass(slots=True)
+class _Row:
+    """A stream as it stands. analysed_fps: over the time between the last two verdicts. lag: seconds."""
+
+    state: StreamState = StreamState.CONNECTING
+    since: datetime | None = None
+    why: str = ""
+    failures: int = 0
+    verdict: VideoVerdict | None = None
+    heard_at: datetime | None = None
+    analysed_fps: float | None = None
+    lag: float | None = None
+
+
+class Board:
+    """The streams in the order given: state, analysed frames per second, lag, drops, failures and verdict of each.
+
+    names: what a source (credentials masked) is called.
+    """
+
+    def __init__(self, sources: Sequence[str], names: Mapping[str, str]) -> None:
+        self._names = names
+        self._rows = {source: _Row() for source in sources}
+
+    def hear(self, item: VideoVerdict | Transition, now: datetime | None = None) -> None:
+        """Take note of a verdict or a change of state."""
+        row = self._rows.setdefault(item.source, _Row())
+        if isinstance(item, Transition):
+            row.state, row.since = item.state, item.at
+            if item.state is not StreamState.CONNECTING:
+                row.why = common.plain(item.message.removeprefix(f"{item.source}: ")) if item.cause else ""
+            row.failures += item.state in (StreamState.BACKING_OFF, StreamState.FAILED)
+            return
+        now = now or datetime.now(timezone.utc)
+        if row.verdict is not None and row.heard_at is not None and now > row.heard_at:
+            fresh = item.frames.analysed - row.verdict.frames.analysed
+            row.analysed_fps = max(0, fresh) / (now - row.heard_at).total_seconds()
+        seen = [score.wall_time for score in item.scores if score.wall_time is not None]
+        row.lag = (now - max(seen)).total_seconds() if seen else None
+        row.verdict, row.heard_at = item, now
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        table.add_column("stream", overflow="fold", ratio=1)
+        table.add_column("state", no_wrap=True)
+        table.add_column("since", no_wrap=True)
+        for name in ("frames/s", "lag s", "dropped", "failures"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("score", justify="right", no_wrap=True)
+        for source, row in self._rows.items():
+            table.add_row(*self._cells(source, row))
+        return table
+
+    def _cells(self, source: str, row: _Row) -> list[Group | Text | str]:
+        verdict = row.verdict
+        name = Text(common.plain(self._names.get(source, source)))
+        why = row.why or ("" if verdict is None else common.plain(verdict.reason))
+        return [
+            Group(name, Padding(Text(why, style="dim"), (0, 0, 0, 2))) if why else name,
+            Text(str(row.state), style=STATE_STYLES[row.state]),
+            "–" if row.since is None else row.since.strftime("%H:%M:%S"),
+            _number(row.analysed_fps, 1),
+            _number(row.lag, 1),
+            "–" if verdict is None else str(verdict.frames.dropped),
+            str(row.failures),
+            "–" if verdict is None else Text(str(verdict.label), style=running.STYLES[verdict.label]),
+            "–" if verdict is None else running.score(verdict.score),
+        ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
