@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamwatch.enums import StrEnum
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -21,7 +22,7 @@ ImageArray = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
 
-class Label(str, Enum):
+class Label(StrEnum):
     """The only labels there are. A failure is never a score, an empty video is never `real`."""
 
     REAL = "real"
@@ -29,9 +30,6 @@ class Label(str, Enum):
     INCONCLUSIVE = "inconclusive"
     NO_FACE = "no_face"
     ERROR = "error"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,7 +207,7 @@ class TrackVerdict:
     reason: str = ""
 
 
-class DropReason(str, Enum):
+class DropReason(StrEnum):
     """Why a sampled frame was not analysed.
 
     `stale`: its turn came too late (live). `frozen`, `black`: the picture had not moved, or shown anything, for a while
@@ -220,9 +218,6 @@ class DropReason(str, Enum):
     FROZEN = "frozen"
     BLACK = "black"
     FAILED = "failed"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)

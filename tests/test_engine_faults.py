@@ -80,7 +80,7 @@ class Watched:
             assert time.monotonic() < end, f"{len(self.frames)} of {goal} frames; {self.changes}"
             time.sleep(0.02)
 
-    def check_accounts(self) -> None:
+    def assert_accounted(self) -> None:
         counts = self.feed.counts
         assert counts.sampled == len(self.frames) + counts.dropped
         assert counts.decoded >= counts.sampled
@@ -137,42 +137,41 @@ def nothing_leaks(behind: object) -> Iterator[None]:
     assert descriptors() <= before[1]
 
 
-def fails(break_it: Callable[[FaultProxy], object], cause: Cause, limit: float) -> Callable[[FaultProxy, str], None]:
+def assert_told_and_mended(
+    behind: tuple[FaultProxy, str], break_it: Callable[[FaultProxy], object], cause: Cause, limit: float
+) -> None:
     """A feed that runs is broken, must tell `cause` within `limit` (+ SLACK), and run again after the mend."""
-
-    def check(proxy: FaultProxy, url: str) -> None:
-        with Watched(url) as watched:
-            watched.wait(StreamState.RUNNING, within=10)
-            watched.wait_for_frames(5, within=5)
-            before = len(watched.changes)
-            break_it(proxy)
-            took = watched.wait(StreamState.BACKING_OFF, cause, since=before, within=limit + SLACK)
-            assert took <= limit + SLACK
-            broken = len(watched.changes)
-            proxy.restore()
-            assert watched.wait(StreamState.RUNNING, since=broken, within=RECOVERY) <= RECOVERY
-            watched.wait_for_frames(5, within=RECOVERY)
-        watched.check_accounts()
-
-    return check
+    proxy, url = behind
+    with Watched(url) as watched:
+        watched.wait(StreamState.RUNNING, within=10)
+        watched.wait_for_frames(5, within=5)
+        before = len(watched.changes)
+        break_it(proxy)
+        took = watched.wait(StreamState.BACKING_OFF, cause, since=before, within=limit + SLACK)
+        assert took <= limit + SLACK
+        broken = len(watched.changes)
+        proxy.restore()
+        assert watched.wait(StreamState.RUNNING, since=broken, within=RECOVERY) <= RECOVERY
+        watched.wait_for_frames(5, within=RECOVERY)
+    watched.assert_accounted()
 
 
 def test_a_server_that_goes_away(behind: tuple[FaultProxy, str]) -> None:
-    fails(FaultProxy.refuse, Cause.ENDED, 0.0)(*behind)
+    assert_told_and_mended(behind, FaultProxy.refuse, Cause.ENDED, limit=0.0)
 
 
 def test_a_connection_cut_in_the_middle_of_a_group_of_pictures(behind: tuple[FaultProxy, str]) -> None:
-    fails(FaultProxy.cut, Cause.ENDED, 0.0)(*behind)
+    assert_told_and_mended(behind, FaultProxy.cut, Cause.ENDED, limit=0.0)
 
 
 @pytest.mark.slow
 def test_a_black_hole(behind: tuple[FaultProxy, str]) -> None:
-    fails(FaultProxy.black_hole, Cause.STALLED, READ + GRACE)(*behind)
+    assert_told_and_mended(behind, FaultProxy.black_hole, Cause.STALLED, limit=READ + GRACE)
 
 
 @pytest.mark.slow
 def test_a_throttled_line(behind: tuple[FaultProxy, str]) -> None:
-    fails(lambda proxy: proxy.throttle(100.0), Cause.STALLED, READ + GRACE)(*behind)
+    assert_told_and_mended(behind, lambda proxy: proxy.throttle(100.0), Cause.STALLED, limit=READ + GRACE)
 
 
 def test_a_short_silence_stalls_and_needs_no_new_connection(behind: tuple[FaultProxy, str]) -> None:
@@ -186,7 +185,7 @@ def test_a_short_silence_stalls_and_needs_no_new_connection(behind: tuple[FaultP
         proxy.restore()
         watched.wait(StreamState.RUNNING, since=before, within=SLACK)
         assert not watched.feed.machine.reconnects
-    watched.check_accounts()
+    watched.assert_accounted()
 
 
 def test_a_late_line_is_no_fault(behind: tuple[FaultProxy, str]) -> None:
@@ -196,7 +195,7 @@ def test_a_late_line_is_no_fault(behind: tuple[FaultProxy, str]) -> None:
         watched.wait(StreamState.RUNNING, within=10)
         watched.wait_for_frames(20, within=10)
         assert [change.state for change in watched.changes] == [StreamState.RUNNING]
-    watched.check_accounts()
+    watched.assert_accounted()
 
 
 @pytest.mark.slow
@@ -208,7 +207,8 @@ def test_damaged_bytes_end_nothing_for_good(behind: tuple[FaultProxy, str]) -> N
         time.sleep(3)
         proxy.restore()
         watched.wait_for_frames(20, within=RECOVERY + READ)
-    watched.check_accounts()
+        assert watched.feed.machine.state is StreamState.RUNNING
+    watched.assert_accounted()
 
 
 def test_a_server_that_is_not_there_yet(behind: tuple[FaultProxy, str]) -> None:
@@ -218,7 +218,7 @@ def test_a_server_that_is_not_there_yet(behind: tuple[FaultProxy, str]) -> None:
         watched.wait(StreamState.BACKING_OFF, Cause.REFUSED, within=5)
         proxy.restore()
         assert watched.wait(StreamState.RUNNING, within=RECOVERY) <= RECOVERY
-    watched.check_accounts()
+    watched.assert_accounted()
 
 
 def test_a_server_that_takes_connections_and_says_nothing(behind: tuple[FaultProxy, str]) -> None:
@@ -229,7 +229,7 @@ def test_a_server_that_takes_connections_and_says_nothing(behind: tuple[FaultPro
         assert told <= OPEN + SLACK + START
         proxy.restore()
         assert watched.wait(StreamState.RUNNING, within=RECOVERY) <= RECOVERY
-    watched.check_accounts()
+    watched.assert_accounted()
 
 
 def test_a_decoder_that_dies_is_replaced(behind: tuple[FaultProxy, str]) -> None:
@@ -242,7 +242,7 @@ def test_a_decoder_that_dies_is_replaced(behind: tuple[FaultProxy, str]) -> None
         before = len(watched.changes)
         watched.wait(StreamState.RUNNING, since=before, within=RECOVERY)
         assert children() != {decoder}
-    watched.check_accounts()
+    watched.assert_accounted()
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def test_a_decoder_that_hangs_is_killed(behind: tuple[FaultProxy, str]) -> None:
         assert decoder not in children()
         before = len(watched.changes)
         watched.wait(StreamState.RUNNING, since=before, within=RECOVERY)
-    watched.check_accounts()
+    watched.assert_accounted()
 
 
 def test_wrong_credentials_fail_once_and_are_shown_nowhere(clip: Path) -> None:
@@ -283,7 +283,8 @@ def test_every_cause_of_a_stream_that_does_not_open(clip: Path) -> None:
             (f"rtsp://127.0.0.1:{free_port()}/clip.mp4", Cause.REFUSED),
         ):
             with Watched(url) as watched:
-                watched.wait(StreamState.BACKING_OFF, cause, within=OPEN + SLACK + START)
+                limit = OPEN + SLACK + START
+                assert watched.wait(StreamState.BACKING_OFF, cause, within=limit) <= limit
 
 
 @pytest.mark.slow

@@ -15,9 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "streamwatch"
 MAY_IMPORT: dict[str, set[str]] = {}
 """Room → rooms that it may import. A top-level module is a room of its own."""
 
-BASE = {"records", "errors", "config"}
+BASE = {"enums", "records", "errors", "config"}
+MAY_IMPORT["enums"] = set()
 MAY_IMPORT["errors"] = set()
-MAY_IMPORT["records"] = {"errors"}
+MAY_IMPORT["records"] = {"enums", "errors"}
 MAY_IMPORT["config"] = {"errors"}
 MAY_IMPORT["sources"] = BASE
 MAY_IMPORT["faces"] = BASE | {"sources"}

@@ -55,7 +55,7 @@ class Board:
         if isinstance(item, Transition):
             row.state, row.since = item.state, item.at
             if item.state is not StreamState.CONNECTING:
-                row.why = common.plain(item.message.removeprefix(f"{item.source}: ")) if item.cause else ""
+                row.why = common.plain(item.why) if item.cause else ""
             row.failures += item.state in (StreamState.BACKING_OFF, StreamState.FAILED)
             return
         now = now or datetime.now(timezone.utc)

@@ -97,8 +97,7 @@ def _remarks(stream: StreamStatus) -> Iterator[Padding]:
     if stream.heard_at is not None and not _known(stream):
         remarks.append(f"last heard of at {common.instant(stream.heard_at)}")
     if change.cause is not None:
-        message = change.message.removeprefix(f"{change.source}: ")
-        remarks.append(f"{change.cause}: {message}" if message else str(change.cause))
+        remarks.append(f"{change.cause}: {change.why}" if change.why else str(change.cause))
     if verdict is not None and verdict.verdict.reason:
         remarks.append(verdict.verdict.reason)
     for remark in remarks:
@@ -118,6 +117,6 @@ def _table(found: list[Transition]) -> Table:
             Text(common.plain(change.source)),
             str(change.state),
             "" if change.cause is None else str(change.cause),
-            Text(common.plain(change.message.removeprefix(f"{change.source}: ")), style="dim"),
+            Text(common.plain(change.why), style="dim"),
         )
     return table

@@ -150,8 +150,7 @@ def _verdict(verdict: VideoVerdict, names: Mapping[str, str]) -> Text:
 def transition_text(change: Transition, names: Mapping[str, str]) -> Text:
     """A change of state on one line."""
     why = "" if change.cause is None else f" ({change.cause})"
-    message = change.message.removeprefix(f"{change.source}: ")
-    message = f": {common.plain(message)}" if message else ""
+    message = f": {common.plain(change.why)}" if change.why else ""
     retry = "" if change.retry_in is None else f"; trying again in {change.retry_in:.1f} s"
     name = common.plain(names.get(change.source, change.source))
     return Text(f"{common.instant(change.at)}  {name} {change.state}{why}{message}{retry}", style="dim")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 
 import cv2
 import numpy as np
 
+from streamwatch.enums import StrEnum
 from streamwatch.records import Frame, ImageArray
 
 SIDE = 320
@@ -34,15 +34,12 @@ DARK_SHARE = 0.98
 """Share of dark pixels from which on a picture is black."""
 
 
-class Picture(str, Enum):
+class Picture(StrEnum):
     """What a stream shows."""
 
     MOVING = "moving"
     FROZEN = "frozen"
     BLACK = "black"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class PictureWatch:

@@ -16,9 +16,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 
 from streamwatch.config import LiveSettings
+from streamwatch.enums import StrEnum
 from streamwatch.errors import (
     SourceEnded,
     SourceError,
@@ -32,7 +32,7 @@ from streamwatch.errors import (
 from streamwatch.sources.clocks import utc_now
 
 
-class StreamState(str, Enum):
+class StreamState(StrEnum):
     """What a stream is doing.
 
     `stalled`: connected, but no picture has come for a while. `backing_off`: waits for its next try. `failed`: it was
@@ -46,11 +46,8 @@ class StreamState(str, Enum):
     FAILED = "failed"
     STOPPED = "stopped"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Cause(str, Enum):
+class Cause(StrEnum):
     """Why a stream is not running.
 
     `timeout`: nothing came while connecting. `stalled`: pictures stopped coming, or their time stood still. `codec`:
@@ -66,9 +63,6 @@ class Cause(str, Enum):
     STALLED = "stalled"
     ENDED = "ended"
     CRASHED = "crashed"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 _CAUSES: tuple[tuple[type[SourceError], Cause], ...] = (
@@ -102,6 +96,11 @@ class Transition:
     cause: Cause | None = None
     message: str = ""
     retry_in: float | None = None
+
+    @property
+    def why(self) -> str:
+        """The message without the name of the source, for where that stands beside it."""
+        return self.message.removeprefix(f"{self.source}: ")
 
 
 class Retries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -100,15 +101,17 @@ def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
         .group_by(transitions.c.source)
     )
     failures = {row[0]: int(row[1]) for row in connection.execute(lately)}
+    rows = connection.execute(query).mappings().all()
+    found = _verdicts(connection, rows)
     return [
         StreamStatus(
             change=to_transition(row),
             watched=_watched(row, now),
             heard_at=row["heard_at"],
             failures=failures.get(row["source"], 0),
-            verdict=_verdict(connection, row["run_id"], row["source"]),
+            verdict=found.get((row["run_id"], row["source"])),
         )
-        for row in connection.execute(query).mappings().all()
+        for row in rows
     ]
 
 
@@ -119,7 +122,12 @@ def _watched(row: RowMapping, now: datetime) -> bool:
     return bool(now - row["heard_at"] <= timedelta(seconds=MISSED * max(every, 5.0)))
 
 
-def _verdict(connection: Connection, run_id: int, source: str) -> VerdictRow | None:
-    key = verdicts.c.run_id == run_id, verdicts.c.source == source, verdicts.c.sha256.is_(None)
-    found = connection.execute(select(verdicts).where(*key)).mappings().all()
-    return next(load_verdicts(connection, found, complete=False), None)
+def _verdicts(connection: Connection, rows: Sequence[RowMapping]) -> dict[tuple[int, str], VerdictRow]:
+    """What their runs said of these streams, by run and source."""
+    query = select(verdicts).where(
+        verdicts.c.sha256.is_(None),
+        verdicts.c.run_id.in_({row["run_id"] for row in rows}),
+        verdicts.c.source.in_([row["source"] for row in rows]),
+    )
+    loaded = load_verdicts(connection, connection.execute(query).mappings().all(), complete=False)
+    return {(row.run_id, row.verdict.source): row for row in loaded}

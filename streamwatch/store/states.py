@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from streamwatch.enums import StrEnum
 
 
-class RunStatus(str, Enum):
+class RunStatus(StrEnum):
     """How a run stands."""
 
     RUNNING = "running"
@@ -13,15 +13,9 @@ class RunStatus(str, Enum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class ReviewState(str, Enum):
+class ReviewState(StrEnum):
     """Whether a person has looked at an alert."""
 
     NEW = "new"
     REVIEWED = "reviewed"
-
-    def __str__(self) -> str:
-        return self.value
