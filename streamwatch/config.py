@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from streamwatch.errors import ConfigError
+from streamwatch.records import AlertKind
+
+SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
 PIPELINES = ("archive", "live", "forensic")
 
@@ -118,6 +121,45 @@ class LiveSettings(Section):
     stale_after: float = Field(2.0, gt=0, description="sampled frames older than this are dropped, seconds")
 
 
+class AlertSettings(Section):
+    enter: float | None = Field(None, gt=0, lt=1, description="mean score that opens an alert; null: the card's fake")
+    leave: float | None = Field(None, gt=0, lt=1, description="mean score that keeps it open; null: the card's real")
+    min_faces: int = Field(4, ge=1, description="faces that an alert opens on")
+    min_seconds: float = Field(1.5, ge=0, description="seconds that these faces must cover")
+    quiet: float = Field(10.0, gt=0, description="seconds without evidence after which an alert ends")
+    cool_down: float = Field(60.0, ge=0, description="seconds after its end within which it opens again, not a new one")
+    update_every: float = Field(30.0, gt=0, description="seconds between updates of an alert that goes on")
+    down_after: float = Field(5.0, ge=0, description="seconds that a stream must be down or unseen to raise an alert")
+    clip_before: float = Field(5.0, ge=0, description="seconds before a forgery that its clip shows")
+    clip_after: float = Field(5.0, ge=0, description="seconds after an alert opened that its clip shows")
+    clip_max_bytes: int = Field(32_000_000, ge=0, description="most bytes of a clip; 0: no clips")
+    clips: Path | None = Field(None, description="folder of the clips; null: FILE.clips beside an SQLite store")
+
+
+class SinkSettings(Section):
+    """Where alerts are told. A webhook's URL often is a credential itself, so that it is kept secret as a whole."""
+
+    name: str = Field(min_length=1, max_length=64, description="what the sink is called in messages and in the store")
+    kind: Literal["webhook", "mqtt"]
+    url: SecretStr = Field(description="https://HOST/PATH, or mqtt(s)://USER:PASSWORD@HOST:PORT/TOPIC")
+    secret: SecretStr | None = Field(None, description="key of a webhook's signature (HMAC-SHA256)")
+    alerts: tuple[AlertKind, ...] = Field(tuple(AlertKind), description="kinds of alerts that it is told of")
+    timeout: float = Field(10.0, gt=0, description="seconds that an attempt may take")
+
+    def wants(self, kind: AlertKind) -> bool:
+        """Whether it is told of alerts of this kind."""
+        return kind in self.alerts
+
+    @model_validator(mode="after")
+    def _complete(self) -> SinkSettings:
+        scheme = self.url.get_secret_value().partition("://")[0]
+        if scheme not in SINK_SCHEMES[self.kind]:
+            raise ValueError(f"the url of sink {self.name} must begin with {' or '.join(SINK_SCHEMES[self.kind])}")
+        if self.kind == "webhook" and (self.secret is None or not self.secret.get_secret_value()):
+            raise ValueError(f"sink {self.name} needs a secret: receivers check the signature that is made with it")
+        return self
+
+
 class StreamSettings(Section):
     url: str
     name: str | None = None
@@ -139,7 +181,17 @@ class Settings(BaseSettings):
     fusion: FusionSettings = FusionSettings()
     engine: EngineSettings = EngineSettings()
     live: LiveSettings = LiveSettings()
+    alerts: AlertSettings = AlertSettings()
+    sinks: tuple[SinkSettings, ...] = ()
     streams: tuple[StreamSettings, ...] = ()
+
+    @field_validator("sinks")
+    @classmethod
+    def _named_once(cls, sinks: tuple[SinkSettings, ...]) -> tuple[SinkSettings, ...]:
+        names = [sink.name for sink in sinks]
+        if len(set(names)) < len(names):
+            raise ValueError("two sinks have the same name")
+        return sinks
 
     def digest(self) -> str:
         """SHA-256 over the settings that can change a verdict: not where it is stored, nor how fast it is made."""

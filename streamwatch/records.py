@@ -144,7 +144,8 @@ class MaskCoverage:
 class Evidence:
     """One face that speaks for a verdict. `crop_jpeg` and `mask_png` are encoded bytes; mask may be absent.
 
-    region: the crop's square in frame pixels. coverage: of the face by the mask, None without a mask.
+    region: the crop's square in frame pixels. coverage: of the face by the mask, None without a mask. track_id: None
+    where it is that of the verdict or alert that it belongs to.
     """
 
     frame_index: int
@@ -156,6 +157,7 @@ class Evidence:
     wall_time: datetime | None = None
     region: Box | None = None
     coverage: MaskCoverage | None = None
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,25 +241,76 @@ class FrameCounts:
         return self.decoded - self.sampled
 
 
+class AlertKind(StrEnum):
+    """What an alert is about.
+
+    `forgery`: a face. The others are operational: while they last, nothing is known of what the stream shows. `down`:
+    no pictures come. `frozen`, `black`: the picture stands still, or is black. `unanalysed`: pictures come, and are not
+    analysed.
+    """
+
+    FORGERY = "forgery"
+    DOWN = "down"
+    FROZEN = "frozen"
+    BLACK = "black"
+    UNANALYSED = "unanalysed"
+
+
+class AlertPhase(StrEnum):
+    """Where an alert stands in its life."""
+
+    NEW = "new"
+    UPDATE = "update"
+    END = "end"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Alert:
-    """A span of a track that a person should see. `end` None means still open.
+    """Something that a person should see. `end` None means still open.
 
-    `start` and `end` are media seconds; `started_at` and `ended_at` are UTC instants for live sources.
+    `start`, `end` and `seen` (the newest moment that speaks for it) are media seconds; `started_at` and `ended_at` are
+    UTC instants for live sources. `track_id`, `peak`, `mean` and `faces` (how many it rests on; None where that was not
+    counted) are those of a forgery, None for operational alerts. `revision` counts what was told of it, from 1.
     """
 
     id: str
     source: str
-    track_id: int
+    track_id: int | None
     start: float
     end: float | None
-    peak: float
-    mean: float
+    peak: float | None
+    mean: float | None
     label: Label
     revision: int = 1
     evidence: tuple[Evidence, ...] = ()
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    kind: AlertKind = AlertKind.FORGERY
+    reason: str = ""
+    faces: int | None = None
+    seen: float | None = None
+
+    @property
+    def phase(self) -> AlertPhase:
+        """`new` at its first revision, `end` once it has an end, `update` in between."""
+        if self.revision == 1:
+            return AlertPhase.NEW
+        return AlertPhase.UPDATE if self.end is None else AlertPhase.END
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """What a live source showed around the opening of an alert: an MP4 file, or None with the reason in `failure`.
+
+    start, end: UTC instants at which its first and last packets came in; None without a file.
+    """
+
+    source: str
+    alert_id: str
+    data: bytes | None
+    start: datetime | None = None
+    end: datetime | None = None
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

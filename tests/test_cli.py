@@ -140,15 +140,17 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
 def test_config_check_as_json_masks_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(
-        "store: {url: 'postgresql://user:secret1@host/db'}\n"
-        "streams: [{url: 'rtsp://user:secret2@camera/1', name: one}]\n",
+        "store: {url: 'postgresql://user:hush1@host/db'}\n"
+        "streams: [{url: 'rtsp://user:hush2@camera/1', name: one}]\n"
+        "sinks: [{name: desk, kind: webhook, url: 'https://desk/hush3', secret: hush4}]\n",
         encoding="utf-8",
     )
     assert run("config", "check", str(file), "--pipeline", "live", "--json") == 0
     captured = capsys.readouterr()
-    assert "secret" not in captured.out + captured.err
+    assert "hush" not in captured.out + captured.err
     values = json.loads(captured.out)
-    assert values["engine"]["batch_faces"] == 1
+    assert values["engine"]["in_flight"] == 4
+    assert values["sinks"][0]["name"] == "desk"
     assert values["streams"][0]["name"] == "one"
 
 

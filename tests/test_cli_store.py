@@ -118,6 +118,9 @@ def test_alerts_are_listed_as_json_lines(url: str) -> None:
         "id": "1f00aa11-2222",
         "verdict_id": 1,
         "source": CLIP,
+        "kind": "forgery",
+        "reason": "",
+        "faces": None,
         "track": 1,
         "label": "fake",
         "start": 3.2,
@@ -198,6 +201,9 @@ def test_verdicts_are_listed_as_the_lines_of_results_jsonl(url: str) -> None:
         "alerts": [
             {
                 "id": "77",
+                "kind": "forgery",
+                "reason": "",
+                "faces": None,
                 "track": 1,
                 "label": "fake",
                 "start": 3.2,
@@ -342,7 +348,9 @@ def test_csv_defuses_formulas(url: str, tmp_path: Path, text: str) -> None:
 def test_export_of_nothing_is_a_header_or_nothing(url: str) -> None:
     nothing = ["--label", "real", "--store", url]
     assert run(alerts.app, "export", *nothing).stdout == ""
-    assert run(alerts.app, "export", "--format", "csv", *nothing).stdout.startswith("id,verdict_id,source,track,")
+    assert run(alerts.app, "export", "--format", "csv", *nothing).stdout.startswith(
+        "id,verdict_id,source,kind,reason,track,"
+    )
 
 
 def test_export_says_when_it_cannot_write(url: str, tmp_path: Path) -> None:

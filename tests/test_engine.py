@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -22,11 +26,26 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient, PendingScores, Scores, ScoringQueue
 from streamwatch.engine.stream import LiveStream
 from streamwatch.errors import DetectorError, StoreError, WeightsError
-from streamwatch.fusion import Subject, error_verdict
-from streamwatch.records import DropReason, Face, FaceCrop, FaceScore, Frame, Label, ModelRef, VideoVerdict
+from streamwatch.fusion import AlertRules, Subject, error_verdict
+from streamwatch.records import (
+    Alert,
+    AlertKind,
+    AlertPhase,
+    Clip,
+    DropReason,
+    Face,
+    FaceCrop,
+    FaceScore,
+    Frame,
+    Label,
+    ModelRef,
+    VideoVerdict,
+)
 from streamwatch.sources.states import Cause, StreamState, Transition
+from streamwatch.store import Store
 from tests.engine_support import face_clip, settings_for, untrained_detector
 from tests.media import encode
+from tests.rtsp_server import free_port, serve_rtsp
 
 
 @pytest.fixture(scope="module")
@@ -560,23 +579,114 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     assert verdicts[-1].failure is not None
 
 
-class Writer:
-    """Answers as it is told to: None, or the error of the call. Stands in for the actor and its references."""
+def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, tmp_path: Path) -> None:
+    """All the way from a real RTSP server to the store: opens, is cut out of the packets, ends with the watch."""
+    (tmp_path / "sure").mkdir()
+    sure_of_fake = untrained_detector(tmp_path / "sure", bias=9.0)
+    alerts = {"clip_before": 2.0, "clip_after": 1.0}
+    plan = Plan.resolve(settings_for(sure_of_fake, alerts=alerts, live={"stale_after": 60.0}))
+    told: list[VideoVerdict | Transition | Clip] = []
+    done = threading.Event()
 
-    def __init__(self, *answers: StoreError | None) -> None:
+    def hear(item: VideoVerdict | Transition | Clip) -> None:
+        told.append(item)
+        if isinstance(item, Clip):
+            done.set()
+
+    served = face_clip(tmp_path / "served.mp4", seconds=20.0, b_frames=False)
+    with serve_rtsp(served, plays=0) as url:
+        begun = time.monotonic()
+        last = LiveStream(plan, LocalClient(load_detector(sure_of_fake, "cpu", 1)), url, deliver=hear).run(done, 30)
+    assert time.monotonic() - begun < 20
+    (cut,) = [item for item in told if isinstance(item, Clip)]
+    first = next(item for item in told if isinstance(item, VideoVerdict) and item.alerts)
+    (opened,), (ended,) = first.alerts, last.alerts
+    assert (opened.id, opened.phase, opened.faces, opened.label) == (cut.alert_id, AlertPhase.NEW, 7, Label.FAKE)
+    assert (ended.id, ended.phase) == (opened.id, AlertPhase.END)
+    assert opened.started_at is not None
+    assert first.started_at is not None
+    assert told.index(first) < told.index(cut)
+    assert cut.data is not None
+    assert cut.start is not None
+    assert cut.start <= opened.started_at
+    with av.open(io.BytesIO(cut.data)) as container:
+        pictures = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+    assert len(pictures) >= 20  # at 10 a second: the forgery till the alert opened, and a second after it
+    with av.open(str(served)) as container:
+        sent = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+    assert all(any(np.array_equal(picture, other) for other in sent) for picture in pictures[::5])
+
+    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        run = store.begin_run("watch", "{}", "c" * 64)
+        store.save(run, [*told, last])
+        (row,) = store.alerts()
+        kept = store.clip(row.id)
+        evidence = store.alert(row.id).evidence
+    assert (row.kind, row.revision, row.end) == (AlertKind.FORGERY, ended.revision, ended.end)
+    assert kept is not None
+    assert kept.path is not None
+    assert Path(kept.path).read_bytes() == cut.data
+    assert len(evidence) == 3
+    assert all(item.mask_png for item in evidence)
+
+
+def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
+    plan: Plan, client: LocalClient, tmp_path: Path
+) -> None:
+    changes = {"live": {"backoff_first": 0.2, "backoff_max": 0.4}, "alerts": {"down_after": 0.5, "quiet": 1.0}}
+    settings = plan.settings.model_copy(
+        update={name: getattr(plan.settings, name).model_copy(update=values) for name, values in changes.items()}
+    )
+    plan = dataclasses.replace(plan, settings=settings, alert_rules=AlertRules.resolve(settings.alerts, plan.policy))
+    clip = face_clip(tmp_path / "down.mp4", seconds=20.0, b_frames=False)
+    seen: dict[int, Alert] = {}
+    opened, over = threading.Event(), threading.Event()
+
+    def hear(item: VideoVerdict | Transition | Clip) -> None:
+        for alert in item.alerts if isinstance(item, VideoVerdict) else ():
+            if alert.kind is AlertKind.DOWN:
+                seen[alert.revision] = alert
+                opened.set()
+                if alert.end is not None:
+                    over.set()
+
+    port = free_port()
+    stream = LiveStream(plan, client, f"rtsp://user:secret@127.0.0.1:{port}/down.mp4?play_count=0", deliver=hear)
+    with contextlib.ExitStack() as stack:
+
+        def mend() -> None:
+            if opened.wait(20):
+                stack.enter_context(serve_rtsp(clip, user="user", password="secret", plays=0, port=port))
+
+        mending = threading.Thread(target=mend)
+        mending.start()
+        stream.run(over, seconds=40)
+        mending.join()
+    first, last = seen[1], seen[max(seen)]
+    assert (first.label, first.end, first.phase) == (Label.ERROR, None, AlertPhase.NEW)
+    assert first.reason.startswith("refused: ")
+    assert "secret" not in first.reason
+    assert (last.id, last.phase) == (first.id, AlertPhase.END)
+
+
+class Writer:
+    """Answers as it is told to: trouble, or the error of the call. Stands in for the actor and its references."""
+
+    def __init__(self, *answers: StoreError | list[str]) -> None:
         self.answers = list(answers)
         self.calls: list[list[str]] = []
         self.save = self
 
-    def remote(self, items: list[VideoVerdict]) -> StoreError | None:
+    def remote(self, items: list[VideoVerdict]) -> StoreError | list[str]:
         self.calls.append([item.source for item in items])
         return self.answers.pop(0)
 
 
 def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def result_of(answer: object) -> None:
+    def result_of(answer: object) -> object:
         if isinstance(answer, StoreError):
             raise answer
+        return answer
 
     monkeypatch.setattr("streamwatch.engine.outbox.ray.wait", lambda references, timeout: (references, []))
     monkeypatch.setattr("streamwatch.engine.outbox.result_of", result_of)
@@ -590,7 +700,7 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
     answer_at_once(monkeypatch)
     clock = Clock()
     refusal = StoreError("the database is locked")
-    writer = Writer(refusal, refusal, "stored")
+    writer = Writer(refusal, refusal, ["the clip cannot be written"])
     outbox = Outbox(writer, patience=60.0, clock=clock)
     outbox.put(a_result("a"))
     assert list(outbox.exchange()) == []
@@ -603,8 +713,9 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
     assert [item.source for item in outbox.items] == ["a", "b"]
     clock.now = 4.0
     list(outbox.exchange())
-    again, *stored = outbox.exchange()
+    again, trouble, *stored = outbox.exchange()
     assert "again" in again.message
+    assert trouble.message == "the clip cannot be written"
     assert [item.source for item in stored] == ["a", "b"]
     assert writer.calls == [["a"], ["a", "b"], ["a", "b"]]
     assert outbox.items == []
@@ -613,7 +724,7 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
 def test_a_run_with_nothing_to_store_is_heard_of_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_at_once(monkeypatch)
     clock = Clock()
-    writer = Writer(*["stored"] * 9)
+    writer = Writer(*[[]] * 9)
     outbox = Outbox(writer, patience=5.0, clock=clock)
     for clock.now in range(13):
         assert list(outbox.exchange()) == []

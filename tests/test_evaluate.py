@@ -26,7 +26,7 @@ from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import Evaluator, Outcome
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
-from streamwatch.fusion import Policy
+from streamwatch.fusion import AlertRules, Policy
 from streamwatch.records import Face, Label
 from tests.media import encode
 
@@ -80,7 +80,8 @@ def plan(**sections: Any) -> Plan:
         licence="none",
     )
     settings = Settings(**sections)
-    return Plan(settings, card, Policy.resolve(settings.fusion, card), Path("none"))
+    policy = Policy.resolve(settings.fusion, card)
+    return Plan(settings, card, policy, AlertRules.resolve(settings.alerts, policy), Path("none"))
 
 
 def square(red: int, left: int = 20) -> np.ndarray:

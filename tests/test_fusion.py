@@ -478,13 +478,16 @@ def test_the_horizon_bounds_what_a_live_verdict_rests_on() -> None:
     assert min(record.pts for record in third.scores) >= 24.5
 
 
-def test_a_running_span_keeps_its_alert_id() -> None:
+def test_a_source_with_a_horizon_holds_no_more_faces_than_that() -> None:
     fusion = SourceFusion(policy(), horizon=5.0)
-    seen = set()
-    for index, score in enumerate([*at(0.1, 8, 1), *at(0.97, 60, 1, start=4.0)]):
+    for index, score in enumerate(at(0.97, 600, 1)):
         fusion.add(score)
-        seen |= {alert.id for alert in fusion.verdict(SUBJECT, FrameCounts(), None, now=index / 2).alerts}
-    assert seen == {SUBJECT.alert_id(1, 4.0)}
+        verdict = fusion.verdict(SUBJECT, FrameCounts(), None, now=index / 2, alerts=())
+    (track,) = verdict.tracks
+    assert (track.start, track.end, track.faces, track.label) == (0.0, 299.5, 11, Label.FAKE)
+    assert track.spans[0].start >= 294.0
+    assert len(fusion._tracks[1]._times) <= 11
+    assert verdict.alerts == ()
 
 
 def test_tracks_that_ended_hold_no_pixels() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select
 
+from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import (
     Alert,
+    AlertKind,
+    Clip,
     Evidence,
     FaceQuality,
     Failure,
@@ -53,7 +57,10 @@ class Clock:
         self.now += timedelta(**duration)
 
 
-def proof(frame: int, score: float = 0.97, mask: bytes | None = b"png") -> Evidence:
+SINK = SinkSettings(name="desk", kind="webhook", url="https://desk.example/alerts", secret="key")
+
+
+def proof(frame: int, score: float = 0.97, mask: bytes | None = b"png", track: int = 1) -> Evidence:
     return Evidence(
         frame_index=frame,
         pts=frame / 25,
@@ -63,6 +70,7 @@ def proof(frame: int, score: float = 0.97, mask: bytes | None = b"png") -> Evide
         mask_png=mask,
         region=(-5.0, 5.0, 125.0, 135.0),
         coverage=None if mask is None else MaskCoverage(0.15, 0.38, None, 0.5, 0.9, 0.25, 0.0),
+        track_id=track,
     )
 
 
@@ -282,14 +290,16 @@ def test_a_failure_comes_back_as_it_was_saved(store: Store, run: int) -> None:
     assert store.verdict(key).failure == Failure("SourceUnreadable", "/archive/clip.mp4: not a video")
 
 
-def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str, clock: Clock) -> None:
-    first = store.save_verdict(run, a_verdict())
-    store.save(run, [a_change()])
+def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str, clock: Clock, tmp_path: Path) -> None:
+    first = store.save_verdict(run, a_verdict(), (SINK,))
+    (alert,) = a_verdict().alerts[:1]
+    items = [a_change(), Clip("clip.mp4", alert.id, None, failure="none was cut")]
+    store.save(run, items, (SINK,))
     before = dump(database_url)
     clock.advance(hours=1)
-    store.save(run, [a_change()])
+    store.save(run, items, (SINK,))
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
-    assert store.save_verdict(again, a_verdict()) == first
+    assert store.save_verdict(again, a_verdict(), (SINK,)) == first
     after = dump(database_url)
     assert len(after.pop("runs")) == len(before.pop("runs")) + 1
     assert after == before
@@ -453,11 +463,11 @@ def test_new_evidence_alone_is_a_revision(store: Store, run: int) -> None:
 
 def test_what_a_live_verdict_no_longer_carries_stays(store: Store, run: int) -> None:
     store.save_verdict(run, a_live_verdict(an_alert("early", source=CAMERA), frames=range(0, 100, 25)))
-    late = TrackVerdict(3, 60.0, 70.0, Label.FAKE, 0.9, 20, evidence=(proof(1600),))
+    late = TrackVerdict(3, 60.0, 70.0, Label.FAKE, 0.9, 20, evidence=(proof(1600, track=3),))
     store.save_verdict(
         run,
         a_live_verdict(
-            an_alert("late", source=CAMERA, start=61.0, end=62.0, track_id=3, evidence=(proof(1550),)),
+            an_alert("late", source=CAMERA, start=61.0, end=62.0, track_id=3, evidence=(proof(1550, track=3),)),
             tracks=(late,),
             frames=range(50, 200, 25),
         ),
@@ -469,6 +479,107 @@ def test_what_a_live_verdict_no_longer_carries_stays(store: Store, run: int) -> 
     assert [alert.id for alert in loaded.alerts] == ["early", "late"]
     assert [item.frame_index for item in store.alert("early").evidence] == [100, 120]
     assert [item.frame_index for item in loaded.tracks[2].evidence] == [1550, 1600]
+
+
+def an_open_alert(revision: int = 1, end: float | None = None, *frames: int) -> Alert:
+    return Alert(
+        "live-1",
+        CAMERA,
+        1,
+        30.0,
+        end,
+        0.97,
+        0.9,
+        Label.FAKE,
+        revision,
+        tuple(proof(frame) for frame in frames),
+        started_at=NOON + timedelta(seconds=30),
+        ended_at=None if end is None else NOON + timedelta(seconds=end),
+        reason=f"{revision} faces",
+        faces=revision,
+        seen=31.0 + revision,
+    )
+
+
+def test_an_alert_goes_through_its_life_under_one_id(store: Store, run: int, clock: Clock) -> None:
+    store.save(run, [a_live_verdict(an_open_alert(1, None, 100, 120))], (SINK,))
+    stored_at = clock.now
+    clock.advance(seconds=30)
+    store.save(run, [a_live_verdict(an_open_alert(2, None, 120, 140))], (SINK,))
+    (row,) = store.alerts()
+    assert (row.revision, row.end, row.faces, row.reason, row.stored_at) == (2, None, 2, "2 faces", stored_at)
+    assert [item.frame_index for item in store.alert("live-1").evidence] == [120, 140]
+    store.save(run, [a_live_verdict(an_open_alert(3, 34.0, 120, 140))], (SINK,))
+    alert = store.alert("live-1")
+    assert (alert.revision, alert.end, alert.seen, alert.kind) == (3, 34.0, 34.0, AlertKind.FORGERY)
+    assert [item.revision for item in store.deliveries.of_alert("live-1")] == [1, 2, 3]
+
+
+def test_operational_alerts_have_no_face(store: Store, run: int) -> None:
+    down = Alert("down-1", CAMERA, None, 0.0, None, None, None, Label.ERROR, kind=AlertKind.DOWN, reason="refused: no")
+    store.save(run, [a_live_verdict(down, an_open_alert())])
+    (row,) = store.alerts(Filters(kind=AlertKind.DOWN))
+    assert (row.id, row.kind, row.reason, row.track_id, row.peak, row.mean) == (
+        "down-1",
+        AlertKind.DOWN,
+        "refused: no",
+        None,
+        None,
+        None,
+    )
+    assert [alert.id for alert in store.alerts(Filters(min_score=0.0))] == ["live-1"]
+    assert store.verdicts(Filters(kind=AlertKind.FROZEN)) == []
+
+
+def test_alerts_of_a_run_that_died_are_ended(store: Store, clock: Clock) -> None:
+    run = store.begin_run("watch", live_settings(every=5.0), CONFIG)
+    store.save(run, [a_live_verdict(an_open_alert(4))])
+    assert store.end_abandoned((SINK,)) == 0
+    clock.advance(minutes=1)
+    assert store.end_abandoned((SINK,)) == 1
+    assert store.end_abandoned((SINK,)) == 0
+    alert = store.alert("live-1")
+    assert (alert.end, alert.ended_at, alert.revision) == (35.0, NOON + timedelta(seconds=35), 5)
+    assert alert.reason == "4 faces; the watch that told of it ended"
+    assert [item.revision for item in store.deliveries.of_alert("live-1")] == [5]
+
+
+def test_a_clip_lies_beside_the_database_with_its_hash(tmp_path: Path, run: int) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'desk.db'}") as store:
+        run = store.begin_run("watch", "{}", CONFIG)
+        clip = Clip(CAMERA, "live-1", b"an MP4 file", NOON, NOON + timedelta(seconds=9))
+        assert store.save(run, [a_live_verdict(an_open_alert()), clip]) == []
+        found = store.clip("live-1")
+    file = tmp_path / "desk.db.clips" / "live-1.mp4"
+    assert found is not None
+    assert (found.path, found.failure, found.bytes) == (str(file), None, 11)
+    assert file.read_bytes() == b"an MP4 file"
+    assert found.sha256 == hashlib.sha256(b"an MP4 file").hexdigest()
+    assert (found.started_at, found.ended_at) == (NOON, NOON + timedelta(seconds=9))
+    assert [path.name for path in file.parent.iterdir()] == ["live-1.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_costs_the_clip_and_says_so(store: Store, run: int, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "live-1.part").symlink_to("/dev/full")
+    items = [a_live_verdict(an_open_alert()), Clip(CAMERA, "live-1", b"an MP4 file")]
+    (trouble,) = store.save(run, items, clips=folder)
+    assert trouble == f"{folder}: the clip of alert live-1 cannot be written (No space left on device)"
+    found = store.clip("live-1")
+    assert found is not None
+    assert (found.path, found.failure) == (None, trouble)
+    assert list(folder.iterdir()) == []
+    assert len(store.alerts()) == 1
+
+
+def test_a_clip_that_was_not_cut_says_why(store: Store, run: int) -> None:
+    store.save(run, [a_live_verdict(an_open_alert()), Clip(CAMERA, "live-1", None, failure="the stream was gone")])
+    found = store.clip("live-1")
+    assert found is not None
+    assert (found.path, found.failure) == (None, "the stream was gone")
+    assert store.clip("other") is None
 
 
 def test_each_run_has_its_own_live_verdict(store: Store, run: int) -> None:

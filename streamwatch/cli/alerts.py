@@ -13,12 +13,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from streamwatch.cli import common
+from streamwatch.cli import common, running
 from streamwatch.errors import ConfigError
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
 
 if TYPE_CHECKING:
     from streamwatch.store import AlertRow
+    from streamwatch.store.clips import ClipRow
+    from streamwatch.store.deliveries import Delivery
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -38,6 +40,7 @@ def list_alerts(
     until: common.UntilOption = None,
     min_score: common.MinScoreOption = None,
     state: common.StateOption = None,
+    kind: common.KindOption = None,
     limit: common.LimitOption = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
@@ -48,11 +51,11 @@ def list_alerts(
 
     with common.open_store(store, config) as opened:
         if as_json:
-            wanted = common.filters(source, label, since, until, min_score, state, limit)
+            wanted = common.filters(source, label, since, until, min_score, state, limit, kind)
             common.print_json_lines(alert_line(alert) for alert in opened.iter_alerts(wanted))
             return
         rows = limit or common.TABLE_ROWS
-        found = opened.alerts(common.filters(source, label, since, until, min_score, state, rows + 1))
+        found = opened.alerts(common.filters(source, label, since, until, min_score, state, rows + 1, kind))
     common.console().print(_table(found[:rows]) if found else "no alerts")
     if limit is None and len(found) > rows:
         common.note_more(rows)
@@ -86,6 +89,7 @@ def show(
         full_id = opened.find_alert(alert_id)
         row, alert = opened.alert_row(full_id), opened.alert(full_id)
         verdict_model = opened.verdict_model(row.verdict_id)
+        clip, told = opened.clip(full_id), opened.deliveries.of_alert(full_id)
     written: list[Path] = []
     if out is not None:
         from streamwatch.store.evidence import write_evidence
@@ -97,10 +101,11 @@ def show(
         second = _second_look(alert, verdict_model, model, out or Path())
         written += second.files
     if as_json:
-        typer.echo(json.dumps(_details(row, alert, written, second), indent=2))
+        details = {**_details(row, alert, written, second), "clip": _clip_line(clip), "told": _told_lines(told)}
+        typer.echo(json.dumps(details, indent=2))
         return
     console = common.console()
-    console.print(_facts(row, alert, verdict_model))
+    console.print(_facts(row, alert, verdict_model, clip, told))
     if alert.evidence:
         console.print(_evidence_table(alert, second))
     for path in written:
@@ -153,6 +158,7 @@ def export(
     until: common.UntilOption = None,
     min_score: common.MinScoreOption = None,
     state: common.StateOption = None,
+    kind: common.KindOption = None,
     limit: common.LimitOption = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
@@ -162,7 +168,7 @@ def export(
 
     write = write_csv if file_format is ExportFormat.CSV else write_jsonl
     with common.open_store(store, config) as opened:
-        found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit))
+        found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
         if output is None:
             write(found, sys.stdout)
             return
@@ -196,7 +202,7 @@ def _table(found: list[AlertRow]) -> Table:
     table.add_column("id", no_wrap=True)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("track", justify="right")
+    table.add_column("kind", no_wrap=True)
     table.add_column("span", no_wrap=True, justify="right")
     table.add_column("peak", justify="right")
     table.add_column("label", no_wrap=True)
@@ -206,36 +212,75 @@ def _table(found: list[AlertRow]) -> Table:
             alert.id[:8],
             common.instant(alert.started_at or alert.stored_at),
             Text(common.plain(alert.source)),
-            str(alert.track_id),
+            str(alert.kind),
             _span(alert),
-            f"{alert.peak:.2f}",
+            running.score(alert.peak),
             str(alert.label),
             _state(alert),
         )
     return table
 
 
-def _facts(row: AlertRow, alert: Alert, model: ModelRef) -> Table:
+def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, told: list[Delivery]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     facts = {
         "alert": row.id,
         "source": row.source,
-        "label": str(row.label),
-        "span": f"{_span(row)} of track {row.track_id}",
-        "peak, mean": f"{row.peak:.3f}, {row.mean:.3f}",
+        "kind": f"{row.kind} ({row.label})",
+        "span": _span(row) if row.track_id is None else f"{_span(row)} of track {row.track_id}",
+        "peak, mean": None if row.peak is None or row.mean is None else f"{row.peak:.3f}, {row.mean:.3f}",
+        "rests on": row.reason,
         "why": _words(alert.evidence[0]) if alert.evidence else None,
         "model": f"{model.name} {model.sha256[:8]}",
         "captured": _capture(row),
         "stored": f"{common.instant(row.stored_at)} UTC, revision {row.revision}",
         "state": _state(row),
         "comment": row.review_comment,
+        "clip": None if clip is None else clip.path or f"none: {clip.failure}",
+        "told": "\n".join(map(_told, told)),
     }
     for name, value in facts.items():
         if value:
-            table.add_row(name, Text(common.plain(value)))
+            table.add_row(name, Text("\n".join(map(common.plain, value.splitlines()))))
     return table
+
+
+def _told(delivery: Delivery) -> str:
+    what = f"{delivery.sink}, revision {delivery.revision}"
+    tries = f"{delivery.attempts} {'try' if delivery.attempts == 1 else 'tries'}"
+    if delivery.delivered_at is not None:
+        return f"{what}: at {common.instant(delivery.delivered_at)} UTC ({tries})"
+    return f"{what}: not yet ({tries}{f', {delivery.failure}' if delivery.failure else ''})"
+
+
+def _clip_line(clip: ClipRow | None) -> dict[str, Any] | None:
+    if clip is None:
+        return None
+    times = (clip.started_at, clip.ended_at)
+    started_at, ended_at = (None if time is None else time.isoformat() for time in times)
+    return {
+        "path": clip.path,
+        "sha256": clip.sha256,
+        "bytes": clip.bytes,
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "failure": clip.failure,
+    }
+
+
+def _told_lines(told: list[Delivery]) -> list[dict[str, Any]]:
+    return [
+        {
+            "sink": delivery.sink,
+            "revision": delivery.revision,
+            "attempts": delivery.attempts,
+            "delivered_at": None if delivery.delivered_at is None else delivery.delivered_at.isoformat(),
+            "failure": delivery.failure,
+        }
+        for delivery in told
+    ]
 
 
 def _evidence_table(alert: Alert, second: _Second | None) -> Table:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streamwatch.config import load_settings
 from streamwatch.errors import ConfigError
-from streamwatch.records import Label
+from streamwatch.records import AlertKind, Label
 from streamwatch.store.states import ReviewState
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ MinScoreOption = Annotated[
     float | None, typer.Option("--min-score", min=0.0, max=1.0, help="Only with at least this (peak) score.")
 ]
 StateOption = Annotated[ReviewState | None, typer.Option("--state", help="Only alerts in this state.")]
+KindOption = Annotated[AlertKind | None, typer.Option("--kind", help="Only alerts of this kind.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="The newest so many.")]
 
 
@@ -103,11 +104,12 @@ def filters(
     min_score: float | None,
     state: ReviewState | None,
     limit: int | None,
+    kind: AlertKind | None = None,
 ) -> Filters:
     """The options as `Filters`."""
     from streamwatch.store import Filters
 
-    return Filters(source, label, since, until, min_score, state, limit)
+    return Filters(source, label, since, until, min_score, state, limit, kind)
 
 
 @contextmanager

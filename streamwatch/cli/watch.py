@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from streamwatch.cli import common, running
-from streamwatch.records import Label, VideoVerdict
+from streamwatch.records import Alert, AlertKind, AlertPhase, Label, VideoVerdict
 from streamwatch.sources import redact
 
 if TYPE_CHECKING:
     from streamwatch.engine.outbox import Notice
     from streamwatch.sources.states import Transition
 
-    Item = VideoVerdict | Transition | Notice
+    Item = VideoVerdict | Alert | Transition | Notice
 
 STREAM_FAILED = 1
 
@@ -75,22 +75,26 @@ def _in_a_terminal() -> bool:
 
 
 def _show_json(item: Item) -> None:
-    """Verdicts as JSON Lines on standard output, the rest for people on standard error."""
-    from streamwatch.store import verdict_line
+    """Verdicts and alerts as JSON Lines on standard output, the rest for people on standard error."""
+    from streamwatch.store import alert_event, verdict_line
 
     if isinstance(item, VideoVerdict):
-        typer.echo(json.dumps(verdict_line(item)))
+        typer.echo(json.dumps({"event": "verdict", **verdict_line(item)}))
+    elif isinstance(item, Alert):
+        typer.echo(json.dumps(alert_event(item)))
     else:
         _note(_errors(), item, {})
 
 
 def _show_lines(names: Mapping[str, str]) -> Callable[[Item], None]:
-    """A line for every verdict on standard output, the rest on standard error."""
+    """A line for every verdict and alert on standard output, the rest on standard error."""
     out, notes = common.console(), _errors()
 
     def show(item: Item) -> None:
         if isinstance(item, VideoVerdict):
             out.print(_verdict(item, names), soft_wrap=True)
+        elif isinstance(item, Alert):
+            out.print(_alert(item, names), soft_wrap=True)
         else:
             _note(notes, item, names)
 
@@ -110,6 +114,9 @@ def _show_board(
     live = stack.enter_context(Live(board, console=common.console(), refresh_per_second=2))
 
     def show(item: Item) -> None:
+        if isinstance(item, Alert):
+            live.console.print(_alert(item, names), soft_wrap=True)
+            return
         if not isinstance(item, Notice):
             board.hear(item)
         if not isinstance(item, VideoVerdict):
@@ -133,13 +140,24 @@ def _note(console: Console, item: Transition | Notice, names: Mapping[str, str])
         console.print(transition_text(item, names), soft_wrap=True)
 
 
+def _alert(alert: Alert, names: Mapping[str, str]) -> Text:
+    name = common.plain(names.get(alert.source, alert.source))
+    phase = {AlertPhase.NEW: "ALERT", AlertPhase.UPDATE: "alert", AlertPhase.END: "alert over"}[alert.phase]
+    style = {AlertPhase.NEW: "bold red", AlertPhase.UPDATE: "red", AlertPhase.END: "dim"}[alert.phase]
+    at = alert.ended_at if alert.ended_at is not None else alert.started_at
+    line = Text("" if at is None else f"{common.instant(at)}  ")
+    line.append(f"{phase} {alert.kind}", style=style)
+    return line.append(f" on {name}: {common.plain(alert.reason)} (alert {alert.id[:8]}, revision {alert.revision})")
+
+
 def _verdict(verdict: VideoVerdict, names: Mapping[str, str]) -> Text:
     at = "–" if verdict.duration is None else common.media_time(verdict.duration)
     line = Text(f"{at:>9}  ")
     line.append(f"{verdict.label!s:<12}", style=running.STYLES[verdict.label])
     line.append(f"  {running.score(verdict.score):>4}  {common.plain(names.get(verdict.source, verdict.source))}")
-    if verdict.alerts:
-        newest = max(verdict.alerts, key=lambda alert: alert.start)
+    forgeries = [alert for alert in verdict.alerts if alert.kind is AlertKind.FORGERY]
+    if forgeries:
+        newest = max(forgeries, key=lambda alert: alert.start)
         line.append(f"  forged {common.media_time(newest.start)}–{common.media_time(newest.end)}")
     why = verdict.reason if verdict.failure is None else verdict.failure.message
     if why:

@@ -13,19 +13,20 @@ from streamwatch.engine.cluster import Actor, connect
 from streamwatch.engine.detector import start_detectors
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.worker import start_worker
-from streamwatch.engine.writer import start_writer
+from streamwatch.engine.writer import start_courier, start_writer
 
 
 class Crew:
     """Handles to the actors.
 
     loading: a reference per detector that is ready, or raises WeightsError, once the model was loaded.
-    writer: None for a run that stores nothing.
+    writer: None for a run that stores nothing. courier: None for one without sinks.
     """
 
-    def __init__(self, plan: Plan, detectors: list[Actor], writer: Actor | None) -> None:
+    def __init__(self, plan: Plan, detectors: list[Actor], writer: Actor | None, courier: Actor | None) -> None:
         self.detectors = detectors
         self.writer = writer
+        self.courier = courier
         self.loading: list[Any] = [detector.ready.remote() for detector in detectors]
         self._plan = plan
         self._names = itertools.count(1)
@@ -44,8 +45,9 @@ class Crew:
 
     def disband(self) -> None:
         """End all actors."""
-        for actor in (*self._workers, *self.detectors, *([self.writer] if self.writer is not None else [])):
-            ray.kill(actor)
+        for actor in (*self._workers, *self.detectors, self.writer, self.courier):
+            if actor is not None:
+                ray.kill(actor)
 
 
 @contextlib.contextmanager
@@ -56,8 +58,10 @@ def assemble(plan: Plan, run_id: int | None) -> Iterator[Crew]:
     Raises ConfigError where the cluster or the device that the settings ask for is not there.
     """
     with connect(plan.settings.engine) as cluster:
-        writer = None if run_id is None else start_writer(plan.settings.store.url, run_id, cluster)
-        crew = Crew(plan, start_detectors(plan, cluster), writer)
+        settings = plan.settings
+        writer = None if run_id is None else start_writer(settings, run_id, cluster)
+        courier = start_courier(settings, cluster) if run_id is not None and settings.sinks else None
+        crew = Crew(plan, start_detectors(plan, cluster), writer, courier)
         try:
             yield crew
         finally:

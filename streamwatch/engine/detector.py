@@ -100,6 +100,9 @@ class _RemoteScores:
     def ready(self) -> bool:
         return bool(ray.wait([self._reference], timeout=0)[0])
 
+    def wait(self, seconds: float) -> None:
+        ray.wait([self._reference], timeout=seconds)
+
     def result(self) -> Scores:
         try:
             return ray.get(self._reference)

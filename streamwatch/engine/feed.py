@@ -15,13 +15,26 @@ from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
 from streamwatch.records import DropReason, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
-from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, Effort, Opened, Progress
+from streamwatch.sources.process import (
+    ClipCut,
+    ClipOrder,
+    Closed,
+    DecoderDied,
+    DecodingProcess,
+    Effort,
+    Opened,
+    Progress,
+)
+from streamwatch.sources.recorder import Recording
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
 Clock = Callable[[], float]
 
 TICK = 0.1
 """Seconds between two looks at a decoder that says nothing."""
+
+DELAY = 10.0
+"""Seconds from a face to the alert that it opens for which packets are kept, beyond those of the clip."""
 
 GRACE = 0.5
 """Seconds beyond its own limits after which a decoder must be hanging."""
@@ -99,13 +112,14 @@ class Feed:
     """Reads a stream until it is told to stop, and reconnects; a file, once. A thread waits for a process that decodes.
 
     Frames of a later connection go on in media time and index: `pts` is seconds since the first frame of the
-    first connection, with the pauses in between.
+    first connection, with the pauses in between; or since `started_at`, where a predecessor had read the stream.
 
     The decoder is judged by the time since media time last moved, whether it says something or not: after
     `live.stalled_after` seconds the stream counts as stalled, and some time after `decode.read_timeout` the process is
     killed.
 
-    machine: the state of the stream. failure: the latest error; None after a connection that works.
+    on_clip: hears what becomes of the clips that `cut` asked for. machine: the state of the stream. failure: the latest
+    error; None after a connection that works.
     """
 
     def __init__(
@@ -114,14 +128,17 @@ class Feed:
         settings: Settings,
         *,
         listen: Callable[[Transition], None] = lambda transition: None,
+        on_clip: Callable[[ClipCut], None] = lambda clip: None,
         clock: Clock = time.monotonic,
+        started_at: datetime | None = None,
     ) -> None:
+        self._on_clip = on_clip
         self.is_file = not is_url(url)
         self.name = redact(url)
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
         self.duration: float | None = None
-        self.started_at: datetime | None = None
+        self.started_at = started_at
         stale_after = None if self.is_file else settings.live.stale_after
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._url = url
@@ -154,6 +171,16 @@ class Feed:
         if process is not None:
             with contextlib.suppress(DecoderDied):
                 process.adjust(effort)
+
+    def cut(self, order: ClipOrder) -> None:
+        """Have a clip cut from what was received."""
+        process = self._process
+        try:
+            if process is None:
+                raise DecoderDied
+            process.cut(order)
+        except DecoderDied:
+            self._on_clip(ClipCut(order.alert_id, None, "the stream was not connected"))
 
     @property
     def counts(self) -> FrameCounts:
@@ -215,7 +242,11 @@ class Feed:
         if self._process is None:
             self._process = DecodingProcess()
         process = self._process
-        process.open(self._url, settings.decode, settings.sampling, live=not self.is_file)
+        live, alerts = not self.is_file, settings.alerts
+        recording = None
+        if live and alerts.clip_max_bytes:
+            recording = Recording(alerts.clip_before + alerts.clip_after + DELAY, alerts.clip_max_bytes)
+        process.open(self._url, settings.decode, settings.sampling, live=live, recording=recording)
         if self._effort != Effort(settings.sampling.fps):
             process.adjust(self._effort)
         reached, offset = -math.inf, None
@@ -230,7 +261,9 @@ class Feed:
                 if message.error is not None:
                     raise message.error
                 return
-            if isinstance(message, Opened):
+            if isinstance(message, ClipCut):
+                self._on_clip(message)
+            elif isinstance(message, Opened):
                 silent = 0.0
                 self.duration = message.duration
                 self.machine.connected(f"{message.codec} {message.width}×{message.height}")
@@ -267,10 +300,13 @@ class Feed:
     def _join(self, first: Frame) -> float:
         """What is to be added to the media time of a connection that begins with this frame."""
         if self._began is None:
-            self._began = self._clock() - first.pts
+            offset = 0.0
             if first.wall_time is not None:
-                self.started_at = first.wall_time - timedelta(seconds=first.pts)
-            return 0.0
+                if self.started_at is None:
+                    self.started_at = first.wall_time - timedelta(seconds=first.pts)
+                offset = max(0.0, (first.wall_time - self.started_at).total_seconds() - first.pts)
+            self._began = self._clock() - first.pts - offset
+            return offset
         earliest = self._last_pts + 1.0 / self._settings.sampling.fps
         return max(self._clock() - self._began, earliest) - first.pts
 

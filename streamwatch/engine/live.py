@@ -14,15 +14,20 @@ from ray.exceptions import RayTaskError
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.engine.cluster import LOST, Actor, result_of
 from streamwatch.engine.crew import Crew, assemble
-from streamwatch.engine.outbox import Item, Notice, Outbox
+from streamwatch.engine.outbox import Item, Notice, Outbox, Rounds
 from streamwatch.engine.plan import Plan
-from streamwatch.errors import DetectorError, StoreError, StreamwatchError
-from streamwatch.records import VideoVerdict
+from streamwatch.engine.stream import Handover
+from streamwatch.errors import DetectorError, StoreError, StreamwatchError, WorkerLost
+from streamwatch.fusion import SourceAlerts, error_verdict
+from streamwatch.records import Alert, AlertKind, Clip, VideoVerdict
 from streamwatch.sources import redact
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import access_for
 from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
+
+Told = VideoVerdict | Alert | Transition | Notice
+"""What a watch tells as it goes on."""
 
 POLL = 0.25
 """Seconds between two looks at the workers."""
@@ -48,6 +53,7 @@ class _Stream:
     retry_at: float = 0.0
     over: bool = False
     workers: int = 0
+    latest: VideoVerdict | None = None
     items: list[Item] = field(default_factory=list)
 
     @classmethod
@@ -62,9 +68,9 @@ class _Stream:
 
 def iter_watch(
     urls: Sequence[str], settings: Settings, *, seconds: float | None = None, store: bool = True
-) -> Generator[VideoVerdict | Transition | Notice, None, None]:
-    """Watch streams, each in a process of its own; yields verdicts (after their commit) and changes of state as
-    they come.
+) -> Generator[Told, None, None]:
+    """Watch streams, each in a process of its own; yields verdicts and new revisions of alerts (after their commit),
+    changes of state and notices as they come.
 
     A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, or when every
     source has ended, which only files do; closing the iterator, or an interrupt, ends it too, with a last
@@ -91,17 +97,21 @@ class _Watch:
         self._streams = [_Stream.of(url, plan.settings.live) for url in urls]
         self._run_id: int | None = None
         self._outbox: Outbox | None = None
+        self._rounds: Rounds | None = None
         self._unsaved: list[Item] = []
 
-    def run(self) -> Generator[VideoVerdict | Transition | Notice, None, None]:
+    def run(self) -> Generator[Told, None, None]:
         settings = self._plan.settings
         status = "interrupted"
         try:
             if self._store is not None:
+                self._store.end_abandoned(settings.sinks)
                 self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
             with assemble(self._plan, self._run_id) as crew:
                 if crew.writer is not None:
                     self._outbox = Outbox(crew.writer, settings.live.store_patience)
+                if crew.courier is not None:
+                    self._rounds = Rounds(crew.courier)
                 try:
                     for reference in crew.loading:
                         result_of(reference)  # frames that come before the model is loaded would go stale
@@ -117,12 +127,12 @@ class _Watch:
         finally:
             if self._store is not None and self._run_id is not None:
                 with contextlib.suppress(*([StoreError] if status == "failed" else [])):
-                    self._store.save(self._run_id, self._unsaved)
+                    self._store.save(self._run_id, self._unsaved, settings.sinks, settings.alerts.clips)
                     self._store.end_run(self._run_id, status)
 
-    def _work(self, crew: Crew) -> Generator[VideoVerdict | Transition | Notice, None, None]:
+    def _work(self, crew: Crew) -> Generator[Told, None, None]:
         while not all(stream.over for stream in self._streams) or (self._outbox and self._outbox.items):
-            told: list[VideoVerdict | Transition | Notice] = []
+            told: list[Told] = []
             for stream in self._streams:
                 if stream.worker is None:
                     self._begin(stream, crew)
@@ -131,6 +141,8 @@ class _Watch:
                 told.extend(self._sort(stream))
             if self._outbox is not None:
                 told.extend(self._outbox.exchange())
+            if self._rounds is not None:
+                told.extend(self._rounds.go())
             yield from told
             self._pause()
 
@@ -145,9 +157,9 @@ class _Watch:
             stream.go(StreamState.CONNECTING)
         stream.began = now
         stream.worker = crew.hire()
-        first_track = stream.workers * TRACKS_PER_WORKER + 1
+        handover = Handover.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
         stream.workers += 1
-        stream.watching = stream.worker.watch.remote(stream.url, left, first_track)
+        stream.watching = stream.worker.watch.remote(stream.url, left, handover)
         stream.taking = stream.worker.take.remote()
 
     def _look(self, stream: _Stream, crew: Crew) -> None:
@@ -173,25 +185,42 @@ class _Watch:
         failed, wait = stream.retries.failed(Cause.CRASHED, now - stream.began)
         stream.retry_at = now + wait
         stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
+        if failed:
+            stream.items.append(self._given_up(stream, message))
         self._release(stream, crew)
+
+    def _given_up(self, stream: _Stream, message: str) -> VideoVerdict:
+        """The verdict on a stream whose workers die one after the other, with an alert that says so."""
+        before, name = stream.latest, redact(stream.url)
+        subject = self._plan.subject(name, None, None if before is None else before.started_at)
+        earlier = () if before is None else before.alerts
+        alerts = SourceAlerts(name, self._plan.alert_rules, self._plan.policy, earlier=earlier)
+        now = utc_now().timestamp()
+        alerts.fault(AlertKind.DOWN, f"{Cause.CRASHED}: {message}", now, at_once=True)
+        alerts.step(now)
+        frames = Handover.after(before, 1).frames
+        return error_verdict(subject, WorkerLost(f"{name}: {message}"), frames, alerts=alerts.told(now))
 
     def _release(self, stream: _Stream, crew: Crew) -> None:
         crew.dismiss(stream.worker)
         stream.worker = stream.watching = stream.taking = None
 
-    def _sort(self, stream: _Stream) -> Iterator[Item]:
+    def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
         """Changes of state are told at once, verdicts after they were stored."""
         items, stream.items = stream.items, []
         for item in items:
             if isinstance(item, Transition):
                 stream.state = item.state
+            elif isinstance(item, VideoVerdict):
+                stream.latest = item
             if self._outbox is not None:
                 self._outbox.put(item)
-            if isinstance(item, Transition) or self._outbox is None:
+            if isinstance(item, Transition) or (self._outbox is None and not isinstance(item, Clip)):
                 yield item
 
     def _pause(self) -> None:
-        references = [stream.watching for stream in self._streams if stream.watching is not None]
+        working = [stream for stream in self._streams if stream.worker is not None]
+        references = [reference for stream in working for reference in (stream.watching, stream.taking)]
         references += [self._outbox.answer] if self._outbox and self._outbox.answer is not None else []
         if references:
             ray.wait(references, timeout=POLL)

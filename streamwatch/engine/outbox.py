@@ -12,11 +12,12 @@ import ray
 
 from streamwatch.engine.cluster import Actor, result_of
 from streamwatch.errors import StoreError
-from streamwatch.records import VideoVerdict
+from streamwatch.records import Alert, Clip, VideoVerdict
+from streamwatch.sinks import Failed
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import Transition
 
-Item = VideoVerdict | Transition
+Item = VideoVerdict | Transition | Clip
 
 RETRY = 1.0
 """Seconds before the store is tried again."""
@@ -49,6 +50,7 @@ class Outbox:
         self._down_since: float | None = None
         self._retry_at = 0.0
         self._beat_at = clock() + HEARTBEAT
+        self._told: dict[str, int] = {}
 
     def put(self, item: Item) -> None:
         """Take an item."""
@@ -64,8 +66,10 @@ class Outbox:
         """A reference that is ready when the present call is over; None without one."""
         return self._answer
 
-    def exchange(self) -> Iterator[VideoVerdict | Notice]:
-        """See what has become of the last call, and make the next: the verdicts stored since, and what went wrong."""
+    def exchange(self) -> Iterator[VideoVerdict | Alert | Notice]:
+        """See what has become of the last call, and make the next: the verdicts stored since, their alerts that are
+        new or changed, and what went wrong.
+        """
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             yield from self._settle()
         now = self._clock()
@@ -74,11 +78,11 @@ class Outbox:
             self._sent, self._waiting = self._waiting, []
             self._answer = self._writer.save.remote(self._sent)
 
-    def _settle(self) -> Iterator[VideoVerdict | Notice]:
+    def _settle(self) -> Iterator[VideoVerdict | Alert | Notice]:
         answer, self._answer = self._answer, None
         sent, self._sent = self._sent, []
         try:
-            result_of(answer)
+            trouble: list[str] = result_of(answer)
         except StoreError as error:
             self._waiting = [*sent, *self._waiting]
             yield from self._note_failure(error)
@@ -86,9 +90,19 @@ class Outbox:
         if self._down_since is not None:
             yield Notice(utc_now(), f"the store can be written to again; {len(sent)} results were kept for it")
             self._down_since = None
+        for line in trouble:
+            yield Notice(utc_now(), line)
         for item in sent:
             if isinstance(item, VideoVerdict):
                 yield item
+                yield from self._news(item)
+
+    def _news(self, verdict: VideoVerdict) -> Iterator[Alert]:
+        """The alerts of a verdict at revisions that were not yielded before."""
+        for alert in verdict.alerts:
+            if alert.revision > self._told.get(alert.id, 0):
+                self._told[alert.id] = alert.revision
+                yield alert
 
     def _note_failure(self, error: StoreError) -> Iterator[Notice]:
         now = self._clock()
@@ -98,3 +112,34 @@ class Outbox:
             yield Notice(utc_now(), f"{error}; results are kept and tried again for {self._patience:g} s")
         elif now - self._down_since > self._patience:
             raise error
+
+
+class Rounds:
+    """Sends the courier round every second, one round at a time."""
+
+    def __init__(self, courier: Actor, clock: Callable[[], float] = time.monotonic) -> None:
+        self._courier = courier
+        self._clock = clock
+        self._round: Any = None
+        self._due = clock()
+
+    def go(self) -> Iterator[Notice]:
+        """Begin a round where it is time for one; what the last one has to say."""
+        if self._round is not None and ray.wait([self._round], timeout=0)[0]:
+            done, self._round = self._round, None
+            self._due = self._clock() + RETRY
+            yield from self._notes(done)
+        if self._round is None and self._clock() >= self._due:
+            self._round = self._courier.work.remote()
+
+    def _notes(self, done: Any) -> Iterator[Notice]:
+        try:
+            changes: list[Failed] = result_of(done)
+        except StoreError:
+            return  # the outbox says so
+        for change in changes:
+            if change.message is None:
+                yield Notice(utc_now(), f"sink {change.sink} takes alerts again")
+            else:
+                kept = "alerts are kept for it and tried again"
+                yield Notice(utc_now(), f"sink {change.sink} does not take alerts: {change.message}; {kept}")

@@ -9,17 +9,20 @@ from pathlib import Path
 from streamwatch.config import Settings
 from streamwatch.detectors import ModelCard, read_card, weights_path
 from streamwatch.faces import FaceDetector, FaceFinder
-from streamwatch.fusion import Policy, Subject
+from streamwatch.fusion import AlertRules, Policy, Subject
 from streamwatch.records import ModelRef
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Settings with the weights that they name (absolute path), their card, and the policy that follows."""
+    """Settings with the weights that they name (absolute path), their card, and the policy and the rules of alerts that
+    follow.
+    """
 
     settings: Settings
     card: ModelCard
     policy: Policy
+    alert_rules: AlertRules
     weights: Path
 
     @classmethod
@@ -29,7 +32,8 @@ class Plan:
         """
         weights = weights_path(settings.detector.model).absolute()
         card = read_card(weights)
-        return cls(settings, card, Policy.resolve(settings.fusion, card), weights)
+        policy = Policy.resolve(settings.fusion, card)
+        return cls(settings, card, policy, AlertRules.resolve(settings.alerts, policy), weights)
 
     @property
     def model(self) -> ModelRef:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,6 +58,9 @@ class PendingScores(Protocol):
     def ready(self) -> bool:
         """Whether `result` would return at once."""
 
+    def wait(self, seconds: float) -> None:
+        """Wait until it is ready, at most so long."""
+
     def result(self) -> Scores:
         """Wait for the scores. Raises DetectorError."""
 
@@ -75,6 +78,9 @@ class _LocalScores:
 
     def ready(self) -> bool:
         return self._future.done()
+
+    def wait(self, seconds: float) -> None:
+        wait([self._future], seconds)
 
     def result(self) -> Scores:
         return self._future.result()
@@ -120,6 +126,16 @@ class ScoringQueue:
         while len(self._waiting) >= self._batch:
             self._submit()
         self._finish_frames()
+
+    @property
+    def full(self) -> bool:
+        """Whether `put` would have to wait."""
+        return len(self._under_way) >= self._in_flight
+
+    def wait(self, seconds: float) -> None:
+        """Wait until some scores are ready, at most so long; not at all where none are under way."""
+        if self._under_way:
+            self._under_way[0][1].wait(seconds)
 
     def flush(self) -> None:
         """Send what waits for a full batch."""

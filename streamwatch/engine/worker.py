@@ -11,9 +11,12 @@ from streamwatch.engine.analysis import Analyser, Analysis
 from streamwatch.engine.cluster import Actor
 from streamwatch.engine.detector import RemoteClient
 from streamwatch.engine.plan import Plan
-from streamwatch.engine.stream import LiveStream
-from streamwatch.records import VideoVerdict
+from streamwatch.engine.stream import Handover, LiveStream
+from streamwatch.records import Clip, VideoVerdict
 from streamwatch.sources.states import Transition
+
+TAKE_PATIENCE = 1.0
+"""Seconds that a call of `take` waits for something to take."""
 
 
 class StreamWorker:
@@ -29,8 +32,9 @@ class StreamWorker:
         self._client = RemoteClient(detectors, name)
         self._analyser: Analyser | None = None
         self._stream: LiveStream | None = None
-        self._outbox: list[VideoVerdict | Transition] = []
-        self._lock = threading.Lock()
+        self._outbox: list[VideoVerdict | Transition | Clip] = []
+        self._filled = threading.Condition()
+        self._over = False
         self._stop = threading.Event()
 
     def analyse(self, source: str, name: str, sha256: str | None, trace: bool) -> Analysis:
@@ -44,14 +48,21 @@ class StreamWorker:
         """How much of the present file was read, 0..1."""
         return self._share
 
-    def watch(self, url: str, seconds: float | None, first_track: int = 1) -> VideoVerdict:
+    def watch(self, url: str, seconds: float | None, handover: Handover) -> VideoVerdict:
         """Watch a stream until `stop`, for `seconds`, or to the end of a file; the final verdict."""
-        stream = LiveStream(self._plan, self._client, url, deliver=self._put, first_track=first_track)
-        return stream.run(self._stop, seconds)
+        self._over = False
+        stream = LiveStream(self._plan, self._client, url, deliver=self._put, handover=handover)
+        try:
+            return stream.run(self._stop, seconds)
+        finally:
+            with self._filled:
+                self._over = True
+                self._filled.notify_all()
 
-    def take(self) -> list[VideoVerdict | Transition]:
-        """Verdicts and events of the stream since the last call, in order."""
-        with self._lock:
+    def take(self) -> list[VideoVerdict | Transition | Clip]:
+        """Verdicts and events of the stream since the last call, in order; waits a while for the first one."""
+        with self._filled:
+            self._filled.wait_for(lambda: self._outbox or self._over, TAKE_PATIENCE)
             taken, self._outbox = self._outbox, []
         return taken
 
@@ -62,13 +73,14 @@ class StreamWorker:
     def _note_share(self, share: float) -> None:
         self._share = share
 
-    def _put(self, item: VideoVerdict | Transition) -> None:
-        with self._lock:
+    def _put(self, item: VideoVerdict | Transition | Clip) -> None:
+        with self._filled:
             self._outbox.append(item)
+            self._filled.notify_all()
 
 
 def start_worker(plan: Plan, detectors: list[Actor], name: str) -> Actor:
-    """Start a worker. Two calls at a time: the work, and questions about it."""
+    """Start a worker. Three calls at a time: the work, what it brings forth, and questions about it."""
     actor: Actor = ray.remote(StreamWorker)
-    options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 2, "scheduling_strategy": "SPREAD"}
+    options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 3, "scheduling_strategy": "SPREAD"}
     return actor.options(**options).remote(plan, detectors, name)

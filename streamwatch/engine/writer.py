@@ -1,15 +1,18 @@
-"""The actor through which the results of a run go into the store."""
+"""The actors beside the store: through one the results of a run go into it, the other tells sinks of alerts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 from sqlalchemy.engine import make_url
 
+from streamwatch.config import Settings
 from streamwatch.engine.cluster import Actor, Cluster
-from streamwatch.records import VideoVerdict
+from streamwatch.records import Clip, VideoVerdict
+from streamwatch.sinks import Courier, Failed
 from streamwatch.sources.states import Transition
 from streamwatch.store import Store
 
@@ -17,32 +20,67 @@ from streamwatch.store import Store
 class StoreWriter:
     """Saves in the order of the calls. A call returns after its commit. Raises StoreError."""
 
-    def __init__(self, url: str, run_id: int) -> None:
-        self._url = url
+    def __init__(self, settings: Settings, run_id: int) -> None:
+        self._settings = settings
         self._run_id = run_id
         self._store: Store | None = None
 
-    def save(self, items: Sequence[VideoVerdict | Transition]) -> int:
-        """Store results and changes of state; doing it again changes nothing. Returns how many."""
+    def save(self, items: Sequence[VideoVerdict | Transition | Clip]) -> list[str]:
+        """Store results, changes of state and clips; doing it again changes nothing. Returns what could not be written
+        beside the database.
+        """
         if self._store is None:
-            self._store = Store.open(self._url)
-        self._store.save(self._run_id, items)
-        return len(items)
+            self._store = Store.open(self._settings.store.url)
+        return self._store.save(self._run_id, items, self._settings.sinks, self._settings.alerts.clips)
 
 
-def start_writer(url: str, run_id: int, cluster: Cluster) -> Actor:
+class AlertCourier:
+    """Tells sinks of alerts; see `Courier`. What it has not told when it dies is told by the one that comes back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._courier: Courier | None = None
+
+    def work(self) -> list[Failed]:
+        """Tell what is due. Raises StoreError."""
+        if self._courier is None:
+            self._courier = Courier(Store.open(self._settings.store.url), self._settings.sinks)
+        return self._courier.work()
+
+
+def start_writer(settings: Settings, run_id: int, cluster: Cluster) -> Actor:
     """Start the writer on this machine, where the file of a SQLite store is.
 
     A writer that dies comes back, and what it had not acknowledged is saved again.
     """
     actor: Actor = ray.remote(StoreWriter)
-    options = {
+    return actor.options(**_options(cluster)).remote(_rooted(settings), run_id)
+
+
+def start_courier(settings: Settings, cluster: Cluster) -> Actor:
+    """Start the courier beside the writer."""
+    actor: Actor = ray.remote(AlertCourier)
+    return actor.options(**_options(cluster)).remote(_rooted(settings))
+
+
+def _options(cluster: Cluster) -> dict[str, Any]:
+    return {
         "num_cpus": 0,
         "max_restarts": -1,
         "max_task_retries": -1,
         "scheduling_strategy": cluster.here(),
     }
-    return actor.options(**options).remote(_absolute(url), run_id)
+
+
+def _rooted(settings: Settings) -> Settings:
+    """With paths from the root: an actor has a working folder of its own."""
+    clips = None if settings.alerts.clips is None else settings.alerts.clips.absolute()
+    return settings.model_copy(
+        update={
+            "store": settings.store.model_copy(update={"url": _absolute(settings.store.url)}),
+            "alerts": settings.alerts.model_copy(update={"clips": clips}),
+        }
+    )
 
 
 def _absolute(url: str) -> str:

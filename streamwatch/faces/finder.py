@@ -42,6 +42,10 @@ class FaceFinder:
         """Ids of the tracks that may still go on; all others have ended."""
         return self._tracker.active
 
+    def relax(self, max_gap: float) -> None:
+        """Let tracks outlive gaps of so many seconds, where that is more than `tracks.max_gap`."""
+        self._tracker.relax(max_gap)
+
     def find(self, frames: Sequence[Frame]) -> list[list[FaceCrop]]:
         """One list of crops per frame, largest face first. Frames come in order of time, over all calls."""
         detected = self._detector.detect([frame.image for frame in frames])

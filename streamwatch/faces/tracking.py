@@ -43,15 +43,20 @@ class Tracker:
     first_id: another start, for a source that is taken up again by a new tracker.
 
     Call `update` once for each sampled frame, in order, with or without faces. A track ends at a shot cut,
-    when it was not seen for `settings.max_gap` seconds, or when time runs backwards.
+    when it was not seen for `settings.max_gap` seconds (see `relax`), or when time runs backwards.
     """
 
     def __init__(self, settings: TrackSettings, first_id: int = 1) -> None:
         self._settings = settings
+        self._max_gap = settings.max_gap
         self._tracks: list[_Track] = []
         self._last_id = first_id - 1
         self._scene: Array | None = None
         self._time = float("-inf")
+
+    def relax(self, max_gap: float) -> None:
+        """Let tracks outlive gaps of so many seconds, where that is more than the settings say."""
+        self._max_gap = max(self._settings.max_gap, max_gap)
 
     @property
     def active(self) -> frozenset[int]:
@@ -65,7 +70,7 @@ class Tracker:
         if cut or frame.pts < self._time:
             self._tracks = []
         self._scene, self._time = scene, frame.pts
-        self._tracks = [t for t in self._tracks if frame.pts - t.seen <= self._settings.max_gap]
+        self._tracks = [t for t in self._tracks if frame.pts - t.seen <= self._max_gap]
 
         thumbnails = [thumbnail(frame.image, face) for face in faces]
         matches = self._match(frame.pts, faces, thumbnails)

@@ -1,5 +1,6 @@
 """From scored faces to verdicts: quality weights, track fusion, spans, evidence, labels, alerts."""
 
+from streamwatch.fusion.alerts import AlertRules, SourceAlerts
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.quality import face_weight
 from streamwatch.fusion.spans import find_spans
@@ -7,7 +8,9 @@ from streamwatch.fusion.track import TrackFusion
 from streamwatch.fusion.video import SourceFusion, Subject, error_verdict
 
 __all__ = [
+    "AlertRules",
     "Policy",
+    "SourceAlerts",
     "SourceFusion",
     "Subject",
     "TrackFusion",

@@ -61,6 +61,7 @@ class Candidate:
                 wall_time=wall_time,
                 region=region,
                 coverage=coverage,
+                track_id=face.track_id,
             )
             del self._image, self._mask
         return self._evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import deque
 
 import numpy as np
@@ -43,6 +44,7 @@ class TrackFusion:
         self.track_id = track_id
         self.policy = policy
         self.records: deque[FrameRecord] = deque()
+        self._start: float | None = None
         self._times = array("d")
         self._logits = array("d")
         self._weights = array("d")
@@ -60,6 +62,8 @@ class TrackFusion:
             raise ValueError("fusion needs scores with their crops")
         face = crop.face
         weight = face_weight(face, self.policy.limits)
+        if self._start is None:
+            self._start = crop.pts
         self._times.append(crop.pts)
         self._logits.append(float(to_logit(score.probability)))
         self._weights.append(weight)
@@ -87,16 +91,19 @@ class TrackFusion:
         """Encode the evidence kept so far: for tracks that have ended, so that they hold no pixels."""
         self._keeper.seal()
 
-    def forget_records(self, before: float) -> None:
-        """Let go of frame records earlier than `before` (seconds); the fused score needs them no longer."""
+    def forget(self, before: float) -> None:
+        """Let go of faces earlier than `before` (seconds): no later verdict will rest on them."""
         while self.records and self.records[0].pts < before:
             self.records.popleft()
+        gone = bisect_left(self._times, before)
+        for column in (self._times, self._logits, self._weights):
+            del column[:gone]
 
     def verdict(self, since: float = -np.inf) -> TrackVerdict:
         """The verdict on the faces so far. At least one face must have been added.
 
-        since: media time (seconds); the label and the score rest on what is not older, spans on the whole
-        track.
+        since: media time (seconds); the label and the score rest on what is not older, spans on all that was not
+        forgotten.
         """
         times, logits, weights = self._columns()
         spans = find_spans(times, logits, weights, self.policy)
@@ -109,7 +116,7 @@ class TrackFusion:
             spans += (_whole(times[used], logits[used], weights[used]),)
         return TrackVerdict(
             track_id=self.track_id,
-            start=float(times[0]),
+            start=float(times[0]) if self._start is None else self._start,
             end=float(times[-1]),
             label=label,
             score=score,

@@ -81,20 +81,27 @@ class SourceFusion:
         track.add(score)
 
     def verdict(
-        self, subject: Subject, frames: FrameCounts, duration: float | None, now: float | None = None
+        self,
+        subject: Subject,
+        frames: FrameCounts,
+        duration: float | None,
+        now: float | None = None,
+        alerts: Sequence[Alert] | None = None,
     ) -> VideoVerdict:
         """The verdict on the faces so far.
 
-        duration: media seconds, None if unknown. now: newest media time, for sources with a horizon.
+        duration: media seconds, None if unknown. now: newest media time, for sources with a horizon. alerts: those of a
+        live source (see `SourceAlerts`); None: every forged span is one.
         """
         since = float("-inf") if self.horizon is None or now is None else now - self.horizon
         tracks: list[TrackVerdict] = []
-        alerts: list[Alert] = []
+        of_spans: list[Alert] = []
         records: list[FrameRecord] = []
         for fusion in self._tracks.values():
             track = fusion.verdict(since)
             tracks.append(track)
-            alerts.extend(self._alert(subject, fusion, track, span) for span in track.spans)
+            if alerts is None:
+                of_spans.extend(self._alert(subject, fusion, track, span) for span in track.spans)
             records.extend(fusion.records)
         label, score, reason = judge([track for track in tracks if track.end >= since], self.policy)
         self._forget(since)
@@ -106,7 +113,7 @@ class SourceFusion:
             duration=duration,
             frames=frames,
             tracks=tuple(tracks),
-            alerts=tuple(alerts),
+            alerts=tuple(of_spans if alerts is None else alerts),
             model=subject.model,
             config_sha256=subject.config_sha256,
             policy=subject.policy,
@@ -142,7 +149,7 @@ class SourceFusion:
                 del self._tracks[track_id]
                 self._awake.discard(track_id)
             else:
-                track.forget_records(since)
+                track.forget(since)
 
 
 def judge(tracks: Sequence[TrackVerdict], policy: Policy) -> tuple[Label, float | None, str]:
@@ -175,6 +182,7 @@ def error_verdict(
     error: StreamwatchError,
     frames: FrameCounts | None = None,
     duration: float | None = None,
+    alerts: Sequence[Alert] = (),
 ) -> VideoVerdict:
     """The verdict `error`: no score, and the failure's kind and message."""
     return VideoVerdict(
@@ -185,7 +193,7 @@ def error_verdict(
         duration=duration,
         frames=frames or FrameCounts(),
         tracks=(),
-        alerts=(),
+        alerts=tuple(alerts),
         model=subject.model,
         config_sha256=subject.config_sha256,
         policy=subject.policy,

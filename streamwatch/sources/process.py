@@ -14,13 +14,20 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError
 from streamwatch.records import Frame, FrameCounts
+from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.recorder import Cut, Recording
+
+if TYPE_CHECKING:
+    from streamwatch.sources.video import VideoSource
 
 BEAT = 0.25
 """Most seconds between two messages while pictures come."""
@@ -53,7 +60,16 @@ class Closed:
     counts: FrameCounts
 
 
-Message = Opened | Progress | Closed
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipCut:
+    """The answer to a `ClipOrder`: the clip, or why there is none."""
+
+    alert_id: str
+    clip: Cut | None
+    failure: str = ""
+
+
+Message = Opened | Progress | Closed | ClipCut
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +81,24 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipOrder:
+    """For an alert, what came between these instants; cut once the second one is over, or the source."""
+
+    alert_id: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _Request:
     url: str
     decode: DecodeSettings
     sampling: SamplingSettings
     live: bool
+    recording: Recording | None
+
+
+_Order = Effort | ClipOrder
 
 
 class DecoderDied(Exception):
@@ -99,13 +128,25 @@ class DecodingProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def open(self, url: str, decode: DecodeSettings, sampling: SamplingSettings, *, live: bool) -> None:
+    def open(
+        self,
+        url: str,
+        decode: DecodeSettings,
+        sampling: SamplingSettings,
+        *,
+        live: bool,
+        recording: Recording | None = None,
+    ) -> None:
         """Have it open a source as `VideoSource` does: `Opened`, `Progress`, `Closed` follow. Raises DecoderDied."""
-        self._send(_Request(url, decode, sampling, live))
+        self._send(_Request(url, decode, sampling, live, recording))
 
     def adjust(self, effort: Effort) -> None:
         """Have it go on with another effort; the next source begins with what its settings say. Raises DecoderDied."""
         self._send(effort)
+
+    def cut(self, order: ClipOrder) -> None:
+        """Have it cut a clip: `ClipCut` follows. Raises DecoderDied."""
+        self._send(order)
 
     def receive(self, timeout: float) -> Message | None:
         """The next message; None if there is none within `timeout` seconds. Raises DecoderDied."""
@@ -124,7 +165,7 @@ class DecodingProcess:
         with self._sending:
             self._connection.close()
 
-    def _send(self, order: _Request | Effort) -> None:
+    def _send(self, order: _Request | _Order) -> None:
         with self._sending:
             try:
                 self._connection.send(order)
@@ -143,39 +184,48 @@ def main() -> None:
     """Serve requests on the socket whose number is the first argument, until its other end closes."""
     connection = Connection(int(sys.argv[1]))
     requests: SimpleQueue[_Request] = SimpleQueue()
-    efforts: SimpleQueue[Effort] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, requests, efforts), daemon=True).start()
+    orders: SimpleQueue[_Order] = SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, requests, orders), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
         while True:
-            _serve(requests.get(), efforts, connection)
+            _serve(requests.get(), orders, connection)
 
 
-def _listen(connection: Connection, requests: SimpleQueue[_Request], efforts: SimpleQueue[Effort]) -> None:
+def _listen(connection: Connection, requests: SimpleQueue[_Request], orders: SimpleQueue[_Order]) -> None:
     """On a thread of its own, so that this process ends with the other one even where the decoder hangs."""
     while True:
         try:
             order = connection.recv()
         except (EOFError, OSError):
             os._exit(0)
-        if isinstance(order, Effort):
-            efforts.put(order)
-        else:
+        if isinstance(order, _Request):
             requests.put(order)
+        else:
+            orders.put(order)
 
 
-def _serve(request: _Request, efforts: SimpleQueue[Effort], connection: Connection) -> None:
+def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connection) -> None:
     from streamwatch.sources.video import VideoSource
 
     counts = FrameCounts()
+    clips: list[ClipOrder] = []
     try:
-        with VideoSource(request.url, request.decode, request.sampling, live=request.live) as source:
+        with VideoSource(
+            request.url, request.decode, request.sampling, live=request.live, recording=request.recording
+        ) as source:
             connection.send(Opened(source.codec, source.width, source.height, source.duration))
             told = time.monotonic()
             try:
                 for picture in source.decoded():
-                    while not efforts.empty():
-                        effort = efforts.get()
-                        source.adjust(effort.fps, spare=effort.spare)
+                    while not orders.empty():
+                        order = orders.get()
+                        if isinstance(order, ClipOrder):
+                            clips.append(order)
+                        else:
+                            source.adjust(order.fps, spare=order.spare)
+                    for clip in [clip for clip in clips if clip.end <= utc_now()]:
+                        clips.remove(clip)
+                        connection.send(_cut(source, clip))
                     if picture.sampled:
                         frame = Frame(
                             source.source_id, picture.index, picture.pts, picture.wall_time, picture.to_image()
@@ -188,7 +238,16 @@ def _serve(request: _Request, efforts: SimpleQueue[Effort], connection: Connecti
                     told = time.monotonic()
             finally:
                 counts = source.counts
+                for clip in clips:
+                    connection.send(_cut(source, clip))
     except SourceError as error:
         connection.send(Closed(error, counts))
     else:
         connection.send(Closed(None, counts))
+
+
+def _cut(source: VideoSource, order: ClipOrder) -> ClipCut:
+    try:
+        return ClipCut(order.alert_id, source.cut(order.start, order.end))
+    except SourceError as error:
+        return ClipCut(order.alert_id, None, str(error))

@@ -35,6 +35,7 @@ from streamwatch.sources.container import (
     timestamps_may_restart,
     video_stream,
 )
+from streamwatch.sources.recorder import Cut, PacketRecorder, Recording
 from streamwatch.sources.redact import is_url, redact
 from streamwatch.sources.sampling import TimeSampler
 
@@ -72,6 +73,7 @@ class VideoSource:
     live: treat the source as live whatever its scheme; rtsp, rtmp, srt and udp, and http(s) media without a
         duration, always are. Live frames carry `wall_time`, and `sampling.max_frames` does not apply to them.
     clock: gives the present UTC instant.
+    recording: how much of a live stream is kept for `cut`; None: nothing.
 
     Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
     """
@@ -84,8 +86,11 @@ class VideoSource:
         *,
         live: bool = False,
         clock: Callable[[], datetime] = utc_now,
+        recording: Recording | None = None,
     ) -> None:
         self._url = url
+        self._recorder = None if recording is None else PacketRecorder(recording)
+        self._clock = clock
         self._settings = decode or DecodeSettings()
         self._sampling = sampling or SamplingSettings()
         self.source_id = redact(url)
@@ -141,6 +146,12 @@ class VideoSource:
         """
         self._sampler = TimeSampler(fps)
         self._stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
+
+    def cut(self, start: datetime, end: datetime) -> Cut:
+        """What came from `start` to `end`, from the key frame before it on. Raises SourceUnreadable."""
+        if self._recorder is None:
+            raise SourceUnreadable(f"{self.source_id}: nothing of it is kept")
+        return self._recorder.cut(self._stream, start.timestamp(), end.timestamp())
 
     def frames(self) -> Iterator[Frame]:
         """The sampled frames in order of their strictly increasing `pts`.
@@ -215,6 +226,8 @@ class VideoSource:
         last_picture = time.monotonic()
         for packet in self._read_packets():
             if packet.stream.index == self._stream.index:
+                if self._recorder is not None and packet.size and not packet.is_corrupt:
+                    self._recorder.keep(packet, self._clock().timestamp())
                 for picture in self._decode(packet):
                     yield picture
                     last_picture = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, exists, select
 
-from streamwatch.records import Label
+from streamwatch.records import AlertKind, Label
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, verdicts
 
@@ -21,7 +21,7 @@ class Filters:
     since, until: aware datetimes; `since` ≤ instant < `until`. The instant is the start of the alert or of
     the source's capture, or for files the time of storing.
     min_score: least peak of an alert, least score of a verdict.
-    state: of the alert; for verdicts, of at least one of their alerts.
+    state, kind: of the alert; for verdicts, of at least one of their alerts.
     limit: the newest so many.
 
     Raises ValueError for naive datetimes and for a limit below 1.
@@ -34,6 +34,7 @@ class Filters:
     min_score: float | None = None
     state: ReviewState | None = None
     limit: int | None = None
+    kind: AlertKind | None = None
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -47,17 +48,21 @@ class Filters:
 def select_verdicts(filters: Filters) -> Select[Any]:
     """Ids of the verdicts that a filter lets through, newest first."""
     query = select(verdicts.c.id).where(*_common(filters, verdicts, verdicts.c.score))
-    if filters.state is not None:
-        query = query.where(exists().where(alerts.c.verdict_id == verdicts.c.id, alerts.c.state == filters.state.value))
+    of_alerts = _of_alerts(filters)
+    if of_alerts:
+        query = query.where(exists().where(alerts.c.verdict_id == verdicts.c.id, *of_alerts))
     return query.order_by(verdicts.c.occurred_at.desc(), verdicts.c.id.desc()).limit(filters.limit)
 
 
 def select_alerts(filters: Filters) -> Select[Any]:
     """The alerts that a filter lets through, newest first; those of one instant in order of media time."""
-    query = select(alerts).where(*_common(filters, alerts, alerts.c.peak))
-    if filters.state is not None:
-        query = query.where(alerts.c.state == filters.state.value)
+    query = select(alerts).where(*_common(filters, alerts, alerts.c.peak), *_of_alerts(filters))
     return query.order_by(alerts.c.occurred_at.desc(), alerts.c.start_pts, alerts.c.id).limit(filters.limit)
+
+
+def _of_alerts(filters: Filters) -> list[ColumnElement[bool]]:
+    given = {"state": filters.state, "kind": filters.kind}
+    return [alerts.c[name] == value.value for name, value in given.items() if value is not None]
 
 
 def _common(filters: Filters, table: Table, score: ColumnElement[float]) -> list[ColumnElement[bool]]:

@@ -106,7 +106,7 @@ def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
     return [
         StreamStatus(
             change=to_transition(row),
-            watched=_watched(row, now),
+            watched=is_watched(row, now),
             heard_at=row["heard_at"],
             failures=failures.get(row["source"], 0),
             verdict=found.get((row["run_id"], row["source"])),
@@ -115,7 +115,8 @@ def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
     ]
 
 
-def _watched(row: RowMapping, now: datetime) -> bool:
+def is_watched(row: RowMapping, now: datetime) -> bool:
+    """Whether a run, by its status, settings and the time that it was heard of last, goes on."""
     if row["status"] != RunStatus.RUNNING.value or row["heard_at"] is None:
         return False
     every: float = json.loads(row["settings"]).get("live", {}).get("verdict_every", 5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from streamwatch.fusion.regions import describe
 from streamwatch.records import Alert, FrameCounts, Span, TrackVerdict, VideoVerdict
 from streamwatch.sources.states import Transition
 
@@ -84,12 +85,15 @@ def alert_line(alert: AlertRow) -> dict[str, Any]:
         "id": alert.id,
         "verdict_id": alert.verdict_id,
         "source": alert.source,
+        "kind": alert.kind.value,
+        "reason": alert.reason,
         "track": alert.track_id,
         "label": alert.label.value,
         "start": alert.start,
         "end": alert.end,
         "peak": alert.peak,
         "mean": alert.mean,
+        "faces": alert.faces,
         "started_at": _instant(alert.started_at),
         "ended_at": _instant(alert.ended_at),
         "stored_at": _instant(alert.stored_at),
@@ -121,15 +125,42 @@ def _span(span: Span) -> dict[str, float]:
 def _alert(alert: Alert) -> dict[str, Any]:
     return {
         "id": alert.id,
+        "kind": alert.kind.value,
+        "reason": alert.reason,
         "track": alert.track_id,
         "label": alert.label.value,
         "start": alert.start,
         "end": alert.end,
         "peak": alert.peak,
         "mean": alert.mean,
+        "faces": alert.faces,
         "started_at": _instant(alert.started_at),
         "ended_at": _instant(alert.ended_at),
         "revision": alert.revision,
+    }
+
+
+def alert_event(alert: Alert) -> dict[str, Any]:
+    """What is told of an alert as it goes on: its phase, the alert with its source, and its evidence without pixels.
+
+    A receiver that keeps the highest revision of each id drops what it hears twice.
+    """
+    return {
+        "event": f"alert.{alert.phase}",
+        "source": alert.source,
+        "alert": _alert(alert),
+        "evidence": [
+            {
+                "frame": item.frame_index,
+                "pts": item.pts,
+                "wall_time": _instant(item.wall_time),
+                "track": alert.track_id if item.track_id is None else item.track_id,
+                "box": item.box,
+                "score": item.score,
+                "covered": None if item.coverage is None else describe(item.coverage),
+            }
+            for item in alert.evidence
+        ],
     }
 
 

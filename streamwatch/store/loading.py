@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Table, select
 
-from streamwatch.records import Evidence, Label, VideoVerdict
+from streamwatch.records import AlertKind, Evidence, Label, VideoVerdict
 from streamwatch.store import rows as to
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, evidence, scores, spans, tracks
@@ -22,20 +22,23 @@ T = TypeVar("T")
 class AlertRow:
     """An alert in a listing: no pictures, but what a person said of it.
 
-    start, end: media seconds. started_at, ended_at: UTC instants of capture (live sources).
-    stored_at: when it was first stored.
+    track_id, peak, mean, faces: of a forgery; see `records.Alert`. start, end: media seconds. started_at, ended_at: UTC
+    instants of capture (live sources). stored_at: when it was first stored.
     """
 
     id: str
     verdict_id: int
     source: str
-    track_id: int
+    kind: AlertKind
+    reason: str
+    track_id: int | None
     start: float
     end: float | None
     started_at: datetime | None
     ended_at: datetime | None
-    peak: float
-    mean: float
+    peak: float | None
+    mean: float | None
+    faces: int | None
     label: Label
     revision: int
     stored_at: datetime
@@ -116,6 +119,8 @@ def to_alert_row(row: RowMapping) -> AlertRow:
         id=row["id"],
         verdict_id=row["verdict_id"],
         source=row["source"],
+        kind=AlertKind(row["kind"]),
+        reason=row["reason"],
         track_id=row["track_id"],
         start=row["start_pts"],
         end=row["end_pts"],
@@ -123,6 +128,7 @@ def to_alert_row(row: RowMapping) -> AlertRow:
         ended_at=row["ended_at"],
         peak=row["peak"],
         mean=row["mean"],
+        faces=row["faces"],
         label=Label(row["label"]),
         revision=row["revision"],
         stored_at=row["stored_at"],

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sqlalchemy import select, update
 
+from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Label, ModelRef, VideoVerdict
+from streamwatch.records import Alert, Clip, Label, ModelRef, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import schema
+from streamwatch.store.abandoned import end_abandoned
+from streamwatch.store.clips import ClipRow, load_clip, save_clip
 from streamwatch.store.database import (
     create_store_engine,
     parse_url,
@@ -21,6 +25,7 @@ from streamwatch.store.database import (
     sqlite_file,
     transaction,
 )
+from streamwatch.store.deliveries import Deliveries
 from streamwatch.store.filters import Filters, select_alerts, select_verdicts
 from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
@@ -105,7 +110,7 @@ class Store:
 
     # ── writing results ──
 
-    def save_verdict(self, run_id: int, verdict: VideoVerdict) -> int:
+    def save_verdict(self, run_id: int, verdict: VideoVerdict, sinks: Sequence[SinkSettings] = ()) -> int:
         """Store a verdict with everything under it, in one transaction, and return its id.
 
         Saving the same again changes nothing. Otherwise, on what is already stored:
@@ -115,25 +120,49 @@ class Store:
         - A live source (no sha256) is known by (run, source). The newer verdict replaces the label, score and
           counts; tracks and alerts are updated by their ids, scores are added, and what the newer one no
           longer carries stays.
-        - An alert keeps its id and its review; its revision grows when it changed.
+        - An alert keeps its id and its review; its revision grows when it changed, and `sinks` are to be told.
         - A verdict on a file's content takes the place of errors on its path from before it could be read.
         """
         new = VerdictRows.of(verdict)
         with transaction(self._engine) as connection:
-            return Saving(connection, run_id, new, self._clock()).save()
+            return Saving(connection, run_id, new, self._clock(), sinks).save()
 
-    def save(self, run_id: int, items: Sequence[VideoVerdict | Transition]) -> None:
+    def save(
+        self,
+        run_id: int,
+        items: Sequence[VideoVerdict | Transition | Clip],
+        sinks: Sequence[SinkSettings] = (),
+        clips: Path | None = None,
+    ) -> list[str]:
         """Store what a run brought forth, verdicts as `save_verdict` does, and that it was heard of. Doing it again
         changes nothing else.
+
+        sinks: are to be told of alerts that changed; see `deliveries`. clips: the folder of clips, if another one than
+        `FILE.clips` beside an SQLite store. Returns what could not be written beside the database, a line each.
         """
+        trouble = []
         with transaction(self._engine) as connection:
             connection.execute(update(runs).where(runs.c.id == run_id), {"heard_at": self._clock()})
         for item in items:
             if isinstance(item, VideoVerdict):
-                self.save_verdict(run_id, item)
-            else:
-                with transaction(self._engine) as connection:
+                self.save_verdict(run_id, item, sinks)
+                continue
+            with transaction(self._engine) as connection:
+                if isinstance(item, Transition):
                     save_transition(connection, run_id, item)
+                else:
+                    trouble.append(save_clip(connection, self._url, clips, item, self._clock()))
+        return [line for line in trouble if line is not None]
+
+    def end_abandoned(self, sinks: Sequence[SinkSettings] = ()) -> int:
+        """End the alerts that runs which died have left open, and have `sinks` told; how many."""
+        with transaction(self._engine) as connection:
+            return end_abandoned(connection, self._clock(), sinks)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """What sinks are to be told."""
+        return Deliveries(self._engine, self._clock)
 
     def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
         """Note that a person looked at an alert, and what they said. Raises StoreError for an unknown id."""
@@ -232,6 +261,11 @@ class Store:
             if row is None:
                 raise _unknown_alert(alert_id)
             return to_alert(row, load_evidence(connection, evidence.c.alert_id == alert_id))
+
+    def clip(self, alert_id: str) -> ClipRow | None:
+        """The clip of an alert; None where none was asked for, or it is still to come."""
+        with reading(self._engine) as connection:
+            return load_clip(connection, self._url, alert_id)
 
     def alert_row(self, alert_id: str) -> AlertRow:
         """An alert as in a listing. Raises StoreError for an unknown id."""

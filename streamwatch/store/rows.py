@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping
 
 from streamwatch.records import (
     Alert,
+    AlertKind,
     Box,
     DropReason,
     Evidence,
@@ -67,12 +68,14 @@ class VerdictRows:
     scores: list[Values]
     alerts: list[Values]
     evidence: list[Values]
+    told: Mapping[str, Alert]
+    """The records of the alerts, by their ids."""
 
     @classmethod
     def of(cls, verdict: VideoVerdict) -> VerdictRows:
         # A face that proves an alert is stored there once, and not again for its track.
         evidence = {
-            (alert.track_id, item.frame_index): _evidence_values(item, alert.track_id, alert.id)
+            (_track(item, alert), item.frame_index): _evidence_values(item, _track(item, alert), alert.id)
             for alert in verdict.alerts
             for item in alert.evidence
         }
@@ -91,6 +94,7 @@ class VerdictRows:
             scores=[_score_values(score) for score in verdict.scores],
             alerts=[_alert_values(alert) for alert in verdict.alerts],
             evidence=list(evidence.values()),
+            told={alert.id: alert for alert in verdict.alerts},
         )
         for alert in rows.alerts:
             proofs = [item for item in rows.evidence if item["alert_id"] == alert["id"]]
@@ -166,6 +170,10 @@ def to_alert(row: RowMapping, evidence: Iterable[Evidence]) -> Alert:
         evidence=tuple(evidence),
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        kind=AlertKind(row["kind"]),
+        reason=row["reason"],
+        faces=row["faces"],
+        seen=row["seen_pts"],
     )
 
 
@@ -183,6 +191,7 @@ def to_evidence(row: RowMapping) -> Evidence:
         wall_time=row["wall_time"],
         region=region,
         coverage=None if row["mask_face"] is None else MaskCoverage(*(row[f"mask_{name}"] for name in COVERAGE)),
+        track_id=row["track_id"],
     )
 
 
@@ -254,16 +263,27 @@ def _alert_values(alert: Alert) -> Values:
     return {
         "id": alert.id,
         "source": clean_text(alert.source),
-        "track_id": int(alert.track_id),
+        "track_id": None if alert.track_id is None else int(alert.track_id),
         "start_pts": float(alert.start),
         "end_pts": _number(alert.end),
         "started_at": alert.started_at,
         "ended_at": alert.ended_at,
-        "peak": float(alert.peak),
-        "mean": float(alert.mean),
+        "peak": _number(alert.peak),
+        "mean": _number(alert.mean),
         "label": alert.label.value,
         "revision": int(alert.revision),
+        "kind": alert.kind.value,
+        "reason": clean_text(alert.reason),
+        "faces": alert.faces,
+        "seen_pts": _number(alert.seen),
     }
+
+
+def _track(item: Evidence, alert: Alert) -> int:
+    track_id = alert.track_id if item.track_id is None else item.track_id
+    if track_id is None:
+        raise ValueError(f"alert {alert.id} has a face that belongs to no track")
+    return track_id
 
 
 def _evidence_values(item: Evidence, track_id: int, alert_id: str | None) -> Values:

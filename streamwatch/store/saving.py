@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
 
+from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import Label
 from streamwatch.store.database import lock
+from streamwatch.store.deliveries import enqueue
 from streamwatch.store.rows import Values, VerdictRows
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, evidence, scores, spans, tracks, verdicts
@@ -18,12 +20,16 @@ from streamwatch.store.tables import alerts, evidence, scores, spans, tracks, ve
 T = TypeVar("T")
 
 _CHUNK = 500
+_NONE = object()
 
 
 class Saving:
     """One verdict on its way into the database, inside one transaction."""
 
-    def __init__(self, connection: Connection, run_id: int, new: VerdictRows, now: datetime) -> None:
+    def __init__(
+        self, connection: Connection, run_id: int, new: VerdictRows, now: datetime, sinks: Sequence[SinkSettings] = ()
+    ) -> None:
+        self._sinks = sinks
         self._connection = connection
         self._run_id = run_id
         self._new = new
@@ -137,9 +143,11 @@ class Saving:
             for row in self._connection.execute(select(alerts).where(alerts.c.id.in_(chunk))).mappings()
         }
         fresh = []
+        changed: list[tuple[str, int]] = []
         for alert in self._new.alerts:
             old = stored.get(alert["id"])
             if old is None:
+                changed.append((alert["id"], alert["revision"]))
                 fresh.append(
                     {
                         **alert,
@@ -152,22 +160,30 @@ class Saving:
                 raise StoreError(f"alert {alert['id']} is already stored for another result, on {old['source']}")
             elif old["digest"] != alert["digest"]:
                 revision = max(alert["revision"], old["revision"] + 1)
+                changed.append((alert["id"], revision))
                 self._connection.execute(
                     update(alerts).where(alerts.c.id == alert["id"]), {**alert, "revision": revision}
                 )
         self._insert_all(alerts, verdict_id, fresh)
+        for alert_id, revision in changed:
+            enqueue(self._connection, self._sinks, self._new.told[alert_id], revision, self._now)
 
     def _save_evidence(self, verdict_id: int) -> None:
-        """Replace the evidence of the tracks and alerts at hand; that of earlier alerts stays."""
+        """Bring the evidence of the tracks and alerts at hand up to date; that of earlier alerts stays.
+
+        A face that is stored already for the same alert is the same face, and is not written again.
+        """
         new_alerts = {alert["id"] for alert in self._new.alerts}
         new_tracks = {track["track_id"] for track in self._new.tracks}
+        wanted = {(item["track_id"], item["frame_index"]): item["alert_id"] for item in self._new.evidence}
         query = select(evidence.c.track_id, evidence.c.frame_index, evidence.c.alert_id).where(
             evidence.c.verdict_id == verdict_id
         )
         kept = set()
         gone = []
         for track_id, frame_index, alert_id in self._connection.execute(query):
-            if alert_id in new_alerts or (alert_id is None and track_id in new_tracks):
+            at_hand = alert_id in new_alerts or (alert_id is None and track_id in new_tracks)
+            if at_hand and wanted.get((track_id, frame_index), _NONE) != alert_id:
                 gone.append({"verdict": verdict_id, "track": track_id, "frame": frame_index})
             else:
                 kept.add((track_id, frame_index))

@@ -2,9 +2,11 @@
 
     runs 1──n verdicts 1──n tracks 1──n spans
                      │──n scores      one row per scored face
-                     │──n alerts
+                     │──n alerts 1──1 clips, 1──n deliveries
                      └──n evidence    crop and mask, beside the alert (or else only the track) that they prove
          └──n transitions             changes of state of the streams that the run watched
+
+    clips: a file beside the database per alert, or why there is none. deliveries: what sinks are to be told.
 
 A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
 could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
@@ -36,7 +38,7 @@ from sqlalchemy import (
     text,
 )
 
-from streamwatch.records import Label, MaskCoverage
+from streamwatch.records import AlertKind, Label, MaskCoverage
 from streamwatch.sources.states import Cause, StreamState
 from streamwatch.store.states import ReviewState, RunStatus
 from streamwatch.store.types import UtcDateTime
@@ -180,13 +182,13 @@ alerts = Table(
     Column("id", Text, primary_key=True),
     Column("verdict_id", ForeignKey("verdicts.id", ondelete="CASCADE"), nullable=False),
     Column("source", Text, nullable=False),
-    Column("track_id", Integer, nullable=False),
+    Column("track_id", Integer),
     Column("start_pts", Float(53), nullable=False),
     Column("end_pts", Float(53)),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    Column("peak", Float(53), nullable=False),
-    Column("mean", Float(53), nullable=False),
+    Column("peak", Float(53)),
+    Column("mean", Float(53)),
     Column("label", String(16), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("stored_at", UtcDateTime, nullable=False),
@@ -196,6 +198,11 @@ alerts = Table(
     Column("review_label", String(16)),
     Column("review_comment", Text),
     Column("reviewed_at", UtcDateTime),
+    Column("kind", String(16), nullable=False, server_default=AlertKind.FORGERY.value),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("faces", Integer),
+    Column("seen_pts", Float(53)),
+    _one_of("kind", AlertKind),
     _one_of("label", Label),
     _one_of("state", ReviewState),
     _one_of("review_label", Label),
@@ -204,6 +211,7 @@ alerts = Table(
     Index(None, "occurred_at"),
     Index(None, "state", "occurred_at"),
     Index(None, "label", "occurred_at"),
+    Index(None, "kind", "occurred_at"),
     Index(None, "peak"),
 )
 
@@ -230,6 +238,36 @@ evidence = Table(
     *(Column(f"mask_{name}", Float(53)) for name in COVERAGE),
     *(_share(f"mask_{name}") for name in COVERAGE),
     Index(None, "alert_id"),
+)
+
+clips = Table(
+    "clips",
+    metadata,
+    Column("alert_id", ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text),
+    Column("sha256", String(64)),
+    Column("bytes", BigInteger),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("failure", Text),
+    Column("stored_at", UtcDateTime, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sink", Text, nullable=False),
+    Column("alert_id", ForeignKey("alerts.id", ondelete="CASCADE"), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failure", Text),
+    Column("delivered_at", UtcDateTime),
+    UniqueConstraint("sink", "alert_id", "revision"),
+    Index(None, "delivered_at", "due_at"),
 )
 
 transitions = Table(

@@ -1,0 +1,82 @@
+"""Carries what waits in the store to its sinks, and tries again what they did not take."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from streamwatch.config import SinkSettings
+from streamwatch.sinks.sink import NotTaken, Sink, open_sink
+from streamwatch.sources.clocks import utc_now
+from streamwatch.store import Store
+from streamwatch.store.deliveries import Delivery
+
+BACKOFF_FIRST, BACKOFF_MAX = 1.0, 300.0
+"""Longest waits, in seconds, before the second try and before any later one; doubled in between, with full jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A sink that has just begun to fail, or works again (no message)."""
+
+    sink: str
+    message: str | None
+
+
+class Courier:
+    """Tells sinks, all at once and each in its own order. It never gives up: a row leaves the queue when it was taken.
+
+    A sink that fails is left alone until its wait is over, so that a receiver that is away costs one try at a time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Sequence[SinkSettings],
+        *,
+        open_sink: Callable[[SinkSettings], Sink] = open_sink,
+        now: Callable[[], datetime] = utc_now,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._chance = chance
+        self._sinks = {each.name: open_sink(each) for each in settings}
+        self._failing: set[str] = set()
+        self._threads = ThreadPoolExecutor(max_workers=max(1, len(settings)), thread_name_prefix="sink")
+
+    def work(self) -> list[Failed]:
+        """Tell every sink all that is due. Raises StoreError."""
+        changes = self._threads.map(self._serve, self._sinks)
+        return [change for change in changes if change is not None]
+
+    def close(self) -> None:
+        """End all connections."""
+        self._threads.shutdown()
+        for sink in self._sinks.values():
+            sink.close()
+
+    def _serve(self, name: str) -> Failed | None:
+        while due := self._store.deliveries.due(name):
+            for delivery in due:
+                try:
+                    self._sinks[name].tell(delivery)
+                except NotTaken as error:
+                    return self._put_off(name, delivery, str(error))
+                self._store.deliveries.delivered(delivery)
+                if name in self._failing:
+                    self._failing.discard(name)
+                    return Failed(name, None)
+        return None
+
+    def _put_off(self, name: str, delivery: Delivery, message: str) -> Failed | None:
+        step = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(delivery.attempts, 60))
+        due_at = self._now() + timedelta(seconds=step * self._chance())
+        self._store.deliveries.failed(delivery, message, due_at)
+        if name in self._failing:
+            return None
+        self._failing.add(name)
+        return Failed(name, message)
