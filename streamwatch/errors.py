@@ -14,6 +14,7 @@
     ├── WeightsError           a checkpoint is missing, of the wrong kind, or fails its digest
     ├── TrainingDiverged       gradients stay infinite or NaN
     ├── DetectorError          the model failed on a batch of crops
+    │   └── DetectorExhausted  for lack of memory
     ├── StoreError             the store cannot be reached, or its schema is not the one this version needs
     ├── ClusterError           Ray could not be started on this machine
     ├── WorkerLost             the process that worked on a source died
@@ -78,6 +79,10 @@ class TrainingDiverged(StreamwatchError):
 
 class DetectorError(StreamwatchError):
     """The model failed on a batch of crops."""
+
+
+class DetectorExhausted(DetectorError):
+    """The model ran out of memory on a batch of crops; a smaller one may do."""
 
 
 class StoreError(StreamwatchError):

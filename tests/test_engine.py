@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import io
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -18,7 +16,6 @@ import pytest
 from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, batches
-from streamwatch.engine.batching import MicroBatcher
 from streamwatch.engine.feed import Feed, FrameQueue
 from streamwatch.engine.jobs import Jobs
 from streamwatch.engine.outbox import Outbox
@@ -157,119 +154,6 @@ def test_masks_become_floats_again() -> None:
 
 def test_the_last_batch_of_items_is_shorter() -> None:
     assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
-
-
-# --- micro-batching
-
-
-def crops(count: int, value: int = 7) -> np.ndarray:
-    return np.full((count, 4, 4, 3), value, np.uint8)
-
-
-def run_batcher(work: object, score: object = scores_of, **options: object) -> list[int]:
-    """Run `work(batcher)` and return the sizes of the batches that were scored."""
-    sizes: list[int] = []
-
-    def counted(batch: np.ndarray) -> Scores:
-        sizes.append(len(batch))
-        return score(batch)  # type: ignore[operator,no-any-return]
-
-    async def main() -> None:
-        with ThreadPoolExecutor(1) as executor:
-            settings = {"max_batch": 8, "max_wait": 5.0, **options}
-            await asyncio.wait_for(work(MicroBatcher(counted, executor, **settings)), 10)  # type: ignore[operator]
-
-    asyncio.run(main())
-    return sizes
-
-
-def test_a_lone_client_does_not_wait() -> None:
-    async def work(batcher: MicroBatcher) -> None:
-        for value in (1, 2, 3):
-            scores = await asyncio.wait_for(batcher.submit("a", crops(2, value)), 2)
-            assert scores.logits.tolist() == [value] * 2
-
-    assert run_batcher(work, max_wait=60.0) == [2, 2, 2]
-
-
-def test_requests_of_two_clients_share_a_batch() -> None:
-    async def work(batcher: MicroBatcher) -> None:
-        await asyncio.gather(batcher.submit("a", crops(1)), batcher.submit("b", crops(1)))
-        first, second = await asyncio.gather(batcher.submit("a", crops(2, 5)), batcher.submit("b", crops(3, 9)))
-        assert first.logits.tolist() == [5] * 2
-        assert second.logits.tolist() == [9] * 3
-        assert batcher.counts.shared >= 1
-
-    assert run_batcher(work)[-1] == 5
-
-
-def test_a_client_that_stays_away_costs_the_waiting_time_only() -> None:
-    async def work(batcher: MicroBatcher) -> None:
-        await asyncio.gather(batcher.submit("a", crops(1)), batcher.submit("b", crops(1)))
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        await batcher.submit("a", crops(1))
-        assert 0.04 <= loop.time() - begin < 0.9
-
-    run_batcher(work, max_wait=0.05)
-
-
-def test_batches_are_bounded_by_faces() -> None:
-    async def work(batcher: MicroBatcher) -> None:
-        results = await asyncio.gather(*(batcher.submit("a", crops(3, i)) for i in range(6)))
-        assert [result.logits[0] for result in results] == list(range(6))
-
-    assert all(size <= 8 for size in run_batcher(work))
-
-
-def test_a_request_larger_than_a_batch_is_split() -> None:
-    async def work(batcher: MicroBatcher) -> None:
-        big = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-        assert (await batcher.submit("a", big)).logits.tolist() == list(range(20))
-
-    assert run_batcher(work) == [8, 8, 4]
-
-
-def test_a_failing_request_is_isolated() -> None:
-    def fragile(batch: np.ndarray) -> Scores:
-        if (batch == 13).any():
-            raise DetectorError("unlucky")
-        return scores_of(batch)
-
-    async def work(batcher: MicroBatcher) -> None:
-        results = await asyncio.gather(
-            batcher.submit("a", crops(1, 5)),
-            batcher.submit("b", crops(1, 13)),
-            batcher.submit("c", crops(1, 6)),
-            return_exceptions=True,
-        )
-        assert isinstance(results[1], DetectorError)
-        assert [results[0].logits[0], results[2].logits[0]] == [5, 6]  # type: ignore[union-attr]
-        assert (await batcher.submit("b", crops(1, 1))).logits[0] == 1
-
-    run_batcher(work, score=fragile, max_wait=0.05)
-
-
-def test_crops_of_another_size_do_not_share_a_batch() -> None:
-    async def work(batcher: MicroBatcher) -> None:
-        small = np.full((1, 2, 2, 3), 3, np.uint8)
-        results = await asyncio.gather(batcher.submit("a", crops(1, 5)), batcher.submit("b", small))
-        assert [result.logits[0] for result in results] == [5, 3]
-
-    assert run_batcher(work, max_wait=0.05) == [1, 1]
-
-
-def test_a_fault_of_the_model_is_told_to_all_who_wait() -> None:
-    def broken(batch: np.ndarray) -> Scores:
-        raise ZeroDivisionError("fault")
-
-    async def work(batcher: MicroBatcher) -> None:
-        for _ in range(2):
-            waiting = (batcher.submit("a", crops(1)), batcher.submit("b", crops(1)))
-            results = await asyncio.gather(*waiting, return_exceptions=True)
-            assert [type(result) for result in results] == [ZeroDivisionError] * 2
-
-    run_batcher(work, score=broken, max_wait=0.05)
 
 
 # --- analysis

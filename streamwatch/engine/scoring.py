@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwatch.errors import DetectorError
+from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.records import FaceCrop, FaceScore, FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Detector
+
+
+_EXHAUSTED = ("out of memory", "can't allocate memory")
+"""What torch says where the memory of a GPU, or of the machine, is used up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,10 +45,14 @@ class Scores:
 
 
 def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> Scores:
-    """Score N×S×S×3 crops. Raises DetectorError where the model fails or gives numbers that are none."""
+    """Score N×S×S×3 crops. Raises DetectorError where the model fails or gives numbers that are none, DetectorExhausted
+    where it runs out of memory.
+    """
     try:
         found = detector.score_arrays(crops)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(mark in str(error) for mark in _EXHAUSTED):
+            raise DetectorExhausted(f"{detector.name} ran out of memory on {len(crops)} crops") from error
         raise DetectorError(f"{detector.name} failed on {len(crops)} crops: {error}") from error
     if not (np.isfinite(found.logits).all() and np.isfinite(found.probabilities).all()):
         raise DetectorError(f"{detector.name} gave scores that are not numbers on {len(crops)} crops")

@@ -134,21 +134,20 @@ class Store:
         sinks: Sequence[SinkSettings] = (),
         clips: Path | None = None,
     ) -> list[str]:
-        """Store what a run brought forth, verdicts as `save_verdict` does, and that it was heard of. Doing it again
-        changes nothing else.
+        """Store what a run brought forth, verdicts as `save_verdict` does, and that it was heard of, in one
+        transaction. Doing it again changes nothing else.
 
         sinks: are to be told of alerts that changed; see `deliveries`. clips: the folder of clips, if another one than
         `FILE.clips` beside an SQLite store. Returns what could not be written beside the database, a line each.
         """
         trouble = []
+        rows = [VerdictRows.of(item) if isinstance(item, VideoVerdict) else item for item in items]
         with transaction(self._engine) as connection:
             connection.execute(update(runs).where(runs.c.id == run_id), {"heard_at": self._clock()})
-        for item in items:
-            if isinstance(item, VideoVerdict):
-                self.save_verdict(run_id, item, sinks)
-                continue
-            with transaction(self._engine) as connection:
-                if isinstance(item, Transition):
+            for item in rows:
+                if isinstance(item, VerdictRows):
+                    Saving(connection, run_id, item, self._clock(), sinks).save()
+                elif isinstance(item, Transition):
                     save_transition(connection, run_id, item)
                 else:
                     trouble.append(save_clip(connection, self._url, clips, item, self._clock()))
