@@ -485,7 +485,8 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     (cut,) = [item for item in told if isinstance(item, Clip)]
     first = next(item for item in told if isinstance(item, VideoVerdict) and item.alerts)
     (opened,), (ended,) = first.alerts, last.alerts
-    assert (opened.id, opened.phase, opened.faces, opened.label) == (cut.alert_id, AlertPhase.NEW, 7, Label.FAKE)
+    assert (opened.id, opened.phase, opened.label) == (cut.alert_id, AlertPhase.NEW, Label.FAKE)
+    assert opened.faces in (7, 8)  # four a second, for 1.5 s; wall times differ by a little
     assert (ended.id, ended.phase) == (opened.id, AlertPhase.END)
     assert opened.started_at is not None
     assert first.started_at is not None

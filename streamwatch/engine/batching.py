@@ -77,8 +77,8 @@ class MicroBatcher:
     order of arrival.
 
     A batch leaves as soon as it is full, or the oldest request has waited for the window: `max_wait` seconds, or less
-    where a batch is scored in less; or as soon as all clients have sent whose next request is due within the window, by
-    the rate at which each of them sends. A lone client therefore never waits, nor do streams out of step for each other.
+    where a batch is scored in less; or as soon as all clients have sent whose next request is due within the window,
+    by the rate at which each of them sends. A lone client therefore never waits, nor do streams that are out of step.
     While `lanes` batches are being scored, requests gather.
 
     score: scores N×S×S×3 crops; runs on `executor`, so that the event loop stays free. Where it raises
