@@ -83,10 +83,13 @@ def annotate(source: Path, traces: Sequence[FaceTrace], verdict: VideoVerdict, o
 class Mp4Writer:
     """H.264 in MP4, pictures at any times. A context manager: leaving it finishes the file.
 
-    size: width and height of the pictures, both even. crf: x264's constant rate factor, lower is finer.
+    size: width and height of the pictures, both even. crf: x264's constant rate factor, lower is finer. live: as
+    cameras send it: a key frame every two seconds, no pictures that refer to later ones.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], *, sound: Sound | None = None, crf: int = 20) -> None:
+    def __init__(
+        self, path: Path, size: tuple[int, int], *, sound: Sound | None = None, crf: int = 20, live: bool = False
+    ) -> None:
         self._container: OutputContainer = av.open(
             str(path), "w", format="mp4", container_options={"movflags": "+faststart"}
         )
@@ -97,7 +100,7 @@ class Mp4Writer:
             self._stream.time_base = CLOCK
             self._stream.codec_context.time_base = CLOCK
             self._stream.codec_context.thread_count = 2
-            self._stream.options = {"crf": str(crf), "preset": "veryfast"}
+            self._stream.options = {"crf": str(crf), "preset": "veryfast", **({"bf": "0", "g": "50"} if live else {})}
             self._sound = sound
             self._heard: AudioStream | None = None
             if sound is not None:

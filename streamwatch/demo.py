@@ -31,7 +31,9 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What the demo's clip looks like. Times in seconds; `forged` is the span (start, end) that is forged."""
+    """What the demo's clip looks like. Times in seconds; `forged` is the span (start, end) that is forged. live: coded
+    as cameras do it (see `Mp4Writer`).
+    """
 
     seconds: float = 12.0
     fps: int = 25
@@ -39,6 +41,7 @@ class ClipPlan:
     forged: tuple[float, float] = (4.0, 8.0)
     noise: float = 2.0
     seed: int = 1995
+    live: bool = False
 
     def forges(self, time: float) -> bool:
         return self.forged[0] <= time < self.forged[1]
@@ -131,7 +134,7 @@ def make_clip(path: Path, plan: ClipPlan, progress: Callable[[float], None] = la
     picture = portrait()
     landmarks = find_landmarks(picture)
     noise, jitter = (np.random.default_rng(seed) for seed in np.random.SeedSequence(plan.seed).spawn(2))
-    with Mp4Writer(path, plan.size, crf=21) as writer:
+    with Mp4Writer(path, plan.size, crf=21, live=plan.live) as writer:
         frames = round(plan.seconds * plan.fps)
         for index in range(frames):
             time = index / plan.fps

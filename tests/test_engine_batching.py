@@ -242,9 +242,10 @@ def test_quantiles_of_a_histogram() -> None:
     assert histogram.quantile(0.4) == 1.0
     assert histogram.quantile(0.7) == pytest.approx(3.0)
     assert histogram.quantile(1.0) == 4.0
-    copy = histogram.copy()
-    copy.observe(1.0)
-    assert histogram.count == 5
+    other = Histogram((1.0, 2.0, 4.0))
+    other.observe(1.0)
+    histogram.add(other)
+    assert (histogram.counts, histogram.total) == ([3, 1, 1, 1], pytest.approx(15.6))
 
 
 def test_batches_are_bounded_by_faces() -> None:

@@ -15,11 +15,11 @@ import pytest
 
 from streamwatch.config import DecodeSettings, LiveSettings, SamplingSettings, Settings
 from streamwatch.engine.feed import GRACE, Feed
+from streamwatch.evaluation.loopback.fault_proxy import FaultProxy, fault_proxy
+from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.records import Frame
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests import media
-from tests.fault_proxy import FaultProxy, fault_proxy
-from tests.rtsp_server import free_port, serve_rtsp
 from tests.test_sources_network import silent_server
 
 OPEN, READ, STALL = 1.5, 2.0, 0.8

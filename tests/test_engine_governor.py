@@ -16,10 +16,10 @@ from streamwatch.engine.governor import FLOOR, PERIOD, STEP, Governor
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
 from streamwatch.engine.stream import LiveStream
+from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 from streamwatch.records import VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector
-from tests.rtsp_server import serve_rtsp
 
 
 class Clock:

@@ -233,7 +233,7 @@ def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, sett
     from streamwatch.engine.cluster import Cluster, result_of
     from streamwatch.engine.detector import RemoteClient, start_detectors
 
-    (detector,) = start_detectors(Plan.resolve(settings), Cluster(local=True, gpus=0))
+    (detector,), _ = start_detectors(Plan.resolve(settings), Cluster(local=True, gpus=0))
     good = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
     bad = np.zeros((2, 32, 32, 3), np.uint8)
     first, second = RemoteClient([detector], "first"), RemoteClient([detector], "second")
@@ -263,7 +263,7 @@ def test_damaged_weights_end_the_scan_with_their_name(
 
 def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings: Settings) -> None:
     from streamwatch.engine.live import iter_watch
-    from tests.rtsp_server import serve_rtsp
+    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     clip = face_clip(folder / "served.mp4", seconds=4.0, b_frames=False)
     analyser = Analyser(Plan.resolve(settings), LocalClient(load_detector(weights, "cpu", 1)))
@@ -292,7 +292,7 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
     folder: Path, weights: Path, settings: Settings
 ) -> None:
     from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
-    from tests.rtsp_server import serve_rtsp
+    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     clip = face_clip(folder / "endless.mp4", seconds=4.0, b_frames=False)
     live = settings.live.model_copy(update={"verdict_every": 1.0, "backoff_first": 0.1})
@@ -329,7 +329,7 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
 @pytest.mark.parametrize("kind", ["DetectorActor", "StoreWriter"])
 def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, settings: Settings) -> None:
     from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
-    from tests.rtsp_server import serve_rtsp
+    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     clip = face_clip(folder / f"{kind}.mp4", seconds=20.0, b_frames=False)
     settings = settings.model_copy(update={"live": settings.live.model_copy(update={"verdict_every": 0.5})})
@@ -368,7 +368,7 @@ def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
     """The lock outlasts the patience of a call, which is short here, several times over."""
     from streamwatch.engine.live import iter_watch
     from streamwatch.engine.outbox import Notice
-    from tests.rtsp_server import serve_rtsp
+    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     url = settings.store.url
     clip = face_clip(folder / "locked.mp4", seconds=20.0, b_frames=False)

@@ -33,7 +33,7 @@ MAY_IMPORT["sinks"] = BASE | {"sources", "store"}
 MAY_IMPORT["engine"] = STAGES | {"store", "sinks", "annotate"}
 MAY_IMPORT["doctor"] = STAGES | {"store"}
 MAY_IMPORT["demo"] = STAGES | {"annotate", "store", "engine"}
-MAY_IMPORT["evaluation"] = STAGES | {"annotate", "engine"}
+MAY_IMPORT["evaluation"] = STAGES | {"annotate", "demo", "engine", "store"}
 MAY_IMPORT["__init__"] = STAGES | {"store", "engine"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 

@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from standardwebhooks import Webhook as Verifier
 
 from streamwatch.config import Settings, SinkSettings
+from streamwatch.evaluation.loopback.rtsp_server import free_port
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, AlertKind, Label, ModelRef, VideoVerdict
 from streamwatch.sinks import Courier, Failed
 from streamwatch.store import Store
-from tests.rtsp_server import free_port
 
 SECRET = "whsec_" + "c2VjcmV0LWtleS1vZi10aGUtZGVzaw=="
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)

@@ -21,9 +21,9 @@ import pytest
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError, SourceNotFound, SourceRefused, SourceTimeout, SourceUnreadable
+from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.sources import VideoSource, iter_frames
 from tests import media
-from tests.rtsp_server import free_port, serve_rtsp
 
 FAST = DecodeSettings(open_timeout=5, read_timeout=5, probe_seconds=0.2)
 SPARSE = SamplingSettings(fps=2, min_frames=0)

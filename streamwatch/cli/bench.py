@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -15,8 +18,10 @@ from streamwatch.cli import common, running
 from streamwatch.doctor import require_opencv
 
 if TYPE_CHECKING:
+    from streamwatch.engine.histogram import Histogram
     from streamwatch.evaluation.bench_model import ModelResult
     from streamwatch.evaluation.bench_pipeline import PipelineResult
+    from streamwatch.evaluation.bench_streams import StreamsResult
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -91,6 +96,134 @@ def pipeline(
     console.print(_stage_table(result))
     console.print()
     console.print(_summary_table(result))
+
+
+@app.command()
+def streams(
+    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, help="How many streams.")] = 4,
+    seconds: Annotated[
+        float, typer.Option("--for", metavar="TIME", parser=common.parse_duration, help="90, 10m, 8h.")
+    ] = 60.0,
+    faults: Annotated[bool, typer.Option("--faults", help="Break streams, processes and the store in turn.")] = False,
+    clip: Annotated[
+        Path | None, typer.Option("--clip", metavar="FILE", help="H.264 in MP4 without B-pictures, to be served.")
+    ] = None,
+    preset: running.PipelineOption = "live",
+    config: common.ConfigOption = None,
+    detector: running.ModelOption = None,
+    device: running.DeviceOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Live streams from a real RTSP server on this machine: how many are held, how late, at what cost."""
+    require_opencv()
+    from streamwatch.evaluation.bench_streams import bench_streams
+
+    settings = running.settings(config, preset, store=None, model=detector, device=device)
+    with Console(stderr=True).status("measuring") as status:
+        result = bench_streams(count, settings, seconds, clip=clip, faults=faults, progress=status.update)
+    if as_json:
+        typer.echo(json.dumps(_streams_document(result), indent=2))
+        return
+    for table in _streams_tables(result):
+        common.console().print(table)
+        common.console().print()
+
+
+def _streams_tables(result: StreamsResult) -> Iterator[Table]:
+    held = Table(box=None, pad_edge=False, header_style="bold")
+    held.add_column("stream", justify="right")
+    columns = ("decoded", "sampled", "analysed", "dropped", "unaccounted", "faces stored", "reconnects")
+    for name in columns:
+        held.add_column(name, justify="right", no_wrap=True)
+    for number, stream in enumerate(result.streams, start=1):
+        frames = stream.frames
+        counts = (frames.decoded, frames.sampled, frames.analysed, frames.dropped)
+        lost = ", ".join(f"{times} {cause}" for cause, times in stream.reconnects.items())
+        held.add_row(str(number), *map(str, (*counts, stream.unaccounted, stream.stored)), lost or "0")
+    yield held
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _streams_facts(result):
+        facts.add_row(name, value)
+    yield facts
+    if result.faults:
+        yield _faults_table(result)
+
+
+def _streams_facts(result: StreamsResult) -> Iterator[tuple[str, str]]:
+    counts = result.batches
+    low, high, most = result.latencies
+    analysed = sum(stream.frames.analysed for stream in result.streams)
+    yield "held", f"{len(result.streams)} streams for {result.seconds:.0f} s, {analysed} frames analysed"
+    yield "capture to store", f"median {low:.2f} s, 95 % within {high:.2f} s, longest {most:.2f} s"
+    sizes, waits, times = counts.sizes, counts.waits, counts.times
+    yield (
+        "batches",
+        f"{counts.batches}, {sizes.mean or 0:.2f} faces on average, 95 % up to {sizes.quantile(0.95) or 0:.0f}; "
+        f"{counts.shared} of more than one stream",
+    )
+    yield "wait for a batch", _milliseconds(waits)
+    yield "scoring a batch", _milliseconds(times)
+    yield "detector busy", f"{result.utilisation:.0%} of its lanes' time"
+    cores = ", ".join(f"{role} {share:.2f}" for role, share in result.cores.items())
+    yield "cores", f"{sum(result.cores.values()):.2f}: {cores}"
+    memory, files = result.memory, result.files
+    yield "memory", f"{memory.first / 2**20:.0f} → {memory.last / 2**20:.0f} MiB ({memory.share:+.1%})"
+    yield "open files", f"{files.first:.0f} → {files.last:.0f}"
+    for line in result.notices:
+        yield "notice", common.plain(line)
+
+
+def _milliseconds(seconds: Histogram) -> str:
+    middle, most = (1000 * (seconds.quantile(share) or 0.0) for share in (0.5, 0.95))
+    return f"median {middle:.0f} ms, 95 % within {most:.0f} ms"
+
+
+def _faults_table(result: StreamsResult) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("fault", no_wrap=True)
+    for name in ("times", "detected after s", "recovered after s", "not recovered"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("causes")
+    kinds = dict.fromkeys(fault.kind for fault in result.faults)
+    for kind in kinds:
+        faults = [fault for fault in result.faults if fault.kind == kind]
+        detected = [fault.detected for fault in faults if fault.detected is not None]
+        recovered = [fault.recovered for fault in faults if fault.recovered is not None]
+        causes = Counter(fault.cause for fault in faults if fault.cause is not None)
+        table.add_row(
+            kind,
+            str(len(faults)),
+            f"{min(detected):.1f}–{max(detected):.1f}" if detected else "not told",
+            f"{min(recovered):.1f}–{max(recovered):.1f}" if recovered else "–",
+            str(len(faults) - len(recovered)),
+            ", ".join(f"{cause} {times}" for cause, times in causes.items()),
+        )
+    return table
+
+
+def _streams_document(result: StreamsResult) -> dict[str, object]:
+    counts = result.batches
+    histograms = {
+        name: {"bounds": histogram.bounds, "counts": histogram.counts, "total": histogram.total}
+        for name, histogram in (("sizes", counts.sizes), ("waits", counts.waits), ("times", counts.times))
+    }
+    numbers = ("requests", "batches", "faces", "shared", "exhausted", "busy")
+    return {
+        "seconds": result.seconds,
+        "fps": result.fps,
+        "streams": [asdict(stream) for stream in result.streams],
+        "latency": dict(zip(("median", "p95", "longest"), result.latencies, strict=True)),
+        "batches": {**{name: getattr(counts, name) for name in numbers}, **histograms},
+        "utilisation": result.utilisation,
+        "cores": result.cores,
+        "memory": asdict(result.memory),
+        "files": asdict(result.files),
+        "samples": result.samples,
+        "faults": [asdict(fault) for fault in result.faults],
+        "notices": result.notices,
+    }
 
 
 def _model_table(results: list[ModelResult]) -> Table:

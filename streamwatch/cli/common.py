@@ -42,6 +42,14 @@ def parse_instant(text: str) -> datetime:
     return instant if instant.tzinfo is not None else instant.replace(tzinfo=timezone.utc)
 
 
+def parse_duration(text: str) -> float:
+    """Seconds: `90`, or `10m` (m, h, d, w)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw]?)", text)
+    if not found or not float(found[1]):
+        raise typer.BadParameter(f"{text!r} is no duration; write 90 (seconds), 10m or 8h")
+    return float(found[1]) * timedelta(**{_UNITS.get(found[2], "seconds"): 1}).total_seconds()
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: the settings'."),

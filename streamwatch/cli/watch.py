@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     Item = VideoVerdict | Alert | Transition | Notice
 
 STREAM_FAILED = 1
+
+SAY_EVERY = 5.0
+"""Seconds between two lines on a stream whose label stays the same."""
 
 
 def watch(
@@ -46,6 +51,7 @@ def watch(
     is connected again.
     """
     from streamwatch.engine.live import iter_watch
+    from streamwatch.engine.outbox import Load
 
     settings = running.settings(config, pipeline, store=store, model=model, device=device)
     wanted = list(dict.fromkeys(urls or [stream.url for stream in settings.streams]))
@@ -63,6 +69,8 @@ def watch(
             show = _show_lines(names)
         results = stack.enter_context(contextlib.closing(iter_watch(wanted, settings, seconds=seconds)))
         for item in results:
+            if isinstance(item, Load):
+                continue
             show(item)
             if isinstance(item, VideoVerdict):
                 latest[item.source] = item.label
@@ -87,12 +95,19 @@ def _show_json(item: Item) -> None:
 
 
 def _show_lines(names: Mapping[str, str]) -> Callable[[Item], None]:
-    """A line for every verdict and alert on standard output, the rest on standard error."""
+    """A line for every alert and for verdicts on standard output, the rest on standard error.
+
+    A verdict has a line where its label is another one than before, and every few seconds.
+    """
     out, notes = common.console(), _errors()
+    said: dict[str, tuple[Label, float]] = {}
 
     def show(item: Item) -> None:
         if isinstance(item, VideoVerdict):
-            out.print(_verdict(item, names), soft_wrap=True)
+            label, at = said.get(item.source, (None, -math.inf))
+            if item.label is not label or time.monotonic() - at >= SAY_EVERY:
+                said[item.source] = item.label, time.monotonic()
+                out.print(_verdict(item, names), soft_wrap=True)
         elif isinstance(item, Alert):
             out.print(_alert(item, names), soft_wrap=True)
         else:

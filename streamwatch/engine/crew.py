@@ -20,11 +20,15 @@ class Crew:
     """Handles to the actors.
 
     loading: a reference per detector that is ready, or raises WeightsError, once the model was loaded.
-    writer: None for a run that stores nothing. courier: None for one without sinks.
+    lanes: batches that a detector scores at a time. writer: None for a run that stores nothing. courier: None for one
+    without sinks.
     """
 
-    def __init__(self, plan: Plan, detectors: list[Actor], writer: Actor | None, courier: Actor | None) -> None:
+    def __init__(
+        self, plan: Plan, detectors: list[Actor], lanes: int, writer: Actor | None, courier: Actor | None
+    ) -> None:
         self.detectors = detectors
+        self.lanes = lanes
         self.writer = writer
         self.courier = courier
         self.loading: list[Any] = [detector.ready.remote() for detector in detectors]
@@ -61,7 +65,7 @@ def assemble(plan: Plan, run_id: int | None) -> Iterator[Crew]:
         settings = plan.settings
         writer = None if run_id is None else start_writer(settings, run_id, cluster)
         courier = start_courier(settings, cluster) if run_id is not None and settings.sinks else None
-        crew = Crew(plan, start_detectors(plan, cluster), writer, courier)
+        crew = Crew(plan, *start_detectors(plan, cluster), writer, courier)
         try:
             yield crew
         finally:

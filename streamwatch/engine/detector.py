@@ -66,8 +66,9 @@ class DetectorActor:
             raise self._failure
 
 
-def start_detectors(plan: Plan, cluster: Cluster) -> list[Actor]:
-    """Start `detector.actors` actors on the devices that `detector.device` asks for.
+def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
+    """Start `detector.actors` actors on the devices that `detector.device` asks for; and how many batches each scores
+    at a time.
 
     Raises ConfigError where cuda is asked for and the cluster has no GPU.
     """
@@ -86,10 +87,8 @@ def start_detectors(plan: Plan, cluster: Cluster) -> list[Actor]:
         "scheduling_strategy": "SPREAD",
     }
     actor: Actor = ray.remote(DetectorActor)
-    return [
-        actor.options(**options).remote(plan.weights, settings, "cuda" if on_gpu else "cpu", lanes)
-        for _ in range(count)
-    ]
+    device = "cuda" if on_gpu else "cpu"
+    return [actor.options(**options).remote(plan.weights, settings, device, lanes) for _ in range(count)], lanes
 
 
 class _RemoteScores:

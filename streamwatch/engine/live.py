@@ -14,7 +14,7 @@ from ray.exceptions import RayTaskError
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.engine.cluster import LOST, Actor, result_of
 from streamwatch.engine.crew import Crew, assemble
-from streamwatch.engine.outbox import Item, Notice, Outbox, Rounds
+from streamwatch.engine.outbox import Gauge, Item, Load, Notice, Outbox, Rounds
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover
 from streamwatch.errors import DetectorError, StoreError, StreamwatchError, WorkerLost
@@ -26,7 +26,7 @@ from streamwatch.sources.container import access_for
 from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
 
-Told = VideoVerdict | Alert | Transition | Notice
+Told = VideoVerdict | Alert | Transition | Notice | Load
 """What a watch tells as it goes on."""
 
 POLL = 0.25
@@ -70,7 +70,7 @@ def iter_watch(
     urls: Sequence[str], settings: Settings, *, seconds: float | None = None, store: bool = True
 ) -> Generator[Told, None, None]:
     """Watch streams, each in a process of its own; yields verdicts and new revisions of alerts (after their commit),
-    changes of state and notices as they come.
+    changes of state, notices and the detectors' load as they come.
 
     A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, or when every
     source has ended, which only files do; closing the iterator, or an interrupt, ends it too, with a last
@@ -131,6 +131,7 @@ class _Watch:
                     self._store.end_run(self._run_id, status)
 
     def _work(self, crew: Crew) -> Generator[Told, None, None]:
+        gauge = Gauge(crew.detectors, crew.lanes)
         while not all(stream.over for stream in self._streams) or (self._outbox and self._outbox.items):
             told: list[Told] = []
             for stream in self._streams:
@@ -143,6 +144,7 @@ class _Watch:
                 told.extend(self._outbox.exchange())
             if self._rounds is not None:
                 told.extend(self._rounds.go())
+            told.extend(gauge.look())
             yield from told
             self._pause()
 

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
-from tests.rtsp_server import free_port
+from streamwatch.evaluation.loopback.rtsp_server import free_port
 
 CHUNK = 4096
 
@@ -88,7 +88,12 @@ class FaultProxy:
 
     def _do(self, act: Callable[[], object]) -> None:
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (act(), done.set()))
+
+        def work() -> None:
+            act()
+            done.set()
+
+        self._loop.call_soon_threadsafe(work)
         if not done.wait(10):
             raise RuntimeError("the proxy does not answer")
 
