@@ -119,6 +119,7 @@ class LiveSettings(Section):
     failed_retry: float = Field(60.0, gt=0, description="seconds between tries of a stream that has failed")
     store_patience: float = Field(600.0, gt=0, description="seconds that results are kept for a store that is locked")
     stale_after: float = Field(2.0, gt=0, description="sampled frames older than this are dropped, seconds")
+    roster: Path | None = Field(None, description="file of added streams; null: FILE.streams.yaml beside SQLite's")
 
 
 class AlertSettings(Section):
@@ -134,6 +135,16 @@ class AlertSettings(Section):
     clip_after: float = Field(5.0, ge=0, description="seconds after an alert opened that its clip shows")
     clip_max_bytes: int = Field(32_000_000, ge=0, description="most bytes of a clip; 0: no clips")
     clips: Path | None = Field(None, description="folder of the clips; null: FILE.clips beside an SQLite store")
+
+
+class MetricsSettings(Section):
+    port: int | None = Field(None, ge=1, le=65535, description="where `watch` answers Prometheus; null: nowhere")
+    host: str = Field("127.0.0.1", description="address to listen on")
+
+
+class TracingSettings(Section):
+    every: int = Field(0, ge=0, description="one sampled frame in so many is traced; 0: none")
+    endpoint: str | None = Field(None, description="OTLP over HTTP, http://HOST:4318/v1/traces; null: as OTEL_… say")
 
 
 class SinkSettings(Section):
@@ -163,6 +174,7 @@ class SinkSettings(Section):
 class StreamSettings(Section):
     url: str
     name: str | None = None
+    paused: bool = False
 
 
 class Settings(BaseSettings):
@@ -182,6 +194,8 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     live: LiveSettings = LiveSettings()
     alerts: AlertSettings = AlertSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     sinks: tuple[SinkSettings, ...] = ()
     streams: tuple[StreamSettings, ...] = ()
 

@@ -322,6 +322,19 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameTimes:
+    """When one frame was where: captured, taken by its worker, its faces found, all of them scored, told of."""
+
+    frame_index: int
+    faces: int
+    captured: datetime
+    taken: datetime
+    found: datetime
+    scored: datetime
+    told: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A typed failure of one source: `kind` is the error class's name, `message` is for a person."""
 
@@ -335,7 +348,7 @@ class VideoVerdict:
 
     `source` is the path or the URL with its credentials masked; `sha256` is the content hash of a file, None for a
     live source. `score` is None unless the label is `real`, `fake` or `inconclusive` with scored faces.
-    `policy` names the fusion rule and its thresholds.
+    `policy` names the fusion rule and its thresholds. `times` are those of frames that are traced; they are not stored.
     """
 
     source: str
@@ -353,6 +366,7 @@ class VideoVerdict:
     reason: str = ""
     scores: tuple[FrameRecord, ...] = field(default=(), repr=False)
     started_at: datetime | None = None
+    times: tuple[FrameTimes, ...] = field(default=(), repr=False)
 
 
 def sigmoid(logit: float) -> float:

@@ -422,7 +422,9 @@ def test_streams_are_listed_as_they_stand(url: str) -> None:
             at, "rtsp://***@cam/1", StreamState.RUNNING, StreamState.BACKING_OFF, Cause.ENDED, "the server hung up", 0.5
         )
         verdict = dataclasses.replace(
-            a_verdict(9, "rtsp://***@cam/1", Label.INCONCLUSIVE, reason="no new picture for 7 s"), sha256=None
+            a_verdict(9, "rtsp://***@cam/1", Label.INCONCLUSIVE, reason="no new picture for 7 s"),
+            sha256=None,
+            started_at=at - timedelta(seconds=13.4),
         )
         store.save(number, [change, verdict])
     table = run(streams.app, "list", "--store", url).stdout
@@ -433,6 +435,9 @@ def test_streams_are_listed_as_they_stand(url: str) -> None:
     (found,) = lines(run(streams.app, "list", "--store", url, "--json"))
     assert (found["source"], found["state"], found["cause"]) == ("rtsp://***@cam/1", "backing_off", "ended")
     assert (found["watched"], found["failures_last_hour"], found["label"]) == (True, 1, "inconclusive")
+    assert (found["fps_decoded"], found["fps_analysed"]) == (310 / 12.4, 25 / 12.4)
+    assert 1.0 <= found["lag"] < 60.0
+    assert "frames/s in, 2.0 analysed, lag" in " ".join(table.split())
     assert found["since"] == at.isoformat()
     with Store.open(url) as store:
         store.end_run(number, "done")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -41,7 +42,7 @@ from streamwatch.records import (
 )
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store
-from tests.engine_support import face_clip, settings_for, untrained_detector
+from tests.engine_support import face_clip, face_picture, settings_for, untrained_detector
 from tests.media import encode
 
 
@@ -442,6 +443,46 @@ def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
     assert frames.decoded == frames.not_sampled + frames.analysed + frames.dropped
 
 
+def test_a_stream_that_changes_its_size_and_codec_goes_on(
+    plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an encoder is set up anew: another size on the same connection, another codec on the next one."""
+    monkeypatch.setattr("streamwatch.engine.feed.is_url", lambda url: True)
+    clip = folder / "changing.ts"
+    small = face_clip(folder / "small.ts", seconds=2.0)
+    large = encode(
+        folder / "large.ts",
+        fps=10,
+        frames=20,
+        images=(cv2.resize(face_picture(number), (384, 288)) for number in range(20)),
+        width=384,
+        height=288,
+    )
+    clip.write_bytes(small.read_bytes() + large.read_bytes())
+    seen: list[Transition] = []
+    over = threading.Event()
+
+    def hear(item: VideoVerdict | Transition | Clip) -> None:
+        if isinstance(item, Transition):
+            seen.append(item)
+            running = [change.message for change in seen if change.state is StreamState.RUNNING]
+            if item.state is StreamState.BACKING_OFF and len(running) == 1:
+                face_clip(clip, seconds=2.0, codec="mpeg4")
+            elif item.state is StreamState.BACKING_OFF:
+                over.set()
+
+    live = LiveSettings(stale_after=60.0, backoff_first=0.1)
+    settings = plan.settings.model_copy(update={"live": live})
+    verdict = LiveStream(dataclasses.replace(plan, settings=settings), client, str(clip), deliver=hear).run(over, 60)
+    running = [change.message for change in seen if change.state is StreamState.RUNNING]
+    assert running[:2] == ["h264 256×192", "mpeg4 256×192"]
+    sides = sorted({round(score.box[2] - score.box[0], -1) for score in verdict.scores})
+    assert len(sides) == 2  # the same face in both sizes
+    assert verdict.frames.decoded >= 60 - verdict.frames.corrupt
+    assert verdict.frames.corrupt <= 2  # at the seam
+    assert verdict.frames.sampled == verdict.frames.analysed + verdict.frames.dropped
+
+
 def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     plan: Plan, client: LocalClient, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,7 +509,7 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     (tmp_path / "sure").mkdir()
     sure_of_fake = untrained_detector(tmp_path / "sure", bias=9.0)
     alerts = {"clip_before": 2.0, "clip_after": 1.0}
-    plan = Plan.resolve(settings_for(sure_of_fake, alerts=alerts, live={"stale_after": 60.0}))
+    plan = Plan.resolve(settings_for(sure_of_fake, alerts=alerts, tracing={"every": 5}, live={"stale_after": 60.0}))
     told: list[VideoVerdict | Transition | Clip] = []
     done = threading.Event()
 
@@ -491,6 +532,9 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     assert opened.started_at is not None
     assert first.started_at is not None
     assert told.index(first) < told.index(cut)
+    times = [each for item in (*told, last) if isinstance(item, VideoVerdict) for each in item.times]
+    assert len(times) >= last.frames.analysed // 5
+    assert all(each.captured <= each.taken <= each.found <= each.scored <= each.told for each in times)
     assert cut.data is not None
     assert cut.start is not None
     assert cut.start <= opened.started_at

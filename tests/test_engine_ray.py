@@ -24,6 +24,7 @@ from streamwatch.engine.archive import ScanProgress, iter_scan
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
 from streamwatch.errors import DetectorError, WeightsError
+from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 from streamwatch.records import Label, VideoVerdict
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
@@ -263,7 +264,6 @@ def test_damaged_weights_end_the_scan_with_their_name(
 
 def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings: Settings) -> None:
     from streamwatch.engine.live import iter_watch
-    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     clip = face_clip(folder / "served.mp4", seconds=4.0, b_frames=False)
     analyser = Analyser(Plan.resolve(settings), LocalClient(load_detector(weights, "cpu", 1)))
@@ -271,7 +271,8 @@ def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings:
     verdicts, events = [], []
     with serve_rtsp(clip, plays=1) as url:
         for item in iter_watch([url], settings, seconds=5.0):
-            (verdicts if isinstance(item, VideoVerdict) else events).append(item)
+            verdicts += [item] if isinstance(item, VideoVerdict) else []
+            events += [item] if isinstance(item, Transition) else []
     last = verdicts[-1]
     assert last.label is of_file.label
     assert last.score == pytest.approx(of_file.score, abs=0.05)
@@ -292,7 +293,6 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
     folder: Path, weights: Path, settings: Settings
 ) -> None:
     from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
-    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     clip = face_clip(folder / "endless.mp4", seconds=4.0, b_frames=False)
     live = settings.live.model_copy(update={"verdict_every": 1.0, "backoff_first": 0.1})
@@ -304,7 +304,7 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
         watch = iter_watch([url], settings, seconds=60.0)
         for item in watch:
             if not isinstance(item, VideoVerdict):
-                lost += [item] if item.cause is Cause.CRASHED else []
+                lost += [item] if isinstance(item, Transition) and item.cause is Cause.CRASHED else []
                 continue
             tracks = [track.track_id for track in item.tracks]
             if not before and tracks:
@@ -329,7 +329,6 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
 @pytest.mark.parametrize("kind", ["DetectorActor", "StoreWriter"])
 def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, settings: Settings) -> None:
     from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
-    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     clip = face_clip(folder / f"{kind}.mp4", seconds=20.0, b_frames=False)
     settings = settings.model_copy(update={"live": settings.live.model_copy(update={"verdict_every": 0.5})})
@@ -364,11 +363,54 @@ def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, s
 
 
 @pytest.mark.slow
+def test_streams_come_and_go_and_the_others_are_not_touched(folder: Path, settings: Settings) -> None:
+    from streamwatch.engine.live import iter_watch
+    from streamwatch.engine.outbox import Notice
+
+    clip = face_clip(folder / "roster.mp4", seconds=20.0, b_frames=False)
+    told: list[tuple[str, StreamState]] = []
+    notices: list[str] = []
+    over = threading.Event()
+    with serve_rtsp(clip, plays=0) as one, serve_rtsp(clip, plays=0) as two:
+        steps: list[tuple[tuple[str, StreamState], list[str]]] = [
+            ((one, StreamState.RUNNING), [one, two]),
+            ((two, StreamState.RUNNING), ["ftp://nowhere"]),
+            (("notice", StreamState.RUNNING), [two]),
+            ((one, StreamState.STOPPED), [one, two]),
+            ((one, StreamState.RUNNING), []),
+            ((two, StreamState.STOPPED), []),
+        ]
+        due: list[list[str]] = []
+        for item in iter_watch([one], settings, follow=lambda: due.pop() if due else None, stop=over, seconds=90.0):
+            if isinstance(item, Transition):
+                told.append((item.source, item.state))
+            elif isinstance(item, Notice):
+                notices.append(item.message)
+                told.append(("notice", StreamState.RUNNING))
+            else:
+                continue
+            if steps and told[-1] == steps[0][0]:
+                due.append(steps.pop(0)[1])
+                if not steps:
+                    over.set()
+    assert not steps
+    of_two = [state for source, state in told if source == two]
+    assert of_two == [StreamState.RUNNING, StreamState.STOPPED]
+    assert "ftp" in notices[0]
+    with Store.open(settings.store.url) as store:
+        rows = {row.verdict.source: row.verdict for row in store.verdicts(Filters())}
+        scores = [len(store.verdict(row.id).scores) for row in store.verdicts(Filters())]
+    assert set(rows) == {one, two}
+    assert len(scores) == 2
+    assert sum(scores) == sum(verdict.frames.analysed for verdict in rows.values())
+    assert all(verdict.frames.sampled == verdict.frames.analysed + verdict.frames.dropped for verdict in rows.values())
+
+
+@pytest.mark.slow
 def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
     """The lock outlasts the patience of a call, which is short here, several times over."""
     from streamwatch.engine.live import iter_watch
     from streamwatch.engine.outbox import Notice
-    from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 
     url = settings.store.url
     clip = face_clip(folder / "locked.mp4", seconds=20.0, b_frames=False)

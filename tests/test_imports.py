@@ -31,6 +31,7 @@ MAY_IMPORT["explain"] = STAGES | {"store"}
 MAY_IMPORT["training"] = STAGES | {"evaluation"}
 MAY_IMPORT["sinks"] = BASE | {"sources", "store"}
 MAY_IMPORT["engine"] = STAGES | {"store", "sinks", "annotate"}
+MAY_IMPORT["telemetry"] = BASE | {"sources", "engine"}
 MAY_IMPORT["doctor"] = STAGES | {"store"}
 MAY_IMPORT["demo"] = STAGES | {"annotate", "store", "engine"}
 MAY_IMPORT["evaluation"] = STAGES | {"annotate", "demo", "engine", "store"}

@@ -186,7 +186,7 @@ def test_watch_prints_verdicts_and_tells_changes_on_stderr(app: typer.Typer, mon
     stand_in = watches(monkeypatch, CHANGE, verdict("rtsp://cam/1", Label.FAKE, 0.97))
     done = CliRunner().invoke(app, ["watch", "rtsp://cam/1", "--for", "5"])
     assert done.exit_code == 0, done.output
-    assert stand_in.options == {"seconds": 5.0}
+    assert stand_in.options == {"follow": None, "seconds": 5.0}
     assert stand_in.settings.engine == load_settings(pipeline="live").engine
     assert done.stdout.split() == [
         "0:12.0", "fake", "0.97", "rtsp://cam/1", "forged", "0:04.0–0:07.5"

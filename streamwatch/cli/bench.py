@@ -129,6 +129,31 @@ def streams(
         common.console().print()
 
 
+@app.command()
+def decode(
+    clip: Annotated[Path, typer.Argument(metavar="FILE", help="A video, as a stream would send it.")],
+    preset: running.PipelineOption = "live",
+    config: common.ConfigOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Cores that decoding a live stream takes, beside FFmpeg's own program on the same file."""
+    require_opencv()
+    from streamwatch.evaluation.bench_decode import bench_decode
+
+    result = bench_decode(clip, running.settings(config, preset, store=None, model=None, device=None))
+    if as_json:
+        typer.echo(json.dumps({**asdict(result), "ratio": result.ratio}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{result.codec} {result.width}×{result.height}, {result.seconds:.0f} s", no_wrap=True)
+    table.add_column("cores a stream", justify="right")
+    table.add_row("watch", f"{result.ours:.3f}")
+    table.add_row("ffmpeg -f null", "not installed" if result.ffmpeg is None else f"{result.ffmpeg:.3f}")
+    if result.ratio is not None:
+        table.add_row("ratio", f"{result.ratio:.2f}")
+    common.console().print(table)
+
+
 def _streams_tables(result: StreamsResult) -> Iterator[Table]:
     held = Table(box=None, pad_edge=False, header_style="bold")
     held.add_column("stream", justify="right")
@@ -171,6 +196,11 @@ def _streams_facts(result: StreamsResult) -> Iterator[tuple[str, str]]:
     memory, files = result.memory, result.files
     yield "memory", f"{memory.first / 2**20:.0f} → {memory.last / 2**20:.0f} MiB ({memory.share:+.1%})"
     yield "open files", f"{files.first:.0f} → {files.last:.0f}"
+    for role, (memory, files) in result.by_role.items():
+        grown = (
+            f"{memory.first / 2**20:.0f} → {memory.last / 2**20:.0f} MiB, {files.first:.0f} → {files.last:.0f} files"
+        )
+        yield f"  {role}", grown
     for line in result.notices:
         yield "notice", common.plain(line)
 
@@ -220,7 +250,9 @@ def _streams_document(result: StreamsResult) -> dict[str, object]:
         "cores": result.cores,
         "memory": asdict(result.memory),
         "files": asdict(result.files),
-        "samples": result.samples,
+        "by_role": {
+            role: {"memory": asdict(memory), "files": asdict(files)} for role, (memory, files) in result.by_role.items()
+        },
         "faults": [asdict(fault) for fault in result.faults],
         "notices": result.notices,
     }

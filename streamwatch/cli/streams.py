@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -12,9 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
+from streamwatch.config import load_settings
+from streamwatch.sources import redact
 from streamwatch.sources.states import StreamState, Transition
 
 if TYPE_CHECKING:
+    from streamwatch.engine.roster import Roster
     from streamwatch.store import StreamStatus
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,7 +33,9 @@ def streams() -> None:
 def list_streams(
     store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
 ) -> None:
-    """List the streams: state, cause, failures within the hour, frames, last verdict."""
+    """List the streams: state, cause, frames a second that came in and were analysed, lag, drops, failures within the
+    hour, last verdict.
+    """
     from streamwatch.store import stream_line
 
     with common.open_store(store, config) as opened:
@@ -38,6 +44,49 @@ def list_streams(
         common.print_json_lines(map(stream_line, found))
     else:
         common.console().print(_status_table(found) if found else "no stream was ever watched")
+
+
+@app.command("add")
+def add(
+    url: Annotated[str, typer.Argument(metavar="URL", help="What to watch.")],
+    name: Annotated[str | None, typer.Option("--name", help="Shown instead of the URL.")] = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+) -> None:
+    """Have a running `watch`, or the next one, watch one more stream."""
+    _roster(store, config).add(url, name)
+    typer.echo(f"{name or redact(url)}: added")
+
+
+WhichArgument = Annotated[str, typer.Argument(metavar="NAME|URL", help="The stream.")]
+
+
+@app.command("remove")
+def remove(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
+    """Have a stream that was added be watched no more. What is stored of it stays."""
+    _roster(store, config).remove(which)
+    typer.echo(f"{redact(which)}: removed")
+
+
+@app.command("pause")
+def pause(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
+    """Have a stream left alone until `resume`."""
+    _roster(store, config).pause(which, paused=True)
+    typer.echo(f"{redact(which)}: paused")
+
+
+@app.command("resume")
+def resume(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
+    """Have a paused stream watched again."""
+    _roster(store, config).pause(which, paused=False)
+    typer.echo(f"{redact(which)}: resumed")
+
+
+def _roster(store: str | None, config: Path | None) -> Roster:
+    from streamwatch.engine.roster import Roster, roster_path
+
+    settings = load_settings(config, overrides={"store": {"url": store}} if store is not None else {})
+    return Roster(roster_path(settings), settings.streams)
 
 
 @app.command("history")
@@ -98,6 +147,12 @@ def _remarks(stream: StreamStatus) -> Iterator[Padding]:
         remarks.append(f"last heard of at {common.instant(stream.heard_at)}")
     if change.cause is not None:
         remarks.append(f"{change.cause}: {change.why}" if change.why else str(change.cause))
+    if verdict is not None and stream.fps is not None:
+        fps_in, fps_seen = stream.fps
+        lag = "" if stream.lag is None else f", lag {stream.lag:.1f} s"
+        remarks.append(
+            f"{fps_in:.1f} frames/s in, {fps_seen:.1f} analysed{lag}, {verdict.verdict.frames.dropped} dropped"
+        )
     if verdict is not None and verdict.verdict.reason:
         remarks.append(verdict.verdict.reason)
     for remark in remarks:

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +15,15 @@ from rich.console import Console
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.wanted import Wanted
+from streamwatch.config import Settings
+from streamwatch.enums import StrEnum
+from streamwatch.errors import ConfigError
 from streamwatch.records import Alert, AlertKind, AlertPhase, Label, VideoVerdict
 from streamwatch.sources import redact
 
 if TYPE_CHECKING:
+    from streamwatch.engine.live import Told
     from streamwatch.engine.outbox import Notice
     from streamwatch.sources.states import Transition
 
@@ -30,10 +35,18 @@ SAY_EVERY = 5.0
 """Seconds between two lines on a stream whose label stays the same."""
 
 
+class Background(StrEnum):
+    """What to do with the watch that goes on in the background."""
+
+    START = "start"
+    ATTACH = "attach"
+    STOP = "stop"
+
+
 def watch(
     urls: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[URL...]", help="Streams; default: the settings' `streams`."),
+        typer.Argument(metavar="[URL...]", help="Streams; default: the settings' `streams`, and what was added."),
     ] = None,
     config: common.ConfigOption = None,
     pipeline: running.PipelineOption = "live",
@@ -43,39 +56,102 @@ def watch(
     ] = None,
     device: running.DeviceOption = None,
     model: running.ModelOption = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", metavar="PORT", min=1, max=65535, help="Answer Prometheus on this port."),
+    ] = None,
+    background: Annotated[
+        Background | None,
+        typer.Option("--background", help="Watch on a Ray cluster that goes on: start it, attach to it, or stop it."),
+    ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Watch streams until stopped. Exit status 1 where one gave no picture at all, or none any more at the end.
 
-    A verdict on the last minute of each stream is printed and stored every few seconds. A stream that breaks
-    is connected again.
+    A verdict on the last seconds of each stream is stored every second, and printed every few. A stream that breaks is
+    connected again. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
+    followed as they change.
     """
     from streamwatch.engine.live import iter_watch
     from streamwatch.engine.outbox import Load
 
-    settings = running.settings(config, pipeline, store=store, model=model, device=device)
-    wanted = list(dict.fromkeys(urls or [stream.url for stream in settings.streams]))
-    if not wanted:
-        raise typer.BadParameter("give a URL, or list `streams` in the settings", param_hint="URL...")
-    names = {redact(stream.url): stream.name for stream in settings.streams if stream.name}
+    wanted = Wanted(
+        urls or [], lambda: running.settings(config, pipeline, store=store, model=model, device=device), config
+    )
+    settings = wanted.settings
+    if background is Background.STOP:
+        _stop_background(settings)
+        return
+    if background is not Background.ATTACH:
+        wanted.check()
+    if background is Background.START:
+        _start_background(wanted, seconds)
+        return
     latest: dict[str, Label] = {}
     with running.stoppable(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        show: Callable[[Item], None]
-        if as_json:
-            show = _show_json
-        elif _in_a_terminal():
-            show = _show_board(stack, [redact(url) for url in wanted], names)
+        show = _shower(stack, wanted, as_json=as_json)
+        listeners = list(_listeners(stack, settings, metrics_port, wanted.names))
+        if background is Background.ATTACH:
+            from streamwatch.engine.supervisor import attach
+
+            results: Iterator[Told] = attach(settings)
         else:
-            show = _show_lines(names)
-        results = stack.enter_context(contextlib.closing(iter_watch(wanted, settings, seconds=seconds)))
-        for item in results:
+            results = iter_watch(wanted.urls, settings, follow=wanted.follow, seconds=seconds)
+        for item in stack.enter_context(contextlib.closing(results)):  # type: ignore[type-var]
+            for hear in listeners:
+                hear(item)
             if isinstance(item, Load):
                 continue
             show(item)
             if isinstance(item, VideoVerdict):
                 latest[item.source] = item.label
-    if Label.ERROR in latest.values():
+    if Label.ERROR in latest.values() and background is None:
         raise typer.Exit(STREAM_FAILED)
+
+
+def _start_background(wanted: Wanted, seconds: float | None) -> None:
+    from streamwatch.engine.supervisor import start_supervisor
+
+    if seconds is not None:
+        raise typer.BadParameter("a watch in the background goes on until it is stopped", param_hint="--for")
+    if not start_supervisor(wanted.settings, wanted.again()):
+        raise ConfigError("a watch goes on in the background already; --background attach shows it, stop ends it")
+    typer.echo("watching in the background; --background attach shows it, --background stop ends it")
+
+
+def _stop_background(settings: Settings) -> None:
+    from streamwatch.engine.supervisor import stop_supervisor
+
+    stop_supervisor(settings)
+    typer.echo("the watch in the background has ended; its last verdicts are stored")
+
+
+def _shower(stack: contextlib.ExitStack, wanted: Wanted, *, as_json: bool) -> Callable[[Item], None]:
+    """What shows an item in the way that was asked for, or that suits standard output."""
+    if as_json:
+        return _show_json
+    if _in_a_terminal():
+        return _show_board(stack, [redact(url) for url in wanted.urls], wanted.names)
+    return _show_lines(wanted.names)
+
+
+def _listeners(
+    stack: contextlib.ExitStack, settings: Settings, metrics_port: int | None, names: Mapping[str, str]
+) -> Iterator[Callable[[Told], None]]:
+    """What is to hear all that the watch tells: metrics and traces, where they are asked for."""
+    metrics = settings.metrics
+    if metrics_port is not None:
+        metrics = metrics.model_copy(update={"port": metrics_port})
+    if metrics.port is not None:
+        from streamwatch.telemetry.metrics import WatchMetrics, serve_metrics
+
+        collector = WatchMetrics(names)
+        stack.enter_context(serve_metrics(metrics, [collector]))
+        yield collector.hear
+    if settings.tracing.every:
+        from streamwatch.telemetry.tracing import trace_frames
+
+        yield stack.enter_context(trace_frames(settings.tracing, names)).hear
 
 
 def _in_a_terminal() -> bool:

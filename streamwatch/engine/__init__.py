@@ -1,5 +1,20 @@
 """Runs the stages: in one process (`analysis`), or as Ray actors over many files (`archive`) and streams
 (`live`).
 
-Only `cluster`, `detector`, `worker`, `writer`, `archive` and `live` know Ray, and nothing is imported here.
+Ray is imported by those modules that know it, not here. What it reads from the environment while it is imported is set
+here, because every one of them is imported after this package.
 """
+
+import os
+from pathlib import Path
+
+# No usage report leaves the machine; no warning about a behaviour that concerns GPUs only; processes of equal rank with
+# others, for a stream that starves loses frames.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
+
+# Ray 2.60 makes a token for a cluster on this machine, and gives it to clusters that `ray start` starts later, but does
+# not use it itself to join them unless it is told.
+if Path("~/.ray/auth_token").expanduser().exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,6 +70,17 @@ class BatchCounts:
     sizes: Histogram = field(default_factory=lambda: Histogram(FACES))
     waits: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     times: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+
+    @classmethod
+    def sum(cls, parts: Iterable[BatchCounts]) -> BatchCounts:
+        """Those of several detectors together."""
+        total = cls()
+        for part in parts:
+            for name in ("requests", "batches", "faces", "shared", "exhausted", "busy"):
+                setattr(total, name, getattr(total, name) + getattr(part, name))
+            for name in ("sizes", "waits", "times"):
+                getattr(total, name).add(getattr(part, name))
+        return total
 
 
 class MicroBatcher:

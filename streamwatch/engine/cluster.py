@@ -12,12 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported or starts a cluster: no usage report leaves the machine; no warning about a
-# behaviour that concerns GPUs only; processes of equal rank with others, for a stream that starves loses frames.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")
-
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -28,6 +22,10 @@ OBJECT_STORE_BYTES = 256 << 20
 """Shared memory for batches and results under way; what is in flight is bounded far below."""
 
 NAMESPACE = "streamwatch"
+
+QUIET: dict[str, Any] = {"enable_task_events": False}
+"""For every actor: Ray would keep a record of each call, up to 100,000 of them, some 60 MiB in ten minutes of eight
+streams."""
 
 Actor = Any
 """A handle to an actor, with its methods and their `.remote`; Ray's own type knows neither."""

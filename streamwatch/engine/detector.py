@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamwatch.config import DetectorSettings
 from streamwatch.engine.batching import BatchCounts, MicroBatcher
-from streamwatch.engine.cluster import Actor, Cluster, usable_cores
+from streamwatch.engine.cluster import QUIET, Actor, Cluster, usable_cores
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import Scores, score_crops
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError
@@ -79,6 +79,7 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
     count = settings.actors or (cluster.gpus if on_gpu else 1)
     lanes = 1 if on_gpu else settings.threads or max(1, usable_cores() // count)
     options: dict[str, Any] = {
+        **QUIET,
         "num_cpus": 0,
         "num_gpus": min(1.0, cluster.gpus / count) if on_gpu else 0,
         "max_restarts": -1,

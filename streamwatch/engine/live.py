@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from streamwatch.engine.crew import Crew, assemble
 from streamwatch.engine.outbox import Gauge, Item, Load, Notice, Outbox, Rounds
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover
-from streamwatch.errors import DetectorError, StoreError, StreamwatchError, WorkerLost
+from streamwatch.errors import ConfigError, DetectorError, SourceRefused, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import SourceAlerts, error_verdict
 from streamwatch.records import Alert, AlertKind, Clip, VideoVerdict
 from streamwatch.sources import redact
@@ -28,6 +29,9 @@ from streamwatch.store import Store
 
 Told = VideoVerdict | Alert | Transition | Notice | Load
 """What a watch tells as it goes on."""
+
+FOLLOW_EVERY = 1.0
+"""Seconds between two looks at which streams are wanted."""
 
 POLL = 0.25
 """Seconds between two looks at the workers."""
@@ -52,6 +56,7 @@ class _Stream:
     began: float = 0.0
     retry_at: float = 0.0
     over: bool = False
+    leaving: bool = False
     workers: int = 0
     latest: VideoVerdict | None = None
     items: list[Item] = field(default_factory=list)
@@ -63,38 +68,62 @@ class _Stream:
     def go(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
         """Tell a change of state that no worker is there to tell."""
         name = redact(self.url)
-        self.items.append(Transition(utc_now(), name, self.state, state, Cause.CRASHED, message, retry_in))
+        cause = None if state is StreamState.STOPPED else Cause.CRASHED
+        self.items.append(Transition(utc_now(), name, self.state, state, cause, message, retry_in))
 
 
 def iter_watch(
-    urls: Sequence[str], settings: Settings, *, seconds: float | None = None, store: bool = True
+    urls: Sequence[str],
+    settings: Settings,
+    *,
+    follow: Callable[[], Sequence[str] | None] | None = None,
+    stop: threading.Event | None = None,
+    seconds: float | None = None,
+    store: bool = True,
 ) -> Generator[Told, None, None]:
     """Watch streams, each in a process of its own; yields verdicts and new revisions of alerts (after their commit),
     changes of state, notices and the detectors' load as they come.
 
-    A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, or when every
-    source has ended, which only files do; closing the iterator, or an interrupt, ends it too, with a last
-    verdict stored. Raises SourceRefused for a scheme that is not allowed, and WeightsError, ConfigError or
-    StoreError where nothing can be done at all.
+    A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, once `stop` is set, or
+    when every source has ended, which only files do; closing the iterator, or an interrupt, ends it too, with a last
+    verdict stored.
+
+    follow: asked every second for the URLs that are to be watched from now on, None where they are the same; what it
+    raises as ConfigError or SourceRefused is told as a notice. With it, a watch of no streams waits for some.
+
+    Raises SourceRefused for a scheme that is not allowed, and WeightsError, ConfigError or StoreError where nothing can
+    be done at all.
     """
     for url in urls:
         access_for(url)
     plan = Plan.resolve(settings)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(Store.open(settings.store.url)) if store else None
-        watch = _Watch(urls, plan, opened, seconds)
+        watch = _Watch(urls, plan, opened, seconds, follow, stop or threading.Event())
         yield from stack.enter_context(contextlib.closing(watch.run()))
 
 
 class _Watch:
     """One run of `watch`."""
 
-    def __init__(self, urls: Sequence[str], plan: Plan, store: Store | None, seconds: float | None) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        plan: Plan,
+        store: Store | None,
+        seconds: float | None,
+        follow: Callable[[], Sequence[str] | None] | None,
+        stop: threading.Event,
+    ) -> None:
+        self._wanted: Sequence[str] = urls
+        self._follow = follow
+        self._follow_at = time.monotonic() + FOLLOW_EVERY
+        self._stop = stop
         self._plan = plan
         self._store = store
         self._seconds = seconds
         self._deadline: float | None = None
-        self._streams = [_Stream.of(url, plan.settings.live) for url in urls]
+        self._streams = {url: _Stream.of(url, plan.settings.live) for url in urls}
         self._run_id: int | None = None
         self._outbox: Outbox | None = None
         self._rounds: Rounds | None = None
@@ -132,9 +161,9 @@ class _Watch:
 
     def _work(self, crew: Crew) -> Generator[Told, None, None]:
         gauge = Gauge(crew.detectors, crew.lanes)
-        while not all(stream.over for stream in self._streams) or (self._outbox and self._outbox.items):
-            told: list[Told] = []
-            for stream in self._streams:
+        while not self._done() or (self._outbox and self._outbox.items):
+            told: list[Told] = [*self._reconcile()]
+            for stream in self._streams.values():
                 if stream.worker is None:
                     self._begin(stream, crew)
                 else:
@@ -147,6 +176,43 @@ class _Watch:
             told.extend(gauge.look())
             yield from told
             self._pause()
+
+    def _done(self) -> bool:
+        """Whether nothing is watched any more, nor will be."""
+        ending = self._stop.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+        return all(stream.over for stream in self._streams.values()) and (self._follow is None or ending)
+
+    def _reconcile(self) -> Iterator[Notice]:
+        """Have the streams that are watched be those that are wanted; those that stay are not touched."""
+        if self._stop.is_set():
+            self._wanted = ()
+        elif self._follow is not None and time.monotonic() >= self._follow_at:
+            self._follow_at = time.monotonic() + FOLLOW_EVERY
+            try:
+                wanted = self._follow()
+                for url in wanted or ():
+                    access_for(url)
+            except (ConfigError, SourceRefused) as error:
+                yield Notice(utc_now(), f"{error}; the streams stay as they are")
+                return
+            self._wanted = self._wanted if wanted is None else wanted
+        for url in self._wanted:
+            stream = self._streams.setdefault(url, _Stream.of(url, self._plan.settings.live))
+            if stream.leaving and stream.over:  # it was watched before
+                stream.leaving = stream.over = False
+                stream.retry_at = 0.0
+        for stream in self._streams.values():
+            if stream.url not in self._wanted and not stream.leaving:
+                self._dismiss(stream)
+
+    def _dismiss(self, stream: _Stream) -> None:
+        """Have a stream end that is not wanted any more."""
+        stream.leaving = True
+        if stream.worker is not None:
+            stream.worker.stop.remote()
+        elif not stream.over:
+            stream.over = True
+            stream.go(StreamState.STOPPED)
 
     def _begin(self, stream: _Stream, crew: Crew) -> None:
         now = time.monotonic()
@@ -184,6 +250,11 @@ class _Watch:
 
     def _lose(self, stream: _Stream, crew: Crew, message: str) -> None:
         now = time.monotonic()
+        if stream.leaving:
+            stream.over = True
+            stream.go(StreamState.STOPPED)
+            self._release(stream, crew)
+            return
         failed, wait = stream.retries.failed(Cause.CRASHED, now - stream.began)
         stream.retry_at = now + wait
         stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
@@ -221,7 +292,7 @@ class _Watch:
                 yield item
 
     def _pause(self) -> None:
-        working = [stream for stream in self._streams if stream.worker is not None]
+        working = [stream for stream in self._streams.values() if stream.worker is not None]
         references = [reference for stream in working for reference in (stream.watching, stream.taking)]
         references += [self._outbox.answer] if self._outbox and self._outbox.answer is not None else []
         if references:
@@ -233,7 +304,7 @@ class _Watch:
         """Interrupted: have every worker end its stream, and keep the last verdicts for the store."""
         if self._outbox is not None:
             self._unsaved = self._outbox.items
-        running = [stream for stream in self._streams if stream.worker is not None]
+        running = [stream for stream in self._streams.values() if stream.worker is not None]
         for stream in running:
             stream.worker.stop.remote()
         patience = PATIENCE + self._plan.settings.decode.read_timeout

@@ -14,6 +14,7 @@ from streamwatch.engine.feed import Clock, Feed
 from streamwatch.engine.governor import Governor
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, ScoringQueue
+from streamwatch.engine.traces import FrameTraces
 from streamwatch.errors import SourceTimeout
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceAlerts, SourceFusion, error_verdict
@@ -113,6 +114,7 @@ class LiveStream:
         self._picture = PictureWatch(plan.settings.live.still_after)
         self._still: Counter[DropReason] = Counter()
         self._governor = Governor(plan.settings.sampling.fps, clock)
+        self._traces = FrameTraces(plan.settings.tracing.every)
         self._trouble: Transition | None = None
         self._finished = self._sampled = 0
         self._waiting_since: float | None = None
@@ -167,7 +169,9 @@ class LiveStream:
         self._now = frame.pts
         picture = Picture.MOVING if self._feed.is_file else self._picture.see(frame)
         if picture is Picture.MOVING:
+            self._traces.take(frame)
             (crops,) = self._finder.find([frame])
+            self._traces.find(frame.index, len(crops))
             self._queue.put(crops)
             self._queue.flush()
         else:
@@ -176,6 +180,8 @@ class LiveStream:
     def _take(self, score: FaceScore) -> None:
         self._fusion.add(score)
         self._alerts.add(score)
+        if score.crop is not None:
+            self._traces.score(score.crop.frame_index)
 
     def _hear(self, change: Transition) -> None:
         if change.cause is not None:
@@ -269,7 +275,8 @@ class LiveStream:
         label = verdict.label
         if doubts and label in (Label.REAL, Label.NO_FACE):
             label = Label.INCONCLUSIVE
-        return replace(verdict, label=label, reason="; ".join(filter(None, notes)))
+        reason = "; ".join(filter(None, notes))
+        return replace(verdict, label=label, reason=reason, times=self._traces.told())
 
     def _counts(self) -> FrameCounts:
         before, here = self._handover.frames, self._feed.counts

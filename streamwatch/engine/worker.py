@@ -8,7 +8,7 @@ import cv2
 import ray
 
 from streamwatch.engine.analysis import Analyser, Analysis
-from streamwatch.engine.cluster import Actor
+from streamwatch.engine.cluster import QUIET, Actor
 from streamwatch.engine.detector import RemoteClient
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover, LiveStream
@@ -82,5 +82,5 @@ class StreamWorker:
 def start_worker(plan: Plan, detectors: list[Actor], name: str) -> Actor:
     """Start a worker. Three calls at a time: the work, what it brings forth, and questions about it."""
     actor: Actor = ray.remote(StreamWorker)
-    options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 3, "scheduling_strategy": "SPREAD"}
+    options = {**QUIET, "num_cpus": 0, "max_restarts": 0, "max_concurrency": 3, "scheduling_strategy": "SPREAD"}
     return actor.options(**options).remote(plan, detectors, name)

@@ -10,7 +10,7 @@ import ray
 from sqlalchemy.engine import make_url
 
 from streamwatch.config import Settings
-from streamwatch.engine.cluster import Actor, Cluster
+from streamwatch.engine.cluster import QUIET, Actor, Cluster
 from streamwatch.records import Clip, VideoVerdict
 from streamwatch.sinks import Courier, Failed
 from streamwatch.sources.states import Transition
@@ -65,6 +65,7 @@ def start_courier(settings: Settings, cluster: Cluster) -> Actor:
 
 def _options(cluster: Cluster) -> dict[str, Any]:
     return {
+        **QUIET,
         "num_cpus": 0,
         "max_restarts": -1,
         "max_task_retries": -1,

@@ -96,7 +96,7 @@ class StreamsResult:
 
     seconds: from the first frame of all streams to the end. latencies: 50th, 95th and 100th percentile from capture to
     store, seconds. cores: processor time per second by role. memory, files: of all processes but the server's; bytes
-    and open files.
+    and open files. by_role: the same two of each role.
     """
 
     streams: tuple[StreamResult, ...]
@@ -108,7 +108,7 @@ class StreamsResult:
     cores: dict[str, float]
     memory: Growth
     files: Growth
-    samples: tuple[tuple[float, int, int], ...]
+    by_role: dict[str, tuple[Growth, Growth]]
     faults: tuple[FaultResult, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -216,7 +216,7 @@ class _Bench:
             cores=usage.cores,
             memory=usage.memory,
             files=usage.files,
-            samples=usage.samples,
+            by_role=usage.by_role,
             faults=tuple(faults),
             notices=tuple(self._notices),
         )
@@ -241,16 +241,7 @@ class _Bench:
         """The detectors' counts together, and the share of their time in which they scored."""
         if not self._loads:
             return BatchCounts(), 0.0
-        total = BatchCounts()
-        for counts in self._loads[-1][1].counts:
-            total.requests += counts.requests
-            total.batches += counts.batches
-            total.faces += counts.faces
-            total.shared += counts.shared
-            total.exhausted += counts.exhausted
-            total.busy += counts.busy
-            for name in ("sizes", "waits", "times"):
-                getattr(total, name).add(getattr(counts, name))
+        total = BatchCounts.sum(self._loads[-1][1].counts)
         (first_at, first), (last_at, last) = self._loads[0], self._loads[-1]
         busy = sum(each.busy for each in last.counts) - sum(each.busy for each in first.counts)
         span = (last_at - first_at) * last.lanes * len(last.counts)
@@ -269,7 +260,7 @@ class _Usage:
     cores: dict[str, float]
     memory: Growth
     files: Growth
-    samples: tuple[tuple[float, int, int], ...]
+    by_role: dict[str, tuple[Growth, Growth]]
 
 
 class _Processes:
@@ -285,7 +276,7 @@ class _Processes:
         self._seen: dict[tuple[str, int, float], float] = {}
         self._before: dict[str, float] = {}
         self._began = 0.0
-        self._samples: list[tuple[float, int, int]] = []
+        self._samples: list[tuple[float, dict[str, tuple[int, int]]]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
 
@@ -307,12 +298,18 @@ class _Processes:
         self._sample()
         seconds = time.monotonic() - self._began
         spent = self._by_role()
-        times, memory, files = (np.array(column, float) for column in zip(*self._samples, strict=True))
+        times = np.array([at for at, _ in self._samples])
+        roles = [role for role in ROLES if role != "RTSP server"]
+        used = np.array([[usage.get(role, (0, 0)) for role in roles] for _, usage in self._samples], float)
+        by_role = {
+            role: (_growth(times, used[:, number, 0]), _growth(times, used[:, number, 1]))
+            for number, role in enumerate(roles)
+        }
         return _Usage(
             cores={role: (spent.get(role, 0.0) - self._before.get(role, 0.0)) / seconds for role in ROLES},
-            memory=_growth(times, memory),
-            files=_growth(times, files),
-            samples=tuple(self._samples),
+            memory=_growth(times, used[:, :, 0].sum(axis=1)),
+            files=_growth(times, used[:, :, 1].sum(axis=1)),
+            by_role=by_role,
         )
 
     def _run(self) -> None:
@@ -320,17 +317,16 @@ class _Processes:
             self._sample()
 
     def _sample(self) -> None:
-        memory = files = 0
+        used: dict[str, tuple[int, int]] = {}
         here = self._psutil.Process()
         for process in (here, *here.children(recursive=True)):
             with contextlib.suppress(self._psutil.Error):
                 role = self._role(process)
                 spent = process.cpu_times()
                 self._seen[role, process.pid, process.create_time()] = spent.user + spent.system
-                if role != "RTSP server":
-                    memory += process.memory_full_info().pss
-                    files += process.num_fds()
-        self._samples.append((time.monotonic() - self._began, memory, files))
+                memory, files = used.get(role, (0, 0))
+                used[role] = memory + process.memory_full_info().pss, files + process.num_fds()
+        self._samples.append((time.monotonic() - self._began, used))
 
     def _by_role(self) -> dict[str, float]:
         spent: dict[str, float] = defaultdict(float)

@@ -38,6 +38,22 @@ class StreamStatus:
     failures: int
     verdict: VerdictRow | None
 
+    @property
+    def fps(self) -> tuple[float, float] | None:
+        """Frames per second that were decoded and analysed, over the run so far; None before the first verdict."""
+        verdict = None if self.verdict is None else self.verdict.verdict
+        if verdict is None or not verdict.duration:
+            return None
+        return verdict.frames.decoded / verdict.duration, verdict.frames.analysed / verdict.duration
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds from the capture of the newest frame that was looked at to the storing of the verdict on it."""
+        if self.verdict is None or self.verdict.verdict.started_at is None or self.verdict.verdict.duration is None:
+            return None
+        newest = self.verdict.verdict.started_at + timedelta(seconds=self.verdict.verdict.duration)
+        return max(0.0, (self.verdict.stored_at - newest).total_seconds())
+
 
 def save_transition(connection: Connection, run_id: int, transition: Transition) -> None:
     """Store a change of state; doing it again changes nothing."""

@@ -1,0 +1,157 @@
+"""Which streams are to be watched: those of the settings, and those that `streamwatch streams` added since.
+
+Both stand in files that a running watch follows. What is added goes into a file of its own, for its owner's eyes only:
+URLs carry passwords, and the store holds none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from streamwatch.config import Section, Settings, StreamSettings
+from streamwatch.errors import ConfigError
+from streamwatch.sources import redact
+from streamwatch.sources.container import access_for
+from streamwatch.store.database import parse_url, sqlite_file
+
+HEADER = (
+    "# Streams that `streamwatch streams add`, `remove` and `pause` were told; a running `watch` follows this file.\n"
+)
+
+
+class _Document(Section):
+    streams: tuple[StreamSettings, ...] = ()
+
+
+def roster_path(settings: Settings) -> Path:
+    """The file of added streams. Raises ConfigError for a store on a server where `live.roster` does not name one."""
+    if settings.live.roster is not None:
+        return settings.live.roster
+    file = sqlite_file(parse_url(settings.store.url))
+    if file is None:
+        raise ConfigError("live.roster: with a store on a server it must name the file of added streams")
+    return file.with_name(f"{file.name}.streams.yaml")
+
+
+class Roster:
+    """The streams of a file, and those of the settings below them."""
+
+    def __init__(self, path: Path, configured: Sequence[StreamSettings]) -> None:
+        self._path = path
+        self._configured = list(configured)
+
+    def streams(self) -> list[StreamSettings]:
+        """Every stream once, those of the settings first; one that was paused says so. Raises ConfigError."""
+        found = {stream.url: stream for stream in self._configured}
+        for stream in self._added():
+            known = found.get(stream.url)
+            found[stream.url] = stream if known is None else known.model_copy(update={"paused": stream.paused})
+        return list(found.values())
+
+    def add(self, url: str, name: str | None) -> None:
+        """Add a stream. Raises ConfigError where there is one with that URL or name, SourceRefused for its scheme."""
+        access_for(url)
+        with self._changed() as streams:
+            for known in self.streams():
+                if known.url == url or (name is not None and known.name == name):
+                    raise ConfigError(f"{known.name or redact(known.url)}: is watched already")
+            streams.append(StreamSettings(url=url, name=name))
+
+    def remove(self, which: str) -> None:
+        """Remove a stream that was added, by its name or URL. Raises ConfigError for one of the settings."""
+        with self._changed() as streams:
+            stream = self._find(which)
+            if any(stream.url == known.url for known in self._configured):
+                raise ConfigError(f"{which}: stands in the settings; remove it there, or pause it")
+            streams[:] = [known for known in streams if known.url != stream.url]
+
+    def pause(self, which: str, *, paused: bool) -> None:
+        """Have a stream left alone for a while, or watched again. Raises ConfigError for an unknown one."""
+        with self._changed() as streams:
+            stream = self._find(which)
+            streams[:] = [known for known in streams if known.url != stream.url]
+            streams.append(stream.model_copy(update={"paused": paused}))
+
+    def _find(self, which: str) -> StreamSettings:
+        for stream in self.streams():
+            if which in (stream.name, stream.url, redact(stream.url)):
+                return stream
+        raise ConfigError(f"{redact(which)}: no such stream; `streamwatch streams list` shows them")
+
+    def _added(self) -> list[StreamSettings]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be read ({error.strerror})") from None
+        try:
+            values = yaml.safe_load(text) or {}
+            return list(_Document.model_validate(values).streams)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{self._path}: not valid YAML: {' '.join(str(error).split())}") from None
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            raise ConfigError(f"{self._path}: " + "; ".join(lines)) from None
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[list[StreamSettings]]:
+        """The added streams, to be changed; written at once, by one process at a time."""
+        try:
+            with self._path.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                streams = self._added()
+                yield streams
+                self._write(streams)
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be written ({error.strerror})") from None
+
+    def _write(self, streams: Sequence[StreamSettings]) -> None:
+        document: dict[str, Any] = {"streams": [stream.model_dump(exclude_defaults=True) for stream in streams]}
+        partial = self._path.with_suffix(".part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+        partial.replace(self._path)
+
+
+class Follower:
+    """Says what is to be watched whenever one of its files has changed.
+
+    read: gives the streams; raises ConfigError. files: those that it reads, there or not.
+    """
+
+    def __init__(self, read: Callable[[], Sequence[StreamSettings]], files: Sequence[Path]) -> None:
+        self._read = read
+        self._files = list(files)
+        self._stamps: list[tuple[int, int] | None] | None = None
+
+    def look(self) -> Sequence[StreamSettings] | None:
+        """The streams where a file has changed since the last look, or at the first one; else None. Raises
+        ConfigError, once for each change.
+        """
+        stamps = [_stamp(file) for file in self._files]
+        if stamps == self._stamps:
+            return None
+        self._stamps = stamps
+        return self._read()
+
+    def forget(self) -> None:
+        """Have the next look be like the first one."""
+        self._stamps = None
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino

@@ -1,0 +1,164 @@
+"""A watch that goes on without the command that started it: a detached actor on a cluster that goes on by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from streamwatch.config import Settings
+from streamwatch.engine.cluster import NAMESPACE, QUIET, Actor, connect
+from streamwatch.engine.live import Told, iter_watch
+from streamwatch.engine.outbox import Load
+from streamwatch.errors import ConfigError, StreamwatchError
+
+NAME = "streamwatch-supervisor"
+
+KEPT = 1000
+"""Newest items that are kept for those who attach."""
+
+PATIENCE = 1.0
+"""Seconds that a call waits for something to tell."""
+
+
+class Supervisor:
+    """Watches what `follow` says, until it is stopped. There is one on a cluster.
+
+    Where its process dies, Ray starts it again, and it begins a new run with what is wanted then.
+    """
+
+    def __init__(self, settings: Settings, follow: Callable[[], Sequence[str] | None]) -> None:
+        self._settings = settings
+        self._follow = follow
+        self._over = threading.Event()
+        self._told: deque[Told] = deque(maxlen=KEPT)
+        self._count = 0
+        self._failure: StreamwatchError | None = None
+        self._filled = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def told(self, after: int) -> tuple[int, list[Told]]:
+        """What was told after so many items, as far as it is kept, and how many there are by now; waits a while for the
+        first. Raises what ended the watch.
+        """
+        with self._filled:
+            self._filled.wait_for(lambda: self._count > after or not self._thread.is_alive(), PATIENCE)
+            if self._count == after and self._failure is not None:
+                raise self._failure
+            fresh = min(self._count - after, len(self._told))
+            return self._count, list(self._told)[len(self._told) - fresh :]
+
+    def running(self) -> bool:
+        """Whether it still watches."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the watch: the last verdicts are stored when this returns. Raises what ended it before."""
+        self._over.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            for item in iter_watch((), self._settings, follow=self._follow, stop=self._over):
+                if not isinstance(item, Load):
+                    with self._filled:
+                        self._told.append(item)
+                        self._count += 1
+                        self._filled.notify_all()
+        except StreamwatchError as error:
+            self._failure = error
+        with self._filled:
+            self._filled.notify_all()
+
+
+def start_supervisor(settings: Settings, follow: Callable[[], Sequence[str] | None]) -> bool:
+    """Start the supervisor of the cluster at `engine.address`; False where there is one already.
+
+    Raises ConfigError where no cluster is named, or there is none.
+    """
+    with _joined(settings) as cluster_here:
+        if _find() is not None:
+            return False
+        actor: Actor = ray.remote(Supervisor)
+        options = {
+            **QUIET,
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "max_restarts": -1,
+            "max_concurrency": 8,
+            "num_cpus": 0,
+            "scheduling_strategy": cluster_here,
+        }
+        supervisor = actor.options(**options).remote(settings, follow)
+        ray.get(supervisor.running.remote())
+        return True
+
+
+def attach(settings: Settings) -> Iterator[Told]:
+    """What the supervisor tells, from the newest that it keeps on, until it ends. Raises ConfigError where there is
+    none, and what ended it.
+    """
+    with _joined(settings):
+        supervisor = _found()
+        after = 0
+        while True:
+            try:
+                after, items = ray.get(supervisor.told.remote(after))
+                yield from items
+                if not items and not ray.get(supervisor.running.remote()):
+                    return
+            except RayTaskError as error:
+                if isinstance(error.cause, StreamwatchError):
+                    raise error.cause from None
+                raise
+            except RayActorError:
+                return
+
+
+def stop_supervisor(settings: Settings) -> None:
+    """End the supervisor once its last results are stored. Raises ConfigError where there is none."""
+    with _joined(settings):
+        supervisor = _found()
+        try:
+            ray.get(supervisor.stop.remote())
+        except RayTaskError as error:
+            if isinstance(error.cause, StreamwatchError):
+                raise error.cause from None
+            raise
+        finally:
+            ray.kill(supervisor)
+
+
+@contextlib.contextmanager
+def _joined(settings: Settings) -> Iterator[object]:
+    if settings.engine.address is None:
+        raise ConfigError(
+            "engine.address: a watch in the background needs a Ray cluster that goes on by itself; start one with "
+            "`ray start --head`, and set engine.address to auto"
+        )
+    with connect(settings.engine) as cluster:
+        yield cluster.here()
+
+
+def _find() -> Actor | None:
+    try:
+        return ray.get_actor(NAME, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _found() -> Actor:
+    supervisor = _find()
+    if supervisor is None:
+        raise ConfigError(
+            "nothing is watched in the background on this cluster; `streamwatch watch --detach` starts it"
+        )
+    return supervisor

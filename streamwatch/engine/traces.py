@@ -1,0 +1,68 @@
+"""When one frame in so many was where, while a stream is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from streamwatch.records import Frame, FrameTimes
+from streamwatch.sources.clocks import utc_now
+
+
+@dataclass(slots=True)
+class _Times:
+    """left: faces that are not scored yet."""
+
+    captured: datetime
+    taken: datetime
+    found: datetime | None = None
+    scored: datetime | None = None
+    faces: int = 0
+    left: int = 0
+
+
+class FrameTraces:
+    """every: of so many frames of a live stream the first one is traced; 0: none."""
+
+    def __init__(self, every: int, now: Callable[[], datetime] = utc_now) -> None:
+        self._every = every
+        self._now = now
+        self._count = 0
+        self._times: dict[int, _Times] = {}
+
+    def take(self, frame: Frame) -> None:
+        """A frame begins to be looked at."""
+        if self._every == 0 or frame.wall_time is None:
+            return
+        if self._count % self._every == 0:
+            self._times[frame.index] = _Times(frame.wall_time, self._now())
+        self._count += 1
+
+    def find(self, index: int, faces: int) -> None:
+        """So many faces were found in it."""
+        times = self._times.get(index)
+        if times is not None:
+            times.found = self._now()
+            times.faces = times.left = faces
+            if faces == 0:
+                times.scored = times.found
+
+    def score(self, index: int) -> None:
+        """One of its faces was scored."""
+        times = self._times.get(index)
+        if times is not None:
+            times.left -= 1
+            if times.left == 0:
+                times.scored = self._now()
+
+    def told(self) -> tuple[FrameTimes, ...]:
+        """The frames that are through, for the verdict that tells of them."""
+        now = self._now()
+        through = []
+        for index, times in list(self._times.items()):
+            if times.found is not None and times.scored is not None:
+                moments = (times.captured, times.taken, times.found, times.scored, now)
+                through.append(FrameTimes(index, times.faces, *moments))
+                del self._times[index]
+        return tuple(through)
