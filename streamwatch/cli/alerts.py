@@ -97,6 +97,8 @@ def show(
         with common.writing_to("--out", out):
             written = write_evidence(alert, out)
     second = None
+    if explain and not alert.evidence:
+        raise typer.BadParameter("the alert has no faces to explain", param_hint="--explain")
     if explain:
         second = _second_look(alert, verdict_model, model, out or Path())
         written += second.files
