@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
-from streamwatch.engine.traces import FrameTraces
 
 from streamwatch.config import TracingSettings
+from streamwatch.engine.traces import FrameTraces
 from streamwatch.records import Frame, FrameCounts, FrameTimes, Label, ModelRef, VideoVerdict
 from streamwatch.telemetry.tracing import STAGES, trace_frames
 
