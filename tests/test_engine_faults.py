@@ -190,9 +190,10 @@ def test_a_short_silence_stalls_and_needs_no_new_connection(behind: tuple[FaultP
 
 def test_a_late_line_is_no_fault(behind: tuple[FaultProxy, str]) -> None:
     proxy, url = behind
-    proxy.delay(0.3)
+    proxy.delay(0.1)  # opening is half a dozen turns
     with Watched(url) as watched:
         watched.wait(StreamState.RUNNING, within=10)
+        proxy.delay(0.3)
         watched.wait_for_frames(20, within=10)
         assert [change.state for change in watched.changes] == [StreamState.RUNNING]
     watched.assert_accounted()
