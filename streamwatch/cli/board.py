@@ -13,7 +13,7 @@ from rich.text import Text
 
 from streamwatch.cli import common, running
 from streamwatch.records import VideoVerdict
-from streamwatch.sources.states import StreamState, Transition
+from streamwatch.sources.states import DOWN, StreamState, Transition
 
 STATE_STYLES = {
     StreamState.RUNNING: "green",
@@ -56,7 +56,7 @@ class Board:
             row.state, row.since = item.state, item.at
             if item.state is not StreamState.CONNECTING:
                 row.why = common.plain(item.why) if item.cause else ""
-            row.failures += item.state in (StreamState.BACKING_OFF, StreamState.FAILED)
+            row.failures += item.state in DOWN
             return
         now = now or datetime.now(timezone.utc)
         if row.verdict is not None and row.heard_at is not None and now > row.heard_at:

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,7 +73,7 @@ def watch(
     followed as they change.
     """
     from streamwatch.engine.live import iter_watch
-    from streamwatch.engine.outbox import Load
+    from streamwatch.engine.load import Load
 
     wanted = Wanted(
         urls or [], lambda: running.settings(config, pipeline, store=store, model=model, device=device), config
@@ -94,10 +94,10 @@ def watch(
         if background is Background.ATTACH:
             from streamwatch.engine.supervisor import attach
 
-            results: Iterator[Told] = attach(settings)
+            results: Generator[Told, None, None] = attach(settings)
         else:
             results = iter_watch(wanted.urls, settings, follow=wanted.follow, seconds=seconds)
-        for item in stack.enter_context(contextlib.closing(results)):  # type: ignore[type-var]
+        for item in stack.enter_context(contextlib.closing(results)):
             for hear in listeners:
                 hear(item)
             if isinstance(item, Load):

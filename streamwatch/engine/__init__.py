@@ -5,6 +5,7 @@ Ray is imported by those modules that know it, not here. What it reads from the 
 here, because every one of them is imported after this package.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -16,5 +17,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Ray 2.60 makes a token for a cluster on this machine, and gives it to clusters that `ray start` starts later, but does
 # not use it itself to join them unless it is told.
-if Path("~/.ray/auth_token").expanduser().exists():
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+with contextlib.suppress(RuntimeError):  # without a home there is none
+    if Path("~/.ray/auth_token").expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

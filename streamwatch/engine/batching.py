@@ -56,30 +56,46 @@ class _Client:
 class BatchCounts:
     """Work done so far.
 
-    shared: batches that held crops of more than one client. exhausted: how often memory ran out. busy: seconds of
-    scoring, over all lanes. sizes: faces in a batch. waits: seconds of a request before its scoring began. times:
-    seconds that scoring a batch took.
+    shared: batches that held crops of more than one client. exhausted: how often memory ran out. sizes: faces in a
+    batch. waits: seconds of a request before its scoring began. times: seconds that scoring a batch took.
     """
 
-    requests: int = 0
-    batches: int = 0
-    faces: int = 0
     shared: int = 0
     exhausted: int = 0
-    busy: float = 0.0
     sizes: Histogram = field(default_factory=lambda: Histogram(FACES))
     waits: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     times: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+
+    @property
+    def requests(self) -> int:
+        """Requests whose scoring began."""
+        return self.waits.count
+
+    @property
+    def batches(self) -> int:
+        """Batches that were scored."""
+        return self.sizes.count
+
+    @property
+    def faces(self) -> int:
+        """Faces that were scored."""
+        return int(self.sizes.total)
+
+    @property
+    def busy(self) -> float:
+        """Seconds of scoring, over all lanes."""
+        return self.times.total
 
     @classmethod
     def sum(cls, parts: Iterable[BatchCounts]) -> BatchCounts:
         """Those of several detectors together."""
         total = cls()
         for part in parts:
-            for name in ("requests", "batches", "faces", "shared", "exhausted", "busy"):
-                setattr(total, name, getattr(total, name) + getattr(part, name))
-            for name in ("sizes", "waits", "times"):
-                getattr(total, name).add(getattr(part, name))
+            total.shared += part.shared
+            total.exhausted += part.exhausted
+            total.sizes.add(part.sizes)
+            total.waits.add(part.waits)
+            total.times.add(part.times)
         return total
 
 
@@ -224,13 +240,8 @@ class MicroBatcher:
 
     async def _answer(self, batch: list[_Request]) -> None:
         crops = batch[0].crops if len(batch) == 1 else np.concatenate([request.crops for request in batch])
-        parts = await self._score_all(crops)
-        scores = join(parts)
-        counts = self.counts
-        counts.requests += len(batch)
-        counts.batches += len(parts)
-        counts.faces += len(crops)
-        counts.shared += len({request.client for request in batch}) > 1
+        scores = join(await self._score_all(crops))
+        self.counts.shared += len({request.client for request in batch}) > 1
         start = 0
         for request in batch:
             stop = start + len(request.crops)
@@ -259,7 +270,6 @@ class MicroBatcher:
         return parts
 
     def _note(self, faces: int, seconds: float) -> None:
-        self.counts.busy += seconds
         self.counts.sizes.observe(faces)
         self.counts.times.observe(seconds)
         self._typical = seconds if self._typical is None else self._typical + SMOOTHING * (seconds - self._typical)

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 
 from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
-from streamwatch.records import DropReason, Frame, FrameCounts
+from streamwatch.records import Clip, DropReason, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
 from streamwatch.sources.process import (
-    ClipCut,
     ClipOrder,
     Closed,
     DecoderDied,
@@ -128,7 +127,7 @@ class Feed:
         settings: Settings,
         *,
         listen: Callable[[Transition], None] = lambda transition: None,
-        on_clip: Callable[[ClipCut], None] = lambda clip: None,
+        on_clip: Callable[[Clip], None] = lambda clip: None,
         clock: Clock = time.monotonic,
         started_at: datetime | None = None,
     ) -> None:
@@ -180,7 +179,7 @@ class Feed:
                 raise DecoderDied
             process.cut(order)
         except DecoderDied:
-            self._on_clip(ClipCut(order.alert_id, None, "the stream was not connected"))
+            self._on_clip(Clip(self.name, order.alert_id, None, failure="the stream was not connected"))
 
     @property
     def counts(self) -> FrameCounts:
@@ -261,7 +260,7 @@ class Feed:
                 if message.error is not None:
                     raise message.error
                 return
-            if isinstance(message, ClipCut):
+            if isinstance(message, Clip):
                 self._on_clip(message)
             elif isinstance(message, Opened):
                 silent = 0.0

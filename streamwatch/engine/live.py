@@ -15,7 +15,8 @@ from ray.exceptions import RayTaskError
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.engine.cluster import LOST, Actor, result_of
 from streamwatch.engine.crew import Crew, assemble
-from streamwatch.engine.outbox import Gauge, Item, Load, Notice, Outbox, Rounds
+from streamwatch.engine.load import Gauge, Load
+from streamwatch.engine.outbox import Item, Notice, Outbox, Rounds
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover
 from streamwatch.errors import ConfigError, DetectorError, SourceRefused, StoreError, StreamwatchError, WorkerLost
@@ -197,7 +198,9 @@ class _Watch:
                 return
             self._wanted = self._wanted if wanted is None else wanted
         for url in self._wanted:
-            stream = self._streams.setdefault(url, _Stream.of(url, self._plan.settings.live))
+            if url not in self._streams:
+                self._streams[url] = _Stream.of(url, self._plan.settings.live)
+            stream = self._streams[url]
             if stream.leaving and stream.over:  # it was watched before
                 stream.leaving = stream.over = False
                 stream.retry_at = 0.0

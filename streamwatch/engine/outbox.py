@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import ray
 
-from streamwatch.engine.batching import BatchCounts
-from streamwatch.engine.cluster import LOST, Actor, result_of
+from streamwatch.engine.cluster import Actor, result_of
 from streamwatch.errors import StoreError
 from streamwatch.records import Alert, Clip, VideoVerdict
 from streamwatch.sinks import Failed
@@ -34,15 +32,6 @@ class Notice:
 
     at: datetime
     message: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Load:
-    """What the detectors have done since they were started, and how many batches each scores at a time."""
-
-    at: datetime
-    counts: tuple[BatchCounts, ...]
-    lanes: int
 
 
 class Outbox:
@@ -154,25 +143,3 @@ class Rounds:
             else:
                 kept = "alerts are kept for it and tried again"
                 yield Notice(utc_now(), f"sink {change.sink} does not take alerts: {change.message}; {kept}")
-
-
-class Gauge:
-    """Asks the detectors every few seconds what they have done."""
-
-    def __init__(self, detectors: Sequence[Actor], lanes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._detectors = detectors
-        self._lanes = lanes
-        self._clock = clock
-        self._answers: list[Any] = []
-        self._due = clock()
-
-    def look(self) -> Iterator[Load]:
-        """Ask where it is time to; what they answered."""
-        answers = self._answers
-        if answers and len(ray.wait(answers, num_returns=len(answers), timeout=0)[0]) == len(answers):
-            self._answers = []
-            self._due = self._clock() + HEARTBEAT
-            with contextlib.suppress(*LOST):
-                yield Load(utc_now(), tuple(ray.get(answers)), self._lanes)
-        if not self._answers and self._clock() >= self._due:
-            self._answers = [detector.counts.remote() for detector in self._detectors]

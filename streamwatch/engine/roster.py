@@ -50,8 +50,11 @@ class Roster:
 
     def streams(self) -> list[StreamSettings]:
         """Every stream once, those of the settings first; one that was paused says so. Raises ConfigError."""
+        return self._merged(self._added())
+
+    def _merged(self, added: Sequence[StreamSettings]) -> list[StreamSettings]:
         found = {stream.url: stream for stream in self._configured}
-        for stream in self._added():
+        for stream in added:
             known = found.get(stream.url)
             found[stream.url] = stream if known is None else known.model_copy(update={"paused": stream.paused})
         return list(found.values())
@@ -60,7 +63,7 @@ class Roster:
         """Add a stream. Raises ConfigError where there is one with that URL or name, SourceRefused for its scheme."""
         access_for(url)
         with self._changed() as streams:
-            for known in self.streams():
+            for known in self._merged(streams):
                 if known.url == url or (name is not None and known.name == name):
                     raise ConfigError(f"{known.name or redact(known.url)}: is watched already")
             streams.append(StreamSettings(url=url, name=name))
@@ -68,7 +71,7 @@ class Roster:
     def remove(self, which: str) -> None:
         """Remove a stream that was added, by its name or URL. Raises ConfigError for one of the settings."""
         with self._changed() as streams:
-            stream = self._find(which)
+            stream = self._find(which, streams)
             if any(stream.url == known.url for known in self._configured):
                 raise ConfigError(f"{which}: stands in the settings; remove it there, or pause it")
             streams[:] = [known for known in streams if known.url != stream.url]
@@ -76,12 +79,12 @@ class Roster:
     def pause(self, which: str, *, paused: bool) -> None:
         """Have a stream left alone for a while, or watched again. Raises ConfigError for an unknown one."""
         with self._changed() as streams:
-            stream = self._find(which)
+            stream = self._find(which, streams)
             streams[:] = [known for known in streams if known.url != stream.url]
             streams.append(stream.model_copy(update={"paused": paused}))
 
-    def _find(self, which: str) -> StreamSettings:
-        for stream in self.streams():
+    def _find(self, which: str, added: Sequence[StreamSettings]) -> StreamSettings:
+        for stream in self._merged(added):
             if which in (stream.name, stream.url, redact(stream.url)):
                 return stream
         raise ConfigError(f"{redact(which)}: no such stream; `streamwatch streams list` shows them")

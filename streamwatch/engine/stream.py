@@ -21,7 +21,7 @@ from streamwatch.fusion import SourceAlerts, SourceFusion, error_verdict
 from streamwatch.records import Alert, AlertKind, Clip, DropReason, FaceScore, FrameCounts, Label, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.picture import Picture, PictureWatch
-from streamwatch.sources.process import ClipCut, ClipOrder, Effort
+from streamwatch.sources.process import ClipOrder, Effort
 from streamwatch.sources.states import StreamState, Transition
 
 _DROPPED = {Picture.FROZEN: DropReason.FROZEN, Picture.BLACK: DropReason.BLACK}
@@ -93,7 +93,7 @@ class LiveStream:
             url,
             plan.settings,
             listen=self._hear,
-            on_clip=self._clip_cut,
+            on_clip=self._take_clip,
             clock=clock,
             started_at=handover.started_at,
         )
@@ -214,19 +214,14 @@ class LiveStream:
                 self._clips[alert.id] = self._clock() + alerts.clip_after + CLIP_PATIENCE
                 self._feed.cut(ClipOrder(alert.id, start, utc_now() + timedelta(seconds=alerts.clip_after)))
 
-    def _clip_cut(self, cut: ClipCut) -> None:
+    def _take_clip(self, clip: Clip) -> None:
         """On the feed's thread, or on this one."""
-        if self._clips.pop(cut.alert_id, None) is None:
-            return
-        clip = cut.clip
-        if clip is None:
-            self._deliver(Clip(self._feed.name, cut.alert_id, None, failure=cut.failure))
-        else:
-            self._deliver(Clip(self._feed.name, cut.alert_id, clip.data, clip.start, clip.end))
+        if self._clips.pop(clip.alert_id, None) is not None:
+            self._deliver(clip)
 
     def _give_clips_up(self, now: float) -> None:
         for alert_id in [alert_id for alert_id, deadline in self._clips.items() if deadline < now]:
-            self._clip_cut(ClipCut(alert_id, None, "the connection ended before it was cut"))
+            self._take_clip(Clip(self._feed.name, alert_id, None, failure="the connection ended before it was cut"))
 
     def _down(self) -> str | None:
         """Why no pictures come; None where they do, and during the first try."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from streamwatch.config import Settings
 from streamwatch.engine.cluster import NAMESPACE, QUIET, Actor, connect
 from streamwatch.engine.live import Told, iter_watch
-from streamwatch.engine.outbox import Load
+from streamwatch.engine.load import Load
 from streamwatch.errors import ConfigError, StreamwatchError
 
 NAME = "streamwatch-supervisor"
@@ -102,7 +102,7 @@ def start_supervisor(settings: Settings, follow: Callable[[], Sequence[str] | No
         return True
 
 
-def attach(settings: Settings) -> Iterator[Told]:
+def attach(settings: Settings) -> Generator[Told, None, None]:
     """What the supervisor tells, from the newest that it keeps on, until it ends. Raises ConfigError where there is
     none, and what ended it.
     """
@@ -159,6 +159,6 @@ def _found() -> Actor:
     supervisor = _find()
     if supervisor is None:
         raise ConfigError(
-            "nothing is watched in the background on this cluster; `streamwatch watch --detach` starts it"
+            "nothing is watched in the background on this cluster; `streamwatch watch --background start` starts it"
         )
     return supervisor

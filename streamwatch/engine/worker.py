@@ -31,7 +31,6 @@ class StreamWorker:
         self._share = 0.0
         self._client = RemoteClient(detectors, name)
         self._analyser: Analyser | None = None
-        self._stream: LiveStream | None = None
         self._outbox: list[VideoVerdict | Transition | Clip] = []
         self._filled = threading.Condition()
         self._over = False
@@ -50,7 +49,6 @@ class StreamWorker:
 
     def watch(self, url: str, seconds: float | None, handover: Handover) -> VideoVerdict:
         """Watch a stream until `stop`, for `seconds`, or to the end of a file; the final verdict."""
-        self._over = False
         stream = LiveStream(self._plan, self._client, url, deliver=self._put, handover=handover)
         try:
             return stream.run(self._stop, seconds)

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,15 @@ import numpy as np
 from streamwatch.config import Settings
 from streamwatch.demo import ClipPlan, make_clip
 from streamwatch.engine.batching import BatchCounts
+from streamwatch.engine.latency import FaceAges
 from streamwatch.engine.live import iter_watch
-from streamwatch.engine.outbox import Load, Notice
+from streamwatch.engine.load import Load
+from streamwatch.engine.outbox import Notice
 from streamwatch.errors import LibraryMissing
 from streamwatch.evaluation.loopback.lab import Lab, open_lab
-from streamwatch.records import FrameCounts, FrameRecord, Label, VideoVerdict
+from streamwatch.records import FrameCounts, Label, VideoVerdict
 from streamwatch.sources.clocks import utc_now
-from streamwatch.sources.states import StreamState, Transition
+from streamwatch.sources.states import DOWN, StreamState, Transition
 from streamwatch.store import Filters, Store
 
 SAMPLE_EVERY = 5.0
@@ -142,7 +144,6 @@ class _Watched:
     """What was heard of one stream."""
 
     state: StreamState = StreamState.CONNECTING
-    newest: int = -1
     last: VideoVerdict | None = None
     changes: list[tuple[float, Transition]] = field(default_factory=list)
 
@@ -157,6 +158,7 @@ class _Bench:
         self._with_faults = faults
         self._progress = progress
         self._streams = {url: _Watched() for url in lab.urls}
+        self._ages = FaceAges()
         self._latencies: list[float] = []
         self._loads: list[tuple[float, Load]] = []
         self._notices: list[str] = []
@@ -190,11 +192,8 @@ class _Bench:
 
     def _hear(self, item: Any, now: float) -> None:
         if isinstance(item, VideoVerdict):
-            stream = self._streams[item.source]
-            stream.last = item
-            fresh = [score for score in item.scores if score.frame_index > stream.newest]
-            stream.newest = max([stream.newest, *(score.frame_index for score in fresh)])
-            self._latencies += _ages(fresh)
+            self._streams[item.source].last = item
+            self._latencies += self._ages.hear(item, utc_now())
         elif isinstance(item, Transition):
             self._streams[item.source].state = item.state
             self._streams[item.source].changes.append((now, item))
@@ -227,8 +226,7 @@ class _Bench:
             (row,) = [row for row in store.verdicts(Filters()) if row.verdict.source == url]
             stored = len(store.verdict(row.id).scores)
         frames = row.verdict.frames
-        lost = (StreamState.BACKING_OFF, StreamState.FAILED)
-        changes = [change for _, change in self._streams[url].changes if change.state in lost]
+        changes = [change for _, change in self._streams[url].changes if change.state in DOWN]
         return StreamResult(
             frames=frames,
             stored=stored,
@@ -246,13 +244,6 @@ class _Bench:
         busy = sum(each.busy for each in last.counts) - sum(each.busy for each in first.counts)
         span = (last_at - first_at) * last.lanes * len(last.counts)
         return total, max(0.0, busy / span) if span else 0.0
-
-
-def _ages(records: list[FrameRecord]) -> Iterator[float]:
-    now = utc_now()
-    for record in records:
-        if record.wall_time is not None:
-            yield (now - record.wall_time).total_seconds()
 
 
 @dataclass(frozen=True)

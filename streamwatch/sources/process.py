@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError
-from streamwatch.records import Frame, FrameCounts
+from streamwatch.records import Clip, Frame, FrameCounts
 from streamwatch.sources.clocks import utc_now
-from streamwatch.sources.recorder import Cut, Recording
+from streamwatch.sources.recorder import Recording
 
 if TYPE_CHECKING:
     from streamwatch.sources.video import VideoSource
@@ -60,16 +60,7 @@ class Closed:
     counts: FrameCounts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClipCut:
-    """The answer to a `ClipOrder`: the clip, or why there is none."""
-
-    alert_id: str
-    clip: Cut | None
-    failure: str = ""
-
-
-Message = Opened | Progress | Closed | ClipCut
+Message = Opened | Progress | Closed | Clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +136,7 @@ class DecodingProcess:
         self._send(effort)
 
     def cut(self, order: ClipOrder) -> None:
-        """Have it cut a clip: `ClipCut` follows. Raises DecoderDied."""
+        """Have it cut a clip: `Clip` follows. Raises DecoderDied."""
         self._send(order)
 
     def receive(self, timeout: float) -> Message | None:
@@ -246,8 +237,9 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
         connection.send(Closed(None, counts))
 
 
-def _cut(source: VideoSource, order: ClipOrder) -> ClipCut:
+def _cut(source: VideoSource, order: ClipOrder) -> Clip:
     try:
-        return ClipCut(order.alert_id, source.cut(order.start, order.end))
+        cut = source.cut(order.start, order.end)
     except SourceError as error:
-        return ClipCut(order.alert_id, None, str(error))
+        return Clip(source.source_id, order.alert_id, None, failure=str(error))
+    return Clip(source.source_id, order.alert_id, cut.data, cut.start, cut.end)

@@ -47,6 +47,10 @@ class StreamState(StrEnum):
     STOPPED = "stopped"
 
 
+DOWN = (StreamState.BACKING_OFF, StreamState.FAILED)
+"""States that a stream goes to when its connection failed or was lost."""
+
+
 class Cause(StrEnum):
     """Why a stream is not running.
 

@@ -48,7 +48,6 @@ def save_clip(connection: Connection, url: URL, given: Path | None, clip: Clip, 
     if connection.execute(select(alerts.c.id).where(alerts.c.id == clip.alert_id)).first() is None:
         return None
     stored = connection.execute(select(clips).where(clips.c.alert_id == clip.alert_id)).mappings().first()
-    sha256 = None if clip.data is None else hashlib.sha256(clip.data).hexdigest()
     if stored is not None and (stored["path"] is not None or clip.data is None):
         return None
     row: Values = {"alert_id": clip.alert_id, "started_at": clip.start, "ended_at": clip.end, "stored_at": now}
@@ -67,7 +66,7 @@ def save_clip(connection: Connection, url: URL, given: Path | None, clip: Clip, 
         else:
             row |= {
                 "path": str(path) if given is not None else f"{folder.name}/{path.name}",
-                "sha256": sha256,
+                "sha256": hashlib.sha256(clip.data).hexdigest(),
                 "bytes": len(clip.data),
             }
     connection.execute(delete(clips).where(clips.c.alert_id == clip.alert_id))

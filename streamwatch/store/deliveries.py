@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, exists, insert, select, update
+from sqlalchemy import Connection, Engine, Select, exists, insert, select, update
 
 from streamwatch.config import SinkSettings
 from streamwatch.records import Alert
@@ -94,9 +95,9 @@ class Deliveries:
         """The sink has not taken it, and is tried again at `due_at`."""
         self._update(delivery, failure=clean_text(failure), due_at=due_at)
 
-    def _select(self, query: object) -> list[Delivery]:
+    def _select(self, query: Select[Any]) -> list[Delivery]:
         with reading(self._engine) as connection:
-            rows = connection.execute(query).mappings().all()  # type: ignore[call-overload]
+            rows = connection.execute(query).mappings().all()
         return [Delivery(**{name: row[name] for name in Delivery.__slots__}) for row in rows]
 
     def _update(self, delivery: Delivery, **values: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select
 
-from streamwatch.sources.states import Cause, StreamState, Transition
+from streamwatch.sources.states import DOWN, Cause, StreamState, Transition
 from streamwatch.store.filters import Filters
 from streamwatch.store.loading import VerdictRow, load_verdicts
 from streamwatch.store.rows import clean_text
@@ -19,8 +19,6 @@ from streamwatch.store.tables import runs, transitions, verdicts
 
 MISSED = 3
 """Verdicts that a run may be late with before nobody is taken to watch its streams any more."""
-
-FAILURES = (StreamState.BACKING_OFF.value, StreamState.FAILED.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +111,7 @@ def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
     )
     lately = (
         select(transitions.c.source, func.count())
-        .where(transitions.c.state.in_(FAILURES), transitions.c.at >= now - timedelta(hours=1))
+        .where(transitions.c.state.in_([state.value for state in DOWN]), transitions.c.at >= now - timedelta(hours=1))
         .group_by(transitions.c.source)
     )
     failures = {row[0]: int(row[1]) for row in connection.execute(lately)}

@@ -16,24 +16,22 @@ from prometheus_client.registry import Collector
 from streamwatch.config import MetricsSettings
 from streamwatch.engine.batching import BatchCounts
 from streamwatch.engine.histogram import SECONDS, Histogram
+from streamwatch.engine.latency import FaceAges
 from streamwatch.engine.live import Told
-from streamwatch.engine.outbox import Load
+from streamwatch.engine.load import Load
 from streamwatch.errors import ConfigError
 from streamwatch.records import Alert, AlertKind, AlertPhase, FrameCounts, VideoVerdict
 from streamwatch.sources.clocks import utc_now
-from streamwatch.sources.states import Cause, StreamState, Transition
-
-LOST = (StreamState.BACKING_OFF, StreamState.FAILED)
+from streamwatch.sources.states import DOWN, Cause, StreamState, Transition
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What is known of one stream. newest: index of its newest frame with a stored face; captured: when that was."""
+    """What is known of one stream. captured: when its newest frame with a stored face was."""
 
     state: StreamState = StreamState.CONNECTING
     frames: FrameCounts = field(default_factory=FrameCounts)
     reconnects: Counter[Cause] = field(default_factory=Counter)
-    newest: int = -1
     captured: datetime | None = None
 
 
@@ -50,6 +48,7 @@ class WatchMetrics(Collector):
         self._now = now
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
+        self._ages = FaceAges()
         self._latency = Histogram(SECONDS)
         self._load: Load | None = None
         self._alerts: Counter[AlertKind] = Counter()
@@ -70,18 +69,15 @@ class WatchMetrics(Collector):
     def _hear_verdict(self, verdict: VideoVerdict) -> None:
         stream = self._streams.setdefault(verdict.source, _Stream())
         stream.frames = verdict.frames
-        now = self._now()
-        for score in verdict.scores:
-            if score.frame_index > stream.newest and score.wall_time is not None:
-                self._latency.observe((now - score.wall_time).total_seconds())
-        stream.newest = max([stream.newest, *(score.frame_index for score in verdict.scores)])
+        for age in self._ages.hear(verdict, self._now()):
+            self._latency.observe(age)
         captured = [score.wall_time for score in verdict.scores if score.wall_time is not None]
         stream.captured = max(captured, default=stream.captured)
 
     def _hear_transition(self, change: Transition) -> None:
         stream = self._streams.setdefault(change.source, _Stream())
         stream.state = change.state
-        if change.state in LOST and change.cause is not None:
+        if change.state in DOWN and change.cause is not None:
             stream.reconnects[change.cause] += 1
 
     def _hear_alert(self, alert: Alert) -> None:

@@ -12,13 +12,16 @@ from urllib.parse import urlsplit
 
 from streamwatch.errors import LibraryMissing
 
-FAULTS = ("refuse", "black_hole", "cut", "throttle", "delay", "corrupt", "restore")
-THROTTLED = 100.0
-"""Bytes per second."""
-DELAYED = 0.3
-"""Seconds."""
-CORRUPTED = 0.2
-"""Share of the chunks that have a byte changed."""
+ORDERS: dict[str, tuple[float, ...]] = {
+    "refuse": (),
+    "black_hole": (),
+    "cut": (),
+    "throttle": (100.0,),
+    "delay": (0.3,),
+    "corrupt": (0.2,),
+    "restore": (),
+}
+"""What a proxy can be told, by the names of its methods, with their arguments."""
 
 
 class Lab:
@@ -30,7 +33,7 @@ class Lab:
         self._process = process
 
     def tell(self, stream: int, order: str) -> None:
-        """order: one of `FAULTS`; done when this returns."""
+        """order: one of `ORDERS`; done when this returns."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([stream, order]) + "\n")
@@ -77,17 +80,7 @@ def main() -> None:
         _say(json.dumps([url.replace(f":{port}/", f":{proxy.port}/") for proxy in proxies]))
         for line in sys.stdin:
             stream, order = json.loads(line)
-            proxy = proxies[stream]
-            acts = {
-                "refuse": proxy.refuse,
-                "black_hole": proxy.black_hole,
-                "cut": proxy.cut,
-                "throttle": lambda proxy=proxy: proxy.throttle(THROTTLED),
-                "delay": lambda proxy=proxy: proxy.delay(DELAYED),
-                "corrupt": lambda proxy=proxy: proxy.corrupt(CORRUPTED),
-                "restore": proxy.restore,
-            }
-            acts[order]()
+            getattr(proxies[stream], order)(*ORDERS[order])
             _say("done")
 
 
