@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import streamwatch
 from streamwatch.engine.batching import REGROW, MicroBatcher
 from streamwatch.engine.histogram import Histogram
 from streamwatch.engine.scoring import Scores
@@ -304,3 +308,46 @@ def test_a_fault_of_the_model_is_told_to_all_who_wait() -> None:
             assert [type(result) for result in results] == [ZeroDivisionError] * 2
 
     run_batcher(work, score=broken, max_wait=0.05)
+
+
+STARVED = """
+import asyncio, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from streamwatch.detectors import load_detector
+from streamwatch.engine.batching import MicroBatcher
+from streamwatch.engine.scoring import score_crops
+
+detector = load_detector(Path(sys.argv[1]), "cpu", threads=1, precision="fp32")
+side = detector.input_size
+crops = np.random.default_rng(1).integers(0, 256, (16, side, side, 3), np.uint8)
+thread = ThreadPoolExecutor(1)
+one_by_one = [thread.submit(score_crops, detector, crops[n : n + 1]).result().logits[0] for n in range(16)]
+
+async def work():
+    batcher = MicroBatcher(partial(score_crops, detector), thread, max_batch=16, max_wait=0.01)
+    await batcher.submit("warm", crops[:1])
+    taken = next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]
+    resource.setrlimit(resource.RLIMIT_AS, (int(taken) * 1024 + (2 << 20), resource.RLIM_INFINITY))
+    scores = await batcher.submit("a", crops)
+    print(batcher.counts.exhausted, batcher.room, float(np.abs(scores.logits - one_by_one).max()))
+
+asyncio.run(work())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
+def test_memory_that_really_runs_out_costs_no_score() -> None:
+    weights = Path(streamwatch.__file__).parent / "weights" / "m2tr-lite.safetensors"
+    command = [sys.executable, "-c", STARVED, str(weights)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    exhausted, room, difference = done.stdout.split()
+    assert int(exhausted) > 0
+    assert int(room) < 16
+    assert float(difference) < 1e-3

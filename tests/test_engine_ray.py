@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from streamwatch.records import Label, VideoVerdict
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
 from tests.engine_support import face_clip, settings_for, untrained_detector
+from tests.processes import Killer, descendants, has_open, is_actor
 
 pytestmark = [
     pytest.mark.ray,
@@ -83,67 +84,6 @@ def assert_same(found: VideoVerdict, expected: VideoVerdict) -> None:
     assert found.score == pytest.approx(expected.score, abs=0.02)
     assert found.frames == expected.frames
     assert [record.pts for record in found.scores] == [record.pts for record in expected.scores]
-
-
-class Killer:
-    """While it is entered, kills -9 processes of this cluster that `wanted` picks, at most `times`."""
-
-    def __init__(self, wanted: Callable[[int], bool], times: int) -> None:
-        self._wanted = wanted
-        self._times = times
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.killed: list[int] = []
-
-    def __enter__(self) -> Killer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while len(self.killed) < self._times and not self._done.wait(0.01):
-            for process in descendants(os.getpid()):
-                if process not in self.killed and self._wanted(process):
-                    os.kill(process, signal.SIGKILL)
-                    self.killed.append(process)
-                    break
-
-
-def descendants(process: int) -> Iterator[int]:
-    try:
-        children = [
-            int(child)
-            for task in Path(f"/proc/{process}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-    except OSError:
-        return
-    for child in children:
-        yield child
-        yield from descendants(child)
-
-
-def has_open(path: str) -> Callable[[int], bool]:
-    def check(process: int) -> bool:
-        try:
-            return any(str(link.readlink()) == path for link in Path(f"/proc/{process}/fd").iterdir())
-        except OSError:
-            return False
-
-    return check
-
-
-def is_actor(name: str) -> Callable[[int], bool]:
-    def check(process: int) -> bool:
-        try:
-            return Path(f"/proc/{process}/cmdline").read_bytes().startswith(f"ray::{name}".encode())
-        except OSError:
-            return False
-
-    return check
 
 
 def test_a_scan_says_what_the_stages_say(

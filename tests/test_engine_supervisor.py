@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
+from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import StreamState
 from streamwatch.store import Filters, Store
 from tests.engine_support import face_clip, untrained_detector
+from tests.processes import descendants, is_actor
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -25,8 +31,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment of commands that use it."""
+def cluster(folder: Path) -> Iterator[tuple[dict[str, str], int]]:
+    """The environment of commands that use it, and the process above all of its own."""
     port = free_port()
     environment = {
         **os.environ,
@@ -44,10 +50,21 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         [*command, *start, "--block"], env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as head:
         try:
-            yield environment
+            yield environment, head.pid
         finally:
             head.terminate()
             head.wait(30)
+
+
+@contextlib.contextmanager
+def watching(arguments: Sequence[str], environment: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command whose output is read, until it is killed."""
+    command = [*STREAMWATCH, *arguments]
+    with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(what: Callable[[], bool], seconds: float) -> None:
@@ -61,19 +78,33 @@ def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> 
     weights = untrained_detector(tmp_path)
     clip = face_clip(tmp_path / "clip.mp4", seconds=20.0, b_frames=False)
     store = f"sqlite:///{tmp_path / 'desk.db'}"
-    config = tmp_path / "desk.yaml"
-    watch = ["watch", "--config", str(config), "--store", store, "--model", str(weights), "--device", "cpu"]
+    where = ["--config", "desk.yaml", "--store", "sqlite:///desk.db"]
+    watch = ["watch", *where, "--model", weights.name, "--device", "cpu"]
+    port = free_port()
 
-    def states() -> dict[str, StreamState]:
+    def states(since: datetime | None = None) -> dict[str, StreamState]:
         with Store.open(store) as opened:
-            return {stream.change.source: stream.change.state for stream in opened.streams()}
+            changes = [stream.change for stream in opened.streams()]
+        return {change.source: change.state for change in changes if since is None or change.at > since}
+
+    def up() -> set[str]:
+        """Names of the streams that run, by the metrics."""
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        found = {
+            sample.labels["stream"]: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "streamwatch_stream_up"
+        }
+        return {stream for stream, value in found.items() if value}
 
     with (
         serve_rtsp(clip, user="bob", password="hush", plays=0) as one,
         serve_rtsp(clip, plays=0) as two,
-        cluster(tmp_path) as environment,
+        cluster(tmp_path) as (environment, head),
     ):
-        config.write_text(f"streams: [{{url: '{one}', name: studio}}]\nsampling: {{fps: 4}}\n")
+        streams = f"streams: [{{url: '{one}', name: studio}}]\n"
+        (tmp_path / "desk.yaml").write_text(streams + f"sampling: {{fps: 4}}\nmetrics: {{port: {port}}}\n")
         seen = one.replace("bob:hush", "***")
 
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,21 +121,21 @@ def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> 
         assert (again.returncode, "already" in again.stderr) == (2, True)
         wait_for(lambda: states().get(seen) is StreamState.RUNNING, 60)
 
-        attached = subprocess.Popen(
-            [*STREAMWATCH, *watch, "--background", "attach", "--json"],
-            env=environment,
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert attached.stdout is not None
-        assert json.loads(attached.stdout.readline())["source"] == seen
-        attached.kill()
-        attached.communicate()
-
-        assert run("streams", "add", two, "--store", store, "--config", str(config)).returncode == 0
+        assert up() == {"studio"}
+        assert run("streams", "add", two, *where).returncode == 0
         wait_for(lambda: states().get(two) is StreamState.RUNNING, 30)
-        assert run("streams", "pause", "studio", "--store", store, "--config", str(config)).returncode == 0
+
+        with watching([*watch, "--background", "attach", "--json"], environment, tmp_path) as attached:
+            assert attached.stdout is not None
+            assert json.loads(attached.stdout.readline())["source"] in (seen, two)
+            (supervisor,) = filter(is_actor("Supervisor"), descendants(head))
+            killed_at = utc_now()
+            os.kill(supervisor, signal.SIGKILL)
+            wait_for(lambda: list(states(killed_at).values()) == [StreamState.RUNNING] * 2, 60)
+            assert json.loads(attached.stdout.readline())
+        assert up() == {"studio", two}
+
+        assert run("streams", "pause", "studio", *where).returncode == 0
         wait_for(lambda: states()[seen] is StreamState.STOPPED, 30)
         assert states()[two] is StreamState.RUNNING
 
@@ -114,12 +145,13 @@ def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> 
         nothing = run(*watch, "--background", "attach")
         assert (nothing.returncode, "nothing is watched" in nothing.stderr) == (2, True)
     with Store.open(store) as opened:
-        rows = {row.verdict.source: row for row in opened.verdicts(Filters())}
-        faces = {source: len(opened.verdict(row.id).scores) for source, row in rows.items()}
-    assert {row.run_id for row in rows.values()} == {1}
-    for source, row in rows.items():
+        rows = list(opened.verdicts(Filters()))
+        faces = {row.id: len(opened.verdict(row.id).scores) for row in rows}
+    assert {(row.run_id, row.verdict.source) for row in rows} == {(1, seen), (1, two), (2, seen), (2, two)}
+    for row in rows:
         frames = row.verdict.frames
-        assert frames.sampled == frames.analysed + frames.dropped
-        assert faces[source] == frames.analysed > 0
+        assert faces[row.id] == frames.analysed > 0
+        if row.run_id == 2:  # what the first run had under way died with it
+            assert frames.sampled == frames.analysed + frames.dropped
     files = [path for path in tmp_path.glob("desk.db*") if not path.name.endswith(".streams.yaml")]
     assert all(b"hush" not in path.read_bytes() for path in files if path.is_file())

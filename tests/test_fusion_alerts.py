@@ -202,6 +202,16 @@ def test_a_fault_is_told_once_it_has_lasted_and_ends_when_it_is_over() -> None:
     assert (ended.end, ended.reason) == (9.5, "timeout")
 
 
+def test_a_fault_that_goes_on_is_told_again_only_where_its_reason_is_another() -> None:
+    desk = Desk()
+    desk.fault(20, AlertKind.DOWN, "refused")
+    assert [alert.revision for _, alert in desk.told] == [1]
+    desk.fault(6, AlertKind.DOWN, "timeout")
+    assert [(alert.revision, alert.phase, alert.reason) for _, alert in desk.told[1:]] == [
+        (2, AlertPhase.UPDATE, "timeout")
+    ]
+
+
 def test_some_faults_are_told_at_once_and_kinds_are_apart() -> None:
     desk = Desk()
     desk.fault(0.5, AlertKind.DOWN, "authentication", at_once=True)

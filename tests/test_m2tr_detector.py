@@ -10,7 +10,7 @@ import torch
 
 from streamwatch.detectors.m2tr import detector as module
 from streamwatch.detectors.m2tr.detector import M2TRDetector, to_input
-from streamwatch.errors import DetectorError
+from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.records import ImageArray
 from tests.detector_models import card_for, tiny_model
 
@@ -118,29 +118,15 @@ def test_broken_weights_are_an_error_not_a_score(crops: ImageArray) -> None:
         M2TRDetector(model, card_for(model.config), device="cpu").score(crops)
 
 
-def test_batches_too_large_for_the_gpu_are_halved(
+def test_a_lack_of_memory_is_told_apart_from_other_failures(
     detector: M2TRDetector, crops: ImageArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = detector.score_arrays(crops)
-    sizes: list[int] = []
-    forward = M2TRDetector._forward
-
-    def limited(self: M2TRDetector, batch: ImageArray, room: int = 2) -> module.Batch:
-        sizes.append(len(batch))
-        if len(batch) > room:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return forward(self, batch)
-
-    monkeypatch.setattr(M2TRDetector, "_forward", limited)
-    monkeypatch.setattr(detector, "max_batch", 8)
-    arrays = detector.score_arrays(crops)
-    assert sizes == [7, 3, 1, 2, 4, 2, 2]
-    np.testing.assert_allclose(arrays.logits, expected.logits, atol=1e-4)
-    assert arrays.masks is not None
-    assert arrays.masks.shape == (7, 16, 16)
-
-    monkeypatch.setattr(M2TRDetector, "_forward", lambda self, batch: limited(self, batch, room=0))
-    with pytest.raises(DetectorError, match="memory"):
+    failures: list[Exception] = [torch.cuda.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("else")]
+    monkeypatch.setattr(M2TRDetector, "_forward", lambda self, batch: (_ for _ in ()).throw(failures.pop(0)))
+    for _ in range(2):
+        with pytest.raises(DetectorExhausted, match="memory on cpu for 4 faces"):
+            detector.score(crops)
+    with pytest.raises(RuntimeError, match="else"):
         detector.score(crops)
 
 

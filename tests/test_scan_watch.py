@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import threading
 from collections.abc import Generator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -183,15 +184,20 @@ CHANGE = Transition(
 
 
 def test_watch_prints_verdicts_and_tells_changes_on_stderr(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in = watches(monkeypatch, CHANGE, verdict("rtsp://cam/1", Label.FAKE, 0.97))
+    again = dataclasses.replace(CHANGE, retry_in=0.7)
+    stand_in = watches(monkeypatch, CHANGE, again, verdict("rtsp://cam/1", Label.FAKE, 0.97))
     done = CliRunner().invoke(app, ["watch", "rtsp://cam/1", "--for", "5"])
     assert done.exit_code == 0, done.output
+    stop = stand_in.options.pop("stop")
+    assert isinstance(stop, threading.Event)
+    assert not stop.is_set()
     assert stand_in.options == {"follow": None, "seconds": 5.0}
     assert stand_in.settings.engine == load_settings(pipeline="live").engine
     assert done.stdout.split() == [
         "0:12.0", "fake", "0.97", "rtsp://cam/1", "forged", "0:04.0–0:07.5"
     ]  # fmt: skip
     assert "backing_off (ended): the server ended the stream; trying again in 0.5 s" in done.stderr
+    assert done.stderr.count("backing_off") == 1, "the same again is no news"
 
 
 def test_watch_writes_json_lines(app: typer.Typer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +262,16 @@ def test_a_termination_signal_stops_as_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt), running.stoppable():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_first_signal_lets_a_watch_end_and_a_second_one_interrupts_it() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with running.drained() as over:
+        signal.raise_signal(signal.SIGTERM)
+        assert over.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_scan_from_python(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,10 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from standardwebhooks import Webhook as Verifier
 
 from streamwatch.config import Settings, SinkSettings
 from streamwatch.evaluation.loopback.rtsp_server import free_port
@@ -21,8 +19,8 @@ from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, AlertKind, Label, ModelRef, VideoVerdict
 from streamwatch.sinks import Courier, Failed
 from streamwatch.store import Store
+from tests.webhook_receiver import SECRET, Receiver, receiving, webhook
 
-SECRET = "whsec_" + "c2VjcmV0LWtleS1vZi10aGUtZGVzaw=="
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 SUBJECT = Subject("rtsp://cam/one", None, ModelRef("model", "b" * 64), "c" * 64, "policy")
 
@@ -39,48 +37,10 @@ def alert(name: str, revision: int = 1, kind: AlertKind = AlertKind.DOWN, end: f
     )
 
 
-class Receiver:
-    """An HTTP server that keeps what it took; `answers` are given first, 204 after them."""
-
-    def __init__(self) -> None:
-        self.answers: list[int] = []
-        self.heard: list[dict[str, object]] = []
-        self.verified = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                status = outer.answers.pop(0) if outer.answers else 204
-                if status == 204:
-                    Verifier(SECRET).verify(body, dict(self.headers))
-                    outer.verified += 1
-                    outer.heard.append(json.loads(body))
-                self.send_response(status)
-                if status in (301, 307):
-                    self.send_header("location", f"http://127.0.0.1:{outer.server.server_port}/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def told(self) -> list[tuple[str, int, str]]:
-        alerts = [(event["alert"], event["event"]) for event in self.heard]
-        return [(item["id"], item["revision"], event) for item, event in alerts]  # type: ignore[index,misc]
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    thread = threading.Thread(target=receiver.server.serve_forever, daemon=True)
-    thread.start()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
-    thread.join(5)
+    with receiving() as receiver:
+        yield receiver
 
 
 class Bench:
@@ -102,11 +62,6 @@ class Bench:
     def close(self) -> None:
         self.courier.close()
         self.store.close()
-
-
-def webhook(receiver: Receiver, **changes: object) -> SinkSettings:
-    url = f"http://127.0.0.1:{receiver.server.server_port}/hook?token=hidden"
-    return SinkSettings(**{"name": "desk", "kind": "webhook", "url": url, "secret": SECRET, "timeout": 5, **changes})
 
 
 @pytest.fixture

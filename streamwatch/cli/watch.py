@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,11 +23,9 @@ from streamwatch.records import Alert, AlertKind, AlertPhase, Label, VideoVerdic
 from streamwatch.sources import redact
 
 if TYPE_CHECKING:
-    from streamwatch.engine.live import Told
+    from streamwatch.engine.live import News, Told
     from streamwatch.engine.outbox import Notice
     from streamwatch.sources.states import Transition
-
-    Item = VideoVerdict | Alert | Transition | Notice
 
 STREAM_FAILED = 1
 
@@ -75,48 +73,62 @@ def watch(
     from streamwatch.engine.live import iter_watch
     from streamwatch.engine.load import Load
 
-    wanted = Wanted(
-        urls or [], lambda: running.settings(config, pipeline, store=store, model=model, device=device), config
-    )
+    def load() -> Settings:
+        settings = running.settings(config, pipeline, store=store, model=model, device=device)
+        if metrics_port is None:
+            return settings
+        return settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"port": metrics_port})})
+
+    wanted = Wanted(urls or [], load, config)
     settings = wanted.settings
+    if background is not None and seconds is not None:
+        raise typer.BadParameter("a watch in the background goes on until it is stopped", param_hint="--for")
+    if background in (Background.ATTACH, Background.STOP) and metrics_port is not None:
+        raise typer.BadParameter("is for the command that starts the watch", param_hint="--metrics-port")
     if background is Background.STOP:
         _stop_background(settings)
         return
-    if background is not Background.ATTACH:
-        wanted.check()
+    if background is Background.ATTACH:
+        _attach(wanted, as_json=as_json)
+        return
+    wanted.check()
     if background is Background.START:
-        _start_background(wanted, seconds)
+        _start_background(wanted)
         return
     latest: dict[str, Label] = {}
-    with running.stoppable(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         show = _shower(stack, wanted, as_json=as_json)
-        listeners = list(_listeners(stack, settings, metrics_port, wanted.names))
-        if background is Background.ATTACH:
-            from streamwatch.engine.supervisor import attach
-
-            results: Generator[Told, None, None] = attach(settings)
-        else:
-            results = iter_watch(wanted.urls, settings, follow=wanted.follow, seconds=seconds)
+        over = stack.enter_context(running.drained())
+        hear = stack.enter_context(listen(settings, wanted.names))
+        results = iter_watch(wanted.urls, settings, follow=wanted.follow, stop=over, seconds=seconds)
         for item in stack.enter_context(contextlib.closing(results)):
-            for hear in listeners:
-                hear(item)
-            if isinstance(item, Load):
-                continue
-            show(item)
+            hear(item)
+            if not isinstance(item, Load):
+                show(item)
             if isinstance(item, VideoVerdict):
                 latest[item.source] = item.label
-    if Label.ERROR in latest.values() and background is None:
+    if Label.ERROR in latest.values():
         raise typer.Exit(STREAM_FAILED)
 
 
-def _start_background(wanted: Wanted, seconds: float | None) -> None:
-    from streamwatch.engine.supervisor import start_supervisor
+def _start_background(wanted: Wanted) -> None:
+    from streamwatch.engine.supervisor import Hooks, start_supervisor
 
-    if seconds is not None:
-        raise typer.BadParameter("a watch in the background goes on until it is stopped", param_hint="--for")
-    if not start_supervisor(wanted.settings, wanted.again()):
+    settings = wanted.settings
+    hooks = Hooks(wanted.again(), lambda: listen(settings, wanted.names))
+    if not start_supervisor(settings, hooks):
         raise ConfigError("a watch goes on in the background already; --background attach shows it, stop ends it")
     typer.echo("watching in the background; --background attach shows it, --background stop ends it")
+
+
+def _attach(wanted: Wanted, *, as_json: bool) -> None:
+    """Show what the watch in the background tells until it ends, or this command is stopped."""
+    from streamwatch.engine.supervisor import attach
+
+    with running.stoppable(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        show = _shower(stack, wanted, as_json=as_json)
+        for item in stack.enter_context(contextlib.closing(attach(wanted.settings))):
+            show(item)
 
 
 def _stop_background(settings: Settings) -> None:
@@ -126,59 +138,68 @@ def _stop_background(settings: Settings) -> None:
     typer.echo("the watch in the background has ended; its last verdicts are stored")
 
 
-def _shower(stack: contextlib.ExitStack, wanted: Wanted, *, as_json: bool) -> Callable[[Item], None]:
+def _shower(stack: contextlib.ExitStack, wanted: Wanted, *, as_json: bool) -> Callable[[News], None]:
     """What shows an item in the way that was asked for, or that suits standard output."""
     if as_json:
-        return _show_json
+        return _show_json()
     if _in_a_terminal():
         return _show_board(stack, [redact(url) for url in wanted.urls], wanted.names)
     return _show_lines(wanted.names)
 
 
-def _listeners(
-    stack: contextlib.ExitStack, settings: Settings, metrics_port: int | None, names: Mapping[str, str]
-) -> Iterator[Callable[[Told], None]]:
-    """What is to hear all that the watch tells: metrics and traces, where they are asked for."""
-    metrics = settings.metrics
-    if metrics_port is not None:
-        metrics = metrics.model_copy(update={"port": metrics_port})
-    if metrics.port is not None:
-        from streamwatch.telemetry.metrics import WatchMetrics, serve_metrics
+@contextlib.contextmanager
+def listen(settings: Settings, names: Mapping[str, str]) -> Iterator[Callable[[Told], None]]:
+    """What is to hear all that a watch tells: metrics and traces, where the settings ask for them."""
+    hear: list[Callable[[Told], None]] = []
+    with contextlib.ExitStack() as stack:
+        if settings.metrics.port is not None:
+            from streamwatch.telemetry.metrics import WatchMetrics, serve_metrics
 
-        collector = WatchMetrics(names)
-        stack.enter_context(serve_metrics(metrics, [collector]))
-        yield collector.hear
-    if settings.tracing.every:
-        from streamwatch.telemetry.tracing import trace_frames
+            metrics = WatchMetrics(names)
+            stack.enter_context(serve_metrics(settings.metrics, [metrics]))
+            hear.append(metrics.hear)
+        if settings.tracing.every:
+            from streamwatch.telemetry.tracing import trace_frames
 
-        yield stack.enter_context(trace_frames(settings.tracing, names)).hear
+            hear.append(stack.enter_context(trace_frames(settings.tracing, names)).hear)
+
+        def tell(item: Told) -> None:
+            for each in hear:
+                each(item)
+
+        yield tell
 
 
 def _in_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _show_json(item: Item) -> None:
+def _show_json() -> Callable[[News], None]:
     """Verdicts and alerts as JSON Lines on standard output, the rest for people on standard error."""
     from streamwatch.store import alert_event, verdict_line
 
-    if isinstance(item, VideoVerdict):
-        typer.echo(json.dumps({"event": "verdict", **verdict_line(item)}))
-    elif isinstance(item, Alert):
-        typer.echo(json.dumps(alert_event(item)))
-    else:
-        _note(_errors(), item, {})
+    note = _notes(_errors(), {})
+
+    def show(item: News) -> None:
+        if isinstance(item, VideoVerdict):
+            typer.echo(json.dumps({"event": "verdict", **verdict_line(item)}))
+        elif isinstance(item, Alert):
+            typer.echo(json.dumps(alert_event(item)))
+        else:
+            note(item)
+
+    return show
 
 
-def _show_lines(names: Mapping[str, str]) -> Callable[[Item], None]:
+def _show_lines(names: Mapping[str, str]) -> Callable[[News], None]:
     """A line for every alert and for verdicts on standard output, the rest on standard error.
 
     A verdict has a line where its label is another one than before, and every few seconds.
     """
-    out, notes = common.console(), _errors()
+    out, note = common.console(), _notes(_errors(), names)
     said: dict[str, tuple[Label, float]] = {}
 
-    def show(item: Item) -> None:
+    def show(item: News) -> None:
         if isinstance(item, VideoVerdict):
             label, at = said.get(item.source, (None, -math.inf))
             if item.label is not label or time.monotonic() - at >= SAY_EVERY:
@@ -187,14 +208,14 @@ def _show_lines(names: Mapping[str, str]) -> Callable[[Item], None]:
         elif isinstance(item, Alert):
             out.print(_alert(item, names), soft_wrap=True)
         else:
-            _note(notes, item, names)
+            note(item)
 
     return show
 
 
 def _show_board(
     stack: contextlib.ExitStack, sources: Sequence[str], names: Mapping[str, str]
-) -> Callable[[Item], None]:
+) -> Callable[[News], None]:
     """A table of the streams that stays where it is, below what happens."""
     from rich.live import Live
 
@@ -203,15 +224,16 @@ def _show_board(
 
     board = Board(sources, names)
     live = stack.enter_context(Live(board, console=common.console(), refresh_per_second=2))
+    note = _notes(live.console, names)
 
-    def show(item: Item) -> None:
+    def show(item: News) -> None:
         if isinstance(item, Alert):
             live.console.print(_alert(item, names), soft_wrap=True)
             return
         if not isinstance(item, Notice):
             board.hear(item)
         if not isinstance(item, VideoVerdict):
-            _note(live.console, item, names)
+            note(item)
 
     return show
 
@@ -220,15 +242,24 @@ def _errors() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 
 
-def _note(console: Console, item: Transition | Notice, names: Mapping[str, str]) -> None:
-    """Say what happened; that a stream is tried again is no news."""
+def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition | Notice], None]:
+    """Says what happened; that a stream is tried again, or fails as it did before, is no news."""
     from streamwatch.engine.outbox import Notice
     from streamwatch.sources.states import StreamState
 
-    if isinstance(item, Notice):
-        console.print(Text(f"{common.instant(item.at)}  {common.plain(item.message)}", style="bold"), soft_wrap=True)
-    elif item.state is not StreamState.CONNECTING:
-        console.print(transition_text(item, names), soft_wrap=True)
+    said: dict[str, tuple[object, ...]] = {}
+
+    def note(item: Transition | Notice) -> None:
+        if isinstance(item, Notice):
+            line = Text(f"{common.instant(item.at)}  {common.plain(item.message)}", style="bold")
+            console.print(line, soft_wrap=True)
+            return
+        news = item.state, item.cause, item.message
+        if item.state is not StreamState.CONNECTING and said.get(item.source) != news:
+            said[item.source] = news
+            console.print(transition_text(item, names), soft_wrap=True)
+
+    return note
 
 
 def _alert(alert: Alert, names: Mapping[str, str]) -> Text:

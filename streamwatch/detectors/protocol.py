@@ -43,7 +43,7 @@ class Detector(Protocol):
     """Crops in, scores out. Crops are N×S×S×3 RGB uint8 with S = `input_size`, cut by `geometry`; N may be 0.
 
     A crop's score does not depend on its batch mates (beyond rounding). Raises DetectorError for crops of
-    another shape, and when the model fails on them.
+    another shape, and when the model fails on them, of these DetectorExhausted where fewer at once may do.
     """
 
     name: str

@@ -35,12 +35,18 @@ class Crew:
         self._plan = plan
         self._names = itertools.count(1)
         self._workers: list[Actor] = []
+        self._spare: Actor | None = None
 
     def hire(self) -> Actor:
-        """A new worker."""
-        worker = start_worker(self._plan, self.detectors, f"worker-{next(self._names)}")
+        """A worker: the one that stands by, or else a new one, which takes seconds to start."""
+        worker, self._spare = self._spare or self._start(), None
         self._workers.append(worker)
         return worker
+
+    def stand_by(self) -> None:
+        """Have a worker ready for the next `hire`."""
+        if self._spare is None:
+            self._spare = self._start()
 
     def dismiss(self, worker: Actor) -> None:
         """End a worker, whatever it is doing."""
@@ -49,9 +55,12 @@ class Crew:
 
     def disband(self) -> None:
         """End all actors."""
-        for actor in (*self._workers, *self.detectors, self.writer, self.courier):
+        for actor in (*self._workers, self._spare, *self.detectors, self.writer, self.courier):
             if actor is not None:
                 ray.kill(actor)
+
+    def _start(self) -> Actor:
+        return start_worker(self._plan, self.detectors, f"worker-{next(self._names)}")
 
 
 @contextlib.contextmanager

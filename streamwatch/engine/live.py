@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -28,8 +29,11 @@ from streamwatch.sources.container import access_for
 from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
 
-Told = VideoVerdict | Alert | Transition | Notice | Load
-"""What a watch tells as it goes on."""
+News = VideoVerdict | Alert | Transition | Notice
+"""What a watch tells those who look at it."""
+
+Told = News | Load
+"""All that a watch tells as it goes on."""
 
 FOLLOW_EVERY = 1.0
 """Seconds between two looks at which streams are wanted."""
@@ -41,7 +45,7 @@ TRACKS_PER_WORKER = 1_000_000
 """Track ids set aside for each worker of a stream: one that takes over must not write over stored tracks."""
 
 PATIENCE = 5.0
-"""Seconds that a worker has to answer or, beyond its read timeout, to end."""
+"""Seconds that a worker has to answer or, beyond its read timeout, to end; and sinks to take the last alerts."""
 
 
 @dataclass(eq=False)
@@ -58,6 +62,7 @@ class _Stream:
     retry_at: float = 0.0
     over: bool = False
     leaving: bool = False
+    leave_by: float = math.inf
     workers: int = 0
     latest: VideoVerdict | None = None
     items: list[Item] = field(default_factory=list)
@@ -86,8 +91,8 @@ def iter_watch(
     changes of state, notices and the detectors' load as they come.
 
     A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, once `stop` is set, or
-    when every source has ended, which only files do; closing the iterator, or an interrupt, ends it too, with a last
-    verdict stored.
+    when every source has ended, which only files do: with the last verdicts stored and yielded, and the ends of alerts
+    told to the sinks. Closing the iterator, or an interrupt, ends it too, and stores the last verdicts.
 
     follow: asked every second for the URLs that are to be watched from now on, None where they are the same; what it
     raises as ConfigError or SourceRefused is told as a notice. With it, a watch of no streams waits for some.
@@ -143,8 +148,7 @@ class _Watch:
                 if crew.courier is not None:
                     self._rounds = Rounds(crew.courier)
                 try:
-                    for reference in crew.loading:
-                        result_of(reference)  # frames that come before the model is loaded would go stale
+                    self._load(crew)
                     if self._seconds is not None:
                         self._deadline = time.monotonic() + self._seconds
                     yield from self._work(crew)
@@ -176,12 +180,29 @@ class _Watch:
                 told.extend(self._rounds.go())
             told.extend(gauge.look())
             yield from told
+            if self._steady():
+                crew.stand_by()
             self._pause()
+        if self._rounds is not None:
+            yield from self._rounds.last(PATIENCE)
+
+    def _load(self, crew: Crew) -> None:
+        """Wait for the models: frames that come before would go stale. Raises WeightsError."""
+        for reference in crew.loading:
+            while not (ray.wait([reference], timeout=POLL)[0] or self._stop.is_set()):
+                pass
+            if not self._stop.is_set():
+                result_of(reference)
 
     def _done(self) -> bool:
         """Whether nothing is watched any more, nor will be."""
         ending = self._stop.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
         return all(stream.over for stream in self._streams.values()) and (self._follow is None or ending)
+
+    def _steady(self) -> bool:
+        """Whether every stream runs, and goes on."""
+        streams = self._streams.values()
+        return all(stream.state is StreamState.RUNNING and not stream.leaving for stream in streams)
 
     def _reconcile(self) -> Iterator[Notice]:
         """Have the streams that are watched be those that are wanted; those that stay are not touched."""
@@ -203,7 +224,7 @@ class _Watch:
             stream = self._streams[url]
             if stream.leaving and stream.over:  # it was watched before
                 stream.leaving = stream.over = False
-                stream.retry_at = 0.0
+                stream.leave_by, stream.retry_at = math.inf, 0.0
         for stream in self._streams.values():
             if stream.url not in self._wanted and not stream.leaving:
                 self._dismiss(stream)
@@ -212,6 +233,7 @@ class _Watch:
         """Have a stream end that is not wanted any more."""
         stream.leaving = True
         if stream.worker is not None:
+            stream.leave_by = time.monotonic() + PATIENCE + self._plan.settings.decode.read_timeout
             stream.worker.stop.remote()
         elif not stream.over:
             stream.over = True
@@ -244,6 +266,8 @@ class _Watch:
             elif ray.wait([stream.taking], timeout=0)[0]:
                 stream.items += ray.get(stream.taking)
                 stream.taking = stream.worker.take.remote()
+            elif time.monotonic() > stream.leave_by:
+                self._lose(stream, crew, "")
         except LOST:
             self._lose(stream, crew, "the process that watched it died")
         except RayTaskError as error:

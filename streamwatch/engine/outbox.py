@@ -132,6 +132,14 @@ class Rounds:
         if self._round is None and self._clock() >= self._due:
             self._round = self._courier.work.remote()
 
+    def last(self, patience: float) -> Iterator[Notice]:
+        """One more round, and what it has to say. A sink that takes longer than so many seconds is told by the next
+        run.
+        """
+        rounds = [*([] if self._round is None else [self._round]), self._courier.work.remote()]
+        for done in ray.wait(rounds, num_returns=len(rounds), timeout=patience)[0]:
+            yield from self._notes(done)
+
     def _notes(self, done: Any) -> Iterator[Notice]:
         try:
             changes: list[Failed] = result_of(done)

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamwatch.detectors.memory import ran_out_of_memory
 from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.records import FaceCrop, FaceScore, FloatArray, ImageArray
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Detector
-
-
-_EXHAUSTED = ("out of memory", "can't allocate memory")
-"""What torch says where the memory of a GPU, or of the machine, is used up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,8 +48,8 @@ def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> Scores:
     try:
         found = detector.score_arrays(crops)
     except (RuntimeError, ValueError, MemoryError) as error:
-        if isinstance(error, MemoryError) or any(mark in str(error) for mark in _EXHAUSTED):
-            raise DetectorExhausted(f"{detector.name} ran out of memory on {len(crops)} crops") from error
+        if ran_out_of_memory(error):
+            raise DetectorExhausted(f"{detector.name} ran out of memory on {len(crops)} crops ({error})") from error
         raise DetectorError(f"{detector.name} failed on {len(crops)} crops: {error}") from error
     if not (np.isfinite(found.logits).all() and np.isfinite(found.probabilities).all()):
         raise DetectorError(f"{detector.name} gave scores that are not numbers on {len(crops)} crops")

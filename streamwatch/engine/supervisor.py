@@ -3,46 +3,74 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from streamwatch.config import Settings
-from streamwatch.engine.cluster import NAMESPACE, QUIET, Actor, connect
-from streamwatch.engine.live import Told, iter_watch
+from streamwatch.engine.cluster import NAMESPACE, QUIET, Actor, connect, result_of
+from streamwatch.engine.live import News, Told, iter_watch
 from streamwatch.engine.load import Load
-from streamwatch.errors import ConfigError, StreamwatchError
+from streamwatch.engine.outbox import Notice
+from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
+from streamwatch.sources.clocks import utc_now
 
 NAME = "streamwatch-supervisor"
 
-KEPT = 1000
+KEPT = 300
 """Newest items that are kept for those who attach."""
 
 PATIENCE = 1.0
 """Seconds that a call waits for something to tell."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Hooks:
+    """What the one who starts a watch gives it along; goes to another process.
+
+    follow: see `iter_watch`. listen: opens what is to hear all that the watch tells.
+    """
+
+    follow: Callable[[], Sequence[str] | None]
+    listen: Callable[[], AbstractContextManager[Callable[[Told], None]]]
+
+
 class Supervisor:
-    """Watches what `follow` says, until it is stopped. There is one on a cluster.
+    """Watches what the hooks say, until it is stopped, with relative paths starting from `folder`. There is one on a
+    cluster.
 
     Where its process dies, Ray starts it again, and it begins a new run with what is wanted then.
     """
 
-    def __init__(self, settings: Settings, follow: Callable[[], Sequence[str] | None]) -> None:
+    def __init__(self, settings: Settings, hooks: Hooks, folder: Path) -> None:
+        os.chdir(folder)
         self._settings = settings
-        self._follow = follow
+        self._hooks = hooks
+        self._loaded = threading.Event()
         self._over = threading.Event()
-        self._told: deque[Told] = deque(maxlen=KEPT)
+        self._told: deque[News] = deque(maxlen=KEPT)
         self._count = 0
         self._failure: StreamwatchError | None = None
         self._filled = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
-    def told(self, after: int) -> tuple[int, list[Told]]:
+    def started(self) -> bool:
+        """Waits until the models are loaded. Raises what ended the watch before that."""
+        while self._thread.is_alive() and not self._loaded.wait(PATIENCE):
+            pass
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    def told(self, after: int) -> tuple[int, list[News]]:
         """What was told after so many items, as far as it is kept, and how many there are by now; waits a while for the
         first. Raises what ended the watch.
         """
@@ -66,22 +94,32 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
-            for item in iter_watch((), self._settings, follow=self._follow, stop=self._over):
-                if not isinstance(item, Load):
-                    with self._filled:
-                        self._told.append(item)
-                        self._count += 1
-                        self._filled.notify_all()
+            with self._hooks.listen() as hear:
+                for item in iter_watch((), self._settings, follow=self._hooks.follow, stop=self._over):
+                    self._loaded.set()
+                    hear(item)
+                    if not isinstance(item, Load):
+                        self._keep(item)
         except StreamwatchError as error:
             self._failure = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who attach must hear that nothing is watched
+            self._failure = ClusterError(f"the watch in the background broke off: {error!r}")
         with self._filled:
             self._filled.notify_all()
 
+    def _keep(self, item: News) -> None:
+        with self._filled:
+            self._told.append(item)
+            self._count += 1
+            self._filled.notify_all()
 
-def start_supervisor(settings: Settings, follow: Callable[[], Sequence[str] | None]) -> bool:
-    """Start the supervisor of the cluster at `engine.address`; False where there is one already.
 
-    Raises ConfigError where no cluster is named, or there is none.
+def start_supervisor(settings: Settings, hooks: Hooks) -> bool:
+    """Start the supervisor of the cluster at `engine.address`; False where there is one already. Returns once its
+    models are loaded.
+
+    Raises ConfigError where no cluster is named, or there is none, and what keeps it from watching: WeightsError,
+    ConfigError, StoreError.
     """
     with _joined(settings) as cluster_here:
         if _find() is not None:
@@ -97,12 +135,16 @@ def start_supervisor(settings: Settings, follow: Callable[[], Sequence[str] | No
             "num_cpus": 0,
             "scheduling_strategy": cluster_here,
         }
-        supervisor = actor.options(**options).remote(settings, follow)
-        ray.get(supervisor.running.remote())
+        supervisor = actor.options(**options).remote(settings, hooks, Path.cwd())
+        try:
+            result_of(supervisor.started.remote())
+        except StreamwatchError:
+            ray.kill(supervisor)
+            raise
         return True
 
 
-def attach(settings: Settings) -> Generator[Told, None, None]:
+def attach(settings: Settings) -> Generator[News, None, None]:
     """What the supervisor tells, from the newest that it keeps on, until it ends. Raises ConfigError where there is
     none, and what ended it.
     """
@@ -111,14 +153,13 @@ def attach(settings: Settings) -> Generator[Told, None, None]:
         after = 0
         while True:
             try:
-                after, items = ray.get(supervisor.told.remote(after))
+                after, items = result_of(supervisor.told.remote(after))
                 yield from items
-                if not items and not ray.get(supervisor.running.remote()):
+                if not items and not result_of(supervisor.running.remote()):
                     return
-            except RayTaskError as error:
-                if isinstance(error.cause, StreamwatchError):
-                    raise error.cause from None
-                raise
+            except ActorUnavailableError:
+                after = 0
+                yield Notice(utc_now(), "the watch in the background died; it is started anew")
             except RayActorError:
                 return
 
@@ -128,11 +169,7 @@ def stop_supervisor(settings: Settings) -> None:
     with _joined(settings):
         supervisor = _found()
         try:
-            ray.get(supervisor.stop.remote())
-        except RayTaskError as error:
-            if isinstance(error.cause, StreamwatchError):
-                raise error.cause from None
-            raise
+            result_of(supervisor.stop.remote())
         finally:
             ray.kill(supervisor)
 

@@ -6,8 +6,9 @@ from the estimated instant of its capture to the return of the call that committ
 memory (PSS: pages that processes share count once) and open files of all processes are read.
 
 With faults, every `FAULT_EVERY` seconds one stream, or an actor, or the store, is broken in turn and mended
-`FAULT_LASTS` seconds later. A fault is detected when its stream is first told not to run; it is over when the stream
-runs again, counted from the mend (from the fault itself for what nobody mends: a cut line, a killed process).
+`FAULT_LASTS` seconds later (the store: `LOCK_LASTS`). A fault is detected when its stream is first told not to run; it
+is over when the stream runs again, counted from the mend (from the fault itself for what nobody mends: a cut line, a
+killed process).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from streamwatch.store import Filters, Store
 SAMPLE_EVERY = 5.0
 FAULT_EVERY = 12.0
 FAULT_LASTS = 6.0
+LOCK_LASTS = 30.0
 WARM_UP = 0.1
 """Share of the run that is left out of the slopes."""
 
@@ -377,7 +379,7 @@ class _Faults:
             known = len(self._streams[stream].changes)
             broken = time.monotonic()
             mend = self._break(kind, stream)
-            self._over.wait(FAULT_LASTS)
+            self._over.wait(LOCK_LASTS if kind == "lock_store" else FAULT_LASTS)
             mend()
             mended = broken if kind in UNMENDED else time.monotonic()
             if self._over.wait(FAULT_EVERY / 2):

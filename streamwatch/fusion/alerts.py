@@ -289,7 +289,7 @@ class _Life(ABC):
             self.ended = self.seen
         turned = self.alert.revision == 0 or (self.alert.end is None) != (self.ended is None)
         fresh = self.seen > self._told and now - self.seen <= PRESENT
-        grown = self.ended is None and fresh and now - self._told_at >= self._rules.update_every
+        grown = self.ended is None and fresh and self._changed() and now - self._told_at >= self._rules.update_every
         if turned or grown:
             self._told, self._told_at = self.seen, now
             self.alert = replace(self._draft(), revision=self.alert.revision + 1)
@@ -299,6 +299,10 @@ class _Life(ABC):
         """End it, whatever it has seen."""
         if self.ended is None:
             self.ended = self.seen
+
+    @abstractmethod
+    def _changed(self) -> bool:
+        """Whether there is more to say than was told."""
 
     @abstractmethod
     def _draft(self) -> Alert:
@@ -350,6 +354,9 @@ class _Forgery(_Life):
         fresh = Candidate(score, 0, self._rules.mask_threshold).evidence()
         self._evidence = heapq.nlargest(room, [*self._evidence, fresh], key=lambda item: item.score)
 
+    def _changed(self) -> bool:
+        return True
+
     def _draft(self) -> Alert:
         mean = sigmoid(self._moment / self._mass)
         return replace(
@@ -375,6 +382,9 @@ class _Fault(_Life):
         self.ended = None
         self.seen = now
         self._reason = reason
+
+    def _changed(self) -> bool:
+        return self._reason != self.alert.reason
 
     def _draft(self) -> Alert:
         return replace(self.alert, reason=self._reason)

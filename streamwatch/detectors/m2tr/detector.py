@@ -12,9 +12,10 @@ from streamwatch.detectors.card import InputSpec, ModelCard
 from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
 from streamwatch.detectors.m2tr.model import M2TR
+from streamwatch.detectors.memory import ran_out_of_memory
 from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.detectors.registry import Precision
-from streamwatch.errors import DetectorError
+from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.records import FaceScore, FloatArray, ImageArray
 
 _MAX_BATCH = 32
@@ -28,7 +29,7 @@ class M2TRDetector:
     """A trained network with its card.
 
     precision: `fp32` or `bf16`, as resolved from the argument. device: such as `cpu` or `cuda:0`.
-    Larger batches than `max_batch`, or four on a CPU, are split; so is a batch that does not fit into GPU memory.
+    Larger batches than `max_batch`, or four on a CPU, are split.
     """
 
     def __init__(
@@ -86,22 +87,15 @@ class M2TRDetector:
             raise DetectorError(f"{self.name} needs N×{side}×{side}×3 uint8 crops, not {crops.shape} {crops.dtype}")
 
     def _infer(self, crops: ImageArray) -> Batch:
-        """Logits, features and masks of one batch; a batch that is too large for the GPU is halved."""
         try:
             return self._forward(crops)
-        except torch.cuda.OutOfMemoryError as error:
-            if len(crops) == 1:
-                raise DetectorError(
-                    f"{self.name}: not enough memory on {self.device} for a single face; "
-                    "free the GPU or set detector.device to cpu"
+        except (MemoryError, RuntimeError) as error:
+            if ran_out_of_memory(error):
+                raise DetectorExhausted(
+                    f"{self.name}: not enough memory on {self.device} for {len(crops)} faces at once ({error}); free "
+                    "some, lower detector.max_batch, or set detector.device to cpu"
                 ) from error
-        torch.cuda.empty_cache()
-        half = len(crops) // 2
-        first, second = self._infer(crops[:half]), self._infer(crops[half:])
-        masks = None
-        if first[2] is not None and second[2] is not None:
-            masks = np.concatenate([first[2], second[2]])
-        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]]), masks
+            raise
 
     def _forward(self, crops: ImageArray) -> Batch:
         with (
