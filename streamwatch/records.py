@@ -313,6 +313,20 @@ class Clip:
     failure: str = ""
 
 
+Metadata = Mapping[str, str | int | float | bool]
+"""What a manifest says of an input beside its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file held when it was read. path: absolute. modified_ns: its time of change, nanoseconds since 1970."""
+
+    path: str
+    bytes: int
+    modified_ns: int
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRef:
     """Which weights gave a result."""

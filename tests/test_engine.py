@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import io
+import os
 import threading
 import time
 from pathlib import Path
@@ -31,6 +33,7 @@ from streamwatch.records import (
     AlertKind,
     AlertPhase,
     Clip,
+    Content,
     DropReason,
     Face,
     FaceCrop,
@@ -40,6 +43,7 @@ from streamwatch.records import (
     ModelRef,
     VideoVerdict,
 )
+from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store
 from tests.engine_support import face_clip, face_picture, settings_for, untrained_detector
@@ -262,7 +266,8 @@ def test_jobs_come_in_order_with_their_hash_and_put_back_ones_last(tmp_path: Pat
     names = [tmp_path / f"{n}.mp4" for n in range(3)]
     for name in names[:2]:
         name.write_bytes(b"same")
-    jobs = Jobs([str(name) for name in names] + ["http://u:p@host/a.mp4"], ahead=2)
+    inputs = [*map(str, names), "http://u:p@host/a.mp4"]
+    jobs = Jobs([Input(name, {"number": n}) for n, name in enumerate(inputs)], ahead=2)
     got = []
     while len(got) < 5:
         job = jobs.next()
@@ -277,8 +282,49 @@ def test_jobs_come_in_order_with_their_hash_and_put_back_ones_last(tmp_path: Pat
     assert "2.mp4" in str(got[2].failure)
     assert (got[3].sha256, got[3].failure, got[3].name) == (None, None, "http://***@host/a.mp4")
     assert got[4] is got[0]
+    assert [job.metadata for job in got[:4]] == [{"number": n} for n in range(4)]
     assert jobs.next() is None
     jobs.close()
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+
+    def read(path: Path) -> str:
+        reads.append(path.name)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("streamwatch.engine.jobs.content_sha256", read)
+    old, new = tmp_path / "old.mp4", tmp_path / "new.mp4"
+    for path in (old, new):
+        path.write_bytes(b"pictures")
+    os.utime(old, (1e9, 1e9))
+
+    def hashes(known: dict[str, Content]) -> tuple[list[str | None], dict[str, Content]]:
+        jobs = Jobs([Input(str(old)), Input(str(new))], 2, known)
+        found: list[str | None] = []
+        while len(found) < 2:
+            job = jobs.next()
+            if job is None:
+                jobs.wait(1)
+            else:
+                found.append(job.sha256)
+        fresh = {content.path: content for content in jobs.take_fresh()}
+        assert jobs.take_fresh() == []
+        jobs.close()
+        return found, fresh
+
+    first, known = hashes({})
+    assert set(known) == {str(old)}, "one that has just changed may change again within its time stamp"
+    assert sorted(reads) == ["new.mp4", "old.mp4"]
+    reads.clear()
+    second, _ = hashes(known)
+    assert reads == ["new.mp4"]
+    assert second[0] == first[0]
+    os.utime(old, (1e9, 1e9 + 1))
+    reads.clear()
+    hashes(known)
+    assert sorted(reads) == ["new.mp4", "old.mp4"]
 
 
 # --- live

@@ -21,6 +21,7 @@ from streamwatch.engine.analysis import Analysis
 from streamwatch.errors import SourceUnreadable
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, FrameCounts, Label, ModelRef, VideoVerdict
+from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
 
 
@@ -131,16 +132,26 @@ def test_scan_hands_its_options_to_the_engine(app: typer.Typer, clip: str, monke
     assert (settings.store.url, settings.engine.workers) == ("sqlite:///x.db", 3)
     assert (settings.detector.device, settings.detector.model) == ("cpu", "m.safetensors")
     assert settings.faces.batch == 8, "the archive pipeline"
-    assert stand_in.inputs == [clip]
+    assert stand_in.inputs == [Input(clip)]
     assert (stand_in.options["resume"], stand_in.options["trace"]) == (False, False)
 
 
 def test_scan_takes_a_manifest(app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = scans(monkeypatch, verdict(clip, Label.REAL, 0.1))
-    manifest = Path(clip).with_name("list.txt")
-    manifest.write_text("# clips\nclip.mp4\n")
+    manifest = Path(clip).with_name("list.csv")
+    manifest.write_text("file,tape\nclip.mp4,17\n")
     assert CliRunner().invoke(app, ["scan", "--manifest", str(manifest)]).exit_code == 0
-    assert stand_in.inputs == [clip]
+    assert stand_in.inputs == [Input(clip, {"tape": "17"})]
+
+
+def test_what_a_manifest_says_of_an_input_comes_back(
+    app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans(
+        monkeypatch, Analysis(verdict(clip, Label.REAL, 0.1), metadata={"tape": 17}), verdict("b.mp4", Label.REAL, 0.1)
+    )
+    done = CliRunner().invoke(app, ["scan", clip, "--json"])
+    assert [json.loads(line).get("metadata") for line in done.stdout.splitlines()] == [{"tape": 17}, None]
 
 
 def test_scan_without_inputs_is_bad_usage(app: typer.Typer) -> None:

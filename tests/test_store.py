@@ -21,6 +21,7 @@ from streamwatch.records import (
     Alert,
     AlertKind,
     Clip,
+    Content,
     Evidence,
     FaceQuality,
     Failure,
@@ -294,16 +295,29 @@ def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str,
     first = store.save_verdict(run, a_verdict(), (SINK,))
     (alert,) = a_verdict().alerts[:1]
     items = [a_change(), Clip("clip.mp4", alert.id, None, failure="none was cut")]
+    content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
+    store.contents.note([content])
     before = dump(database_url)
     clock.advance(hours=1)
     store.save(run, items, (SINK,))
+    store.contents.note([content])
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
     assert store.save_verdict(again, a_verdict(), (SINK,)) == first
     after = dump(database_url)
     assert len(after.pop("runs")) == len(before.pop("runs")) + 1
     assert after == before
     assert all(before.values()), "every table has rows, or the comparison says nothing"
+
+
+def test_contents_are_known_by_path_and_replaced(store: Store) -> None:
+    old = [Content(f"/archive/{number}.mp4", number, 7, f"{number:064}") for number in range(1200)]
+    store.contents.note(old)
+    new = Content("/archive/3.mp4", 4, 8, "e" * 64)
+    store.contents.note([new])
+    store.contents.note([])
+    known = store.contents.known([content.path for content in old] + ["/elsewhere"])
+    assert known == {**{content.path: content for content in old}, new.path: new}
 
 
 def test_evidence_that_track_and_alert_share_is_stored_once(store: Store, run: int, database_url: str) -> None:

@@ -31,9 +31,19 @@ SPANS_SHOWN = 3
 
 def scan(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="Files, directories, globs, http(s) URLs.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...", help="Files, directories, globs, http(s) URLs; - reads a list from standard input."
+        ),
     ] = None,
-    manifest: Annotated[Path | None, typer.Option("--manifest", metavar="FILE", help="One path or URL a line.")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest",
+            metavar="FILE",
+            help="Text with one input a line, CSV, JSON Lines or Parquet; see docs/archive.md.",
+        ),
+    ] = None,
     pipeline: running.PipelineOption = "archive",
     config: common.ConfigOption = None,
     store: common.StoreOption = None,
@@ -59,12 +69,12 @@ def scan(
     Verdicts go to the store as they come; a scan that was cut off goes on where it stopped.
     """
     from streamwatch.engine.archive import iter_scan
-    from streamwatch.sources import expand_inputs
+    from streamwatch.sources import read_inputs
 
     if not paths and manifest is None:
         raise typer.BadParameter("give PATH... or --manifest FILE", param_hint="PATH...")
     settings = running.settings(config, pipeline, store=store, model=model, device=device, workers=workers)
-    inputs = expand_inputs(paths or [], manifest)
+    inputs = read_inputs(paths or [], manifest)
     rows: list[Row] = []
     clips = _Clips(annotate) if annotate is not None else None
     interrupted = False
@@ -75,7 +85,7 @@ def scan(
                 for analysis in results:
                     verdict = analysis.verdict
                     rows.append(Row.of(verdict))
-                    _write(verdict, lines, as_json)
+                    _write(analysis, lines, as_json)
                     if clips is not None and (clip := clips.make(analysis)) is not None:
                         bar.note(f"{verdict.source}: see {clip}")
         except KeyboardInterrupt:
@@ -163,10 +173,11 @@ def _lines_to(output: Path | None) -> Iterator[TextIO | None]:
         yield stream
 
 
-def _write(verdict: VideoVerdict, lines: TextIO | None, as_json: bool) -> None:
+def _write(analysis: Analysis, lines: TextIO | None, as_json: bool) -> None:
     from streamwatch.store import verdict_line
 
-    line = json.dumps(verdict_line(verdict)) + "\n"
+    metadata = {"metadata": dict(analysis.metadata)} if analysis.metadata else {}
+    line = json.dumps({**verdict_line(analysis.verdict), **metadata}) + "\n"
     for stream in (lines, sys.stdout if as_json else None):
         if stream is not None:
             stream.write(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import cv2
@@ -16,7 +16,7 @@ from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
 from streamwatch.fusion.regions import measure_coverage
-from streamwatch.records import DropReason, FaceScore, FaceTrace, FrameCounts, VideoVerdict
+from streamwatch.records import DropReason, FaceScore, FaceTrace, FrameCounts, Metadata, VideoVerdict
 from streamwatch.sources import VideoSource, redact
 
 TRACE_MASK = 28
@@ -27,10 +27,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """A verdict, and the traces of its faces in order of time where they were asked for."""
+    """A verdict, and the traces of its faces in order of time where they were asked for. metadata: of the input."""
 
     verdict: VideoVerdict
     traces: tuple[FaceTrace, ...] = ()
+    metadata: Metadata = field(default_factory=dict)
 
 
 class Analyser:

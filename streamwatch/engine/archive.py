@@ -17,12 +17,12 @@ from streamwatch.config import Settings
 from streamwatch.engine.analysis import Analysis
 from streamwatch.engine.cluster import LOST, Actor, result_of, usable_cores
 from streamwatch.engine.crew import Crew, assemble
-from streamwatch.engine.jobs import Job, Jobs
+from streamwatch.engine.jobs import Job, Jobs, paths_of
 from streamwatch.engine.plan import Plan
 from streamwatch.errors import StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import error_verdict
 from streamwatch.records import Failure, Label, VideoVerdict
-from streamwatch.sources import is_url
+from streamwatch.sources import Input, is_url
 from streamwatch.store import Store
 
 POLL = 0.25
@@ -41,7 +41,7 @@ class ScanProgress:
 
 
 def scan(
-    inputs: Sequence[str],
+    inputs: Sequence[str | Input],
     settings: Settings,
     *,
     on_verdict: Callable[[VideoVerdict], None],
@@ -55,7 +55,7 @@ def scan(
 
 
 def iter_scan(
-    inputs: Sequence[str],
+    inputs: Sequence[str | Input],
     settings: Settings,
     *,
     progress: Callable[[ScanProgress], None] | None = None,
@@ -67,8 +67,7 @@ def iter_scan(
     """Analyse files on `engine.workers` workers; yields one analysis for each input, in the order of
     completion.
 
-    inputs: paths and URLs with an end, as `expand_inputs` gives them. progress: hears of it several times a
-    second.
+    inputs: paths and URLs with an end, as `read_inputs` gives them. progress: hears of it several times a second.
     store: keep results at `store.url`; a result is yielded after its commit. resume: take what the store has
     for the same content, model and settings; needs `store`, and no `trace`. trace: give the traces of all
     faces too.
@@ -91,7 +90,7 @@ class _Scan:
 
     def __init__(
         self,
-        inputs: Sequence[str],
+        inputs: Sequence[str | Input],
         plan: Plan,
         store: Store | None,
         progress: Callable[[ScanProgress], None] | None,
@@ -109,7 +108,9 @@ class _Scan:
         self._total = len(inputs)
         self._told = 0
         self._most_workers = min(plan.settings.engine.workers or usable_cores(), max(1, len(inputs)))
-        self._jobs = Jobs(inputs, ahead=2 * self._most_workers)
+        items = [item if isinstance(item, Input) else Input(item) for item in inputs]
+        known = {} if store is None else store.contents.known(paths_of(items))
+        self._jobs = Jobs(items, 2 * self._most_workers, known)
         self._run_id: int | None = None
         self._crew: Crew | None = None
         self._stack = contextlib.ExitStack()
@@ -148,6 +149,7 @@ class _Scan:
         self._stack.close()
         if self._store is not None and self._run_id is not None:
             with contextlib.suppress(StoreError):
+                self._store.contents.note(self._jobs.take_fresh())
                 for analysis in (*(self._saving[1] if self._saving else ()), *self._unsaved):
                     self._store.save_verdict(self._run_id, analysis.verdict)
                 self._store.end_run(self._run_id, status)
@@ -158,7 +160,7 @@ class _Scan:
         """Give inputs to workers as long as there are both; what needs no worker is finished on the way."""
         while (self._idle or len(self._busy) < self._most_workers) and (job := self._jobs.next()) is not None:
             if job.failure is not None:
-                self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)))
+                self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)), job)
             elif not self._told_by_copy(job):
                 self._begin(job)
 
@@ -173,7 +175,7 @@ class _Scan:
             settings = self._plan.settings
             original = self._store.find_verdict(job.sha256, self._plan.card.sha256, settings.digest())
         if original is not None:
-            self._ready.append(Analysis(_told_of(original, job)))
+            self._ready.append(_told_of(original, job))
             return True
         waiting = self._copies.get(job.sha256)
         if waiting is None:
@@ -236,9 +238,10 @@ class _Scan:
         self._idle.append(worker)
         self._finish(analysis, job)
 
-    def _finish(self, analysis: Analysis, job: Job | None = None) -> None:
+    def _finish(self, analysis: Analysis, job: Job) -> None:
+        analysis = replace(analysis, metadata=job.metadata)
         (self._ready if self._store is None else self._unsaved).append(analysis)
-        if job is None or job.sha256 is None:
+        if job.sha256 is None:
             return
         copies = self._copies.pop(job.sha256, [])
         if analysis.verdict.label is Label.ERROR:
@@ -247,10 +250,12 @@ class _Scan:
                 self._jobs.put_back(copy)
         else:
             self._originals[job.sha256] = _without_pictures(analysis.verdict)
-            self._ready.extend(Analysis(_told_of(self._originals[job.sha256], copy)) for copy in copies)
+            self._ready.extend(_told_of(self._originals[job.sha256], copy) for copy in copies)
 
     def _save(self) -> None:
         """Send everything finished to the writer, unless it is still at the last batch."""
+        if self._store is not None:
+            self._store.contents.note(self._jobs.take_fresh())
         if self._store is None or self._run_id is None or self._saving is not None or not self._unsaved:
             return
         unsaved, self._unsaved = self._unsaved, []
@@ -277,10 +282,10 @@ class _Scan:
         self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total))
 
 
-def _told_of(original: VideoVerdict, job: Job) -> VideoVerdict:
+def _told_of(original: VideoVerdict, job: Job) -> Analysis:
     """The verdict on the same content, under the name of another input."""
     alerts = tuple(replace(alert, source=job.name) for alert in original.alerts)
-    return replace(original, source=job.name, alerts=alerts)
+    return Analysis(replace(original, source=job.name, alerts=alerts), metadata=job.metadata)
 
 
 def _without_pictures(verdict: VideoVerdict) -> VideoVerdict:

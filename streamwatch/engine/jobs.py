@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamwatch.errors import SourceError
-from streamwatch.sources import content_sha256, is_url, redact
+from streamwatch.records import Content, Metadata
+from streamwatch.sources import Input, content_sha256, is_url, redact
+
+THREADS = 2
+"""Files that are read at once to be hashed."""
+
+SETTLED_NS = 2_000_000_000
+"""A file that changed less than this before it was read may change again without its time of change telling."""
 
 
 @dataclass(slots=True)
@@ -17,6 +25,7 @@ class Job:
     """One input on its way. `sha256` is None for a URL. `failure` says why its content could not be read."""
 
     source: str
+    metadata: Metadata = field(default_factory=dict)
     sha256: str | None = None
     failure: SourceError | None = None
     attempts: int = 0
@@ -30,20 +39,27 @@ class Job:
 
 
 class Jobs:
-    """Inputs in their order, hashed on a thread `ahead` of being asked for; those put back come last."""
+    """Inputs in their order, hashed on threads `ahead` of being asked for; those put back come last.
 
-    def __init__(self, inputs: Iterable[str], ahead: int) -> None:
-        self._inputs = iter(inputs)
+    known: contents by absolute path; a file that has not changed since is not read.
+    """
+
+    def __init__(self, inputs: Sequence[Input], ahead: int, known: Mapping[str, Content] | None = None) -> None:
+        self._inputs: Iterator[Input] = iter(inputs)
         self._ahead = ahead
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hash")
-        self._hashing: deque[Future[Job]] = deque()
+        self._known = known or {}
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
+        self._hashing: deque[tuple[Job, Future[None]]] = deque()
         self._again: deque[Job] = deque()
+        self._fresh: deque[Content] = deque()
 
     def next(self) -> Job | None:
         """The next input that is ready; None where there is none at the moment."""
         self._hash_ahead()
-        if self._hashing and self._hashing[0].done():
-            return self._hashing.popleft().result()
+        if self._hashing and self._hashing[0][1].done():
+            job, done = self._hashing.popleft()
+            done.result()
+            return job
         if not self._hashing and self._again:
             return self._again.popleft()
         return None
@@ -51,25 +67,61 @@ class Jobs:
     def wait(self, seconds: float) -> None:
         """Wait for the next input, at most so long."""
         if self._hashing:
-            wait([self._hashing[0]], seconds)
+            wait([self._hashing[0][1]], seconds)
 
     def put_back(self, job: Job) -> None:
         """Have an input come again."""
         self._again.append(job)
 
+    def take_fresh(self) -> list[Content]:
+        """Contents that were not known, since the last call."""
+        return [self._fresh.popleft() for _ in range(len(self._fresh))]
+
     def close(self) -> None:
         """Stop reading ahead."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _hash_ahead(self) -> None:
-        while len(self._hashing) < self._ahead and (source := next(self._inputs, None)) is not None:
-            self._hashing.append(self._thread.submit(_job, source))
+        while len(self._hashing) < self._ahead and (item := next(self._inputs, None)) is not None:
+            job = Job(item.source, item.metadata)
+            self._hashing.append((job, self._threads.submit(self._hash, job)))
+
+    def _hash(self, job: Job) -> None:
+        if is_url(job.source):
+            return
+        path = Path(job.source)
+        key, stamp = str(path.absolute()), _stamp(path)
+        known = self._known.get(key)
+        if known is not None and (known.bytes, known.modified_ns) == stamp:
+            job.sha256 = known.sha256
+            return
+        try:
+            job.sha256 = content_sha256(path)
+        except SourceError as error:
+            job.failure = error
+            return
+        if stamp is not None and stamp == _stamp(path) and time.time_ns() - stamp[1] > SETTLED_NS and _is_text(key):
+            self._fresh.append(Content(key, *stamp, job.sha256))
 
 
-def _job(source: str) -> Job:
-    if is_url(source):
-        return Job(source)
+def paths_of(inputs: Sequence[Input]) -> list[str]:
+    """The absolute paths of those that are files, as contents are known by."""
+    paths = (str(Path(item.source).absolute()) for item in inputs if not is_url(item.source))
+    return [path for path in paths if _is_text(path)]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of change."""
     try:
-        return Job(source, content_sha256(Path(source)))
-    except SourceError as error:
-        return Job(source, failure=error)
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _is_text(path: str) -> bool:
+    """Whether a database can hold the path, which may be any bytes."""
+    try:
+        return "\0" not in path and bool(path.encode())
+    except UnicodeEncodeError:
+        return False

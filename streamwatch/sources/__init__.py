@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamwatch.sources.inputs import VIDEO_SUFFIXES, content_sha256, expand_inputs
+from streamwatch.sources.inputs import VIDEO_SUFFIXES, Input, content_sha256, expand_inputs, read_inputs
 from streamwatch.sources.redact import is_url, redact
 
 if TYPE_CHECKING:
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 __all__ = [
     "VIDEO_SUFFIXES",
     "DecodedFrame",
+    "Input",
     "VideoSource",
     "content_sha256",
     "expand_inputs",
     "is_url",
     "iter_frames",
     "open_source",
+    "read_inputs",
     "redact",
 ]
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from streamwatch.errors import SourceNotFound, SourceRefused, SourceUnreadable
+from streamwatch.errors import SourceNotFound, SourceRefused
+from streamwatch.records import Metadata
+from streamwatch.sources.manifests import Entry, read_manifest, read_stream
 from streamwatch.sources.redact import is_url
 
 VIDEO_SUFFIXES = frozenset(
@@ -21,29 +25,55 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _HASH_BLOCK = 1 << 20
 
 
-def expand_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[str]:
+STDIN = "-"
+"""The input that stands for the list on standard input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a scan is to look at. metadata: what the manifest says of it beside its place; it comes back in results."""
+
+    source: str
+    metadata: Metadata = field(default_factory=dict)
+
+
+def read_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[Input]:
     """List every source that `inputs` and `manifest` name, in order, each once.
 
     A URL stands for itself. A directory gives the files below it with a suffix of `VIDEO_SUFFIXES`, sorted
     by path; links to directories are not followed. A name with `*`, `?` or `[` that is not itself a file is a
-    glob (`**` crosses directories). A manifest holds one input a line, paths relative to the manifest's own
-    directory; empty lines and lines that start with `#` are skipped.
+    glob (`**` crosses directories). `-` is a list on standard input, one input a line or JSON Lines. A manifest names
+    its inputs as `read_manifest` reads them, paths relative to its own directory. All files of a directory or glob have
+    its metadata.
 
-    Raises SourceNotFound naming the item that gives nothing, or the manifest and line it stands on, and
-    SourceUnreadable for a manifest that is not UTF-8 text.
+    Raises SourceNotFound naming the item that gives nothing, or the manifest and line it stands on, and what
+    `read_manifest` raises.
     """
-    sources: dict[str, str] = {}
-    for item in inputs:
-        for source in _expand(item, origin=""):
-            sources.setdefault(_identity(source), source)
-    if manifest is not None:
-        for number, item in _manifest_items(manifest):
-            for source in _expand(item, origin=f"{manifest}, line {number}: "):
-                sources.setdefault(_identity(source), source)
-    if not sources:
+    found: dict[str, Input] = {}
+    for entry in _entries(inputs, manifest):
+        for source in _expand(entry.place, entry.origin):
+            found.setdefault(_identity(source), Input(source, entry.metadata))
+    if not found:
         where = f"{manifest}: names no input" if manifest is not None else "no input given"
         raise SourceNotFound(f"{where}; give paths, directories, globs or URLs")
-    return list(sources.values())
+    return list(found.values())
+
+
+def expand_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[str]:
+    """The sources of `read_inputs`."""
+    return [each.source for each in read_inputs(inputs, manifest)]
+
+
+def _entries(inputs: Sequence[str], manifest: Path | None) -> Iterator[Entry]:
+    for item in inputs:
+        if item == STDIN:
+            yield from read_stream(sys.stdin, "standard input")
+        else:
+            yield Entry(item, "")
+    if manifest is not None:
+        for entry in read_manifest(manifest):
+            place = entry.place if is_url(entry.place) else str(manifest.parent / entry.place)
+            yield replace(entry, place=place)
 
 
 def content_sha256(path: Path) -> str:
@@ -90,21 +120,6 @@ def _videos_below(directory: str, origin: str) -> list[str]:
             "name files with an unusual suffix themselves"
         )
     return sorted(found)
-
-
-def _manifest_items(manifest: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise SourceNotFound(f"{manifest}: no such manifest") from error
-    except OSError as error:
-        raise SourceRefused(f"{manifest}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise SourceUnreadable(f"{manifest}: not UTF-8 text with one path or URL a line") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        item = line.strip()
-        if item and not item.startswith("#"):
-            yield number, item if is_url(item) else str(manifest.parent / item)
 
 
 def _identity(source: str) -> str:

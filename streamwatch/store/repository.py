@@ -17,6 +17,7 @@ from streamwatch.sources.states import Transition
 from streamwatch.store import schema
 from streamwatch.store.abandoned import end_abandoned
 from streamwatch.store.clips import ClipRow, load_clip, save_clip
+from streamwatch.store.contents import Contents
 from streamwatch.store.database import (
     create_store_engine,
     parse_url,
@@ -157,6 +158,11 @@ class Store:
         """End the alerts that runs which died have left open, and have `sinks` told; how many."""
         with transaction(self._engine) as connection:
             return end_abandoned(connection, self._clock(), sinks)
+
+    @property
+    def contents(self) -> Contents:
+        """Hashes of files."""
+        return Contents(self._engine)
 
     @property
     def deliveries(self) -> Deliveries:

@@ -7,6 +7,7 @@
          └──n transitions             changes of state of the streams that the run watched
 
     clips: a file beside the database per alert, or why there is none. deliveries: what sinks are to be told.
+    contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
 
 A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
 could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
@@ -288,4 +289,13 @@ transitions = Table(
     UniqueConstraint("run_id", "source", "at", "state"),
     Index(None, "at"),
     Index(None, "source", "at"),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
 )
