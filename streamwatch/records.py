@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -311,6 +312,14 @@ class Clip:
     start: datetime | None = None
     end: datetime | None = None
     failure: str = ""
+
+
+class ResultKey(NamedTuple):
+    """What the result of a file belongs to: its content, the model, the settings that can change a score."""
+
+    sha256: str
+    model_sha256: str
+    config_sha256: str
 
 
 Metadata = Mapping[str, str | int | float | bool]

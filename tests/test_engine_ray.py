@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ import pytest
 from streamwatch.config import EngineSettings, Settings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, Analysis
-from streamwatch.engine.archive import ScanProgress, iter_scan
+from streamwatch.engine.archive import ScanProgress, _Scan, iter_scan
+from streamwatch.engine.jobs import Job
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
 from streamwatch.errors import DetectorError, WeightsError
 from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
-from streamwatch.records import Label, VideoVerdict
+from streamwatch.records import Label, ResultKey, VideoVerdict
+from streamwatch.sources import content_sha256
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
 from tests.engine_support import face_clip, settings_for, untrained_detector
@@ -168,6 +171,40 @@ def test_closing_the_iterator_keeps_what_was_finished(clips: list[str], settings
     assert first.source in stored
     rest = scan(clips, settings)
     assert set(rest) == set(clips)
+
+
+def test_scans_that_share_a_store_share_the_work(
+    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    begin = _Scan._begin
+
+    def counted(self: _Scan, job: Job) -> None:
+        begun.append(job.source)
+        begin(self, job)
+
+    monkeypatch.setattr(_Scan, "_begin", counted)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda inputs: scan(inputs, settings), [clips, clips[::-1]]))
+    assert sorted(begun) == sorted(clips)
+    for verdicts in found:
+        for clip in clips:
+            assert_same(verdicts[clip], expected[clip])
+
+
+def test_what_a_dead_scan_was_at_is_taken_over(
+    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.store.leases.LEASE", 1.5)
+    with Store.open(settings.store.url) as store:
+        dead = store.begin_run("scan", "{}", settings.digest())
+        card = Plan.resolve(settings).card
+        assert store.leases.take(dead, ResultKey(content_sha256(Path(clips[0])), card.sha256, settings.digest()))
+        found = scan(clips, settings)
+        assert {row.run_id for row in store.verdicts(Filters())} == {dead + 1}
+    assert list(found)[-1] == clips[0]
+    for clip in clips:
+        assert_same(found[clip], expected[clip])
 
 
 def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:

@@ -30,6 +30,7 @@ from streamwatch.records import (
     Label,
     MaskCoverage,
     ModelRef,
+    ResultKey,
     Span,
     TrackVerdict,
     VideoVerdict,
@@ -37,6 +38,7 @@ from streamwatch.records import (
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
+from streamwatch.store.leases import LEASE
 from streamwatch.store.tables import alerts, evidence, metadata, scores, verdicts
 
 pytest_plugins = ["tests.postgres"]
@@ -281,7 +283,7 @@ def test_a_later_run_tells_how_a_stream_stands(store: Store, clock: Clock) -> No
 def test_a_verdict_comes_back_as_it_was_saved(store: Store, run: int) -> None:
     saved = a_verdict()
     store.save_verdict(run, saved)
-    found = store.find_verdict("f" * 64, MODEL.sha256, CONFIG)
+    found = store.find_verdict(ResultKey("f" * 64, MODEL.sha256, CONFIG))
     assert found is not None
     assert dataclasses.asdict(found) == dataclasses.asdict(saved)
 
@@ -298,6 +300,7 @@ def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str,
     content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
     store.contents.note([content])
+    store.leases.take(run, ResultKey("0" * 64, MODEL.sha256, CONFIG))
     before = dump(database_url)
     clock.advance(hours=1)
     store.save(run, items, (SINK,))
@@ -320,6 +323,36 @@ def test_contents_are_known_by_path_and_replaced(store: Store) -> None:
     assert known == {**{content.path: content for content in old}, new.path: new}
 
 
+def test_a_content_belongs_to_one_run_until_its_lease_runs_out(store: Store, run: int, clock: Clock) -> None:
+    other = store.begin_run("scan", "{}", CONFIG)
+    key, second = ResultKey("f" * 64, MODEL.sha256, CONFIG), ResultKey("e" * 64, MODEL.sha256, CONFIG)
+    assert store.leases.take(run, key)
+    assert store.leases.take(run, key), "it is mine already"
+    assert not store.leases.take(other, key)
+    assert store.leases.take(other, second)
+    clock.advance(seconds=LEASE - 1)
+    store.leases.renew(run)
+    clock.advance(seconds=2)
+    assert not store.leases.take(other, key)
+    assert store.leases.take(run, second), "that was not renewed"
+    clock.advance(seconds=LEASE + 1)
+    assert store.leases.take(other, key)
+    store.leases.give_back(other)
+    assert store.leases.take(run, key)
+
+
+def test_a_verdict_ends_the_lease_of_its_content(store: Store, run: int) -> None:
+    other = store.begin_run("scan", "{}", CONFIG)
+    verdict = a_verdict()
+    assert verdict.sha256 is not None
+    key = ResultKey(verdict.sha256, verdict.model.sha256, verdict.config_sha256)
+    assert store.leases.take(run, key)
+    store.save_verdict(run, verdict)
+    assert store.leases.take(other, key)
+    store.save_verdict(run, verdict)
+    assert not store.leases.take(run, key), "a late result of another run ends nothing"
+
+
 def test_evidence_that_track_and_alert_share_is_stored_once(store: Store, run: int, database_url: str) -> None:
     store.save_verdict(run, a_verdict())
     rows = {row["frame_index"]: row["alert_id"] for row in dump(database_url)["evidence"]}
@@ -336,14 +369,14 @@ def test_numpy_numbers_are_stored_as_numbers(store: Store, run: int) -> None:
 
 def test_a_result_is_found_only_for_its_content_model_and_configuration(store: Store, run: int) -> None:
     store.save_verdict(run, a_verdict())
-    assert store.find_verdict("f" * 64, "b" * 64, CONFIG) is None
-    assert store.find_verdict("f" * 64, MODEL.sha256, "d" * 64) is None
-    assert store.find_verdict("e" * 64, MODEL.sha256, CONFIG) is None
+    assert store.find_verdict(ResultKey("f" * 64, "b" * 64, CONFIG)) is None
+    assert store.find_verdict(ResultKey("f" * 64, MODEL.sha256, "d" * 64)) is None
+    assert store.find_verdict(ResultKey("e" * 64, MODEL.sha256, CONFIG)) is None
 
 
 def test_an_error_is_not_final_and_a_result_replaces_it(store: Store, run: int) -> None:
     first = store.save_verdict(run, an_error())
-    assert store.find_verdict("f" * 64, MODEL.sha256, CONFIG) is None
+    assert store.find_verdict(ResultKey("f" * 64, MODEL.sha256, CONFIG)) is None
     assert store.save_verdict(run, a_verdict()) == first
     assert [row.verdict.label for row in store.verdicts()] == [Label.FAKE]
     assert store.verdicts()[0].verdict.failure is None

@@ -21,12 +21,16 @@ from streamwatch.engine.jobs import Job, Jobs, paths_of
 from streamwatch.engine.plan import Plan
 from streamwatch.errors import StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import error_verdict
-from streamwatch.records import Failure, Label, VideoVerdict
+from streamwatch.records import Failure, Label, ResultKey, VideoVerdict
 from streamwatch.sources import Input, is_url
 from streamwatch.store import Store
+from streamwatch.store.leases import LEASE
 
 POLL = 0.25
 """Seconds that the loop waits for something to finish before it looks around again."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at content that another run works on."""
 
 ASK_EVERY = 0.5
 """Seconds between two questions to the workers how far they are."""
@@ -73,7 +77,8 @@ def iter_scan(
     faces too.
     command: what the store notes as the command of this run.
 
-    What fails on one input is its verdict `error`, and the rest goes on. Inputs of the same content are
+    What fails on one input is its verdict `error`, and the rest goes on. Scans that share a store share the work: what
+    another one works on is waited for, and taken over where that one has died. Inputs of the same content are
     analysed once and each of them is told, copies without frame scores and pictures. Closing the iterator, or
     an interrupt, keeps what was finished until then. Raises WeightsError, ConfigError or StoreError where
     nothing can be done at all.
@@ -118,6 +123,8 @@ class _Scan:
         self._busy: dict[Any, tuple[Actor, Job]] = {}
         self._originals: dict[str, VideoVerdict] = {}
         self._copies: dict[str, list[Job]] = {}
+        self._elsewhere: list[Job] = []
+        self._beat_at = self._look_at = time.monotonic()
         self._unsaved: list[Analysis] = []
         self._saving: tuple[Any, list[Analysis]] | None = None
         self._ready: deque[Analysis] = deque()
@@ -130,6 +137,7 @@ class _Scan:
                 self._run_id = self._store.begin_run(command, settings.model_dump_json(), settings.digest())
             while self._told < self._total:
                 self._hand_out()
+                self._hold()
                 self._save()
                 self._wait()
                 self._report()
@@ -150,6 +158,7 @@ class _Scan:
         if self._store is not None and self._run_id is not None:
             with contextlib.suppress(StoreError):
                 self._store.contents.note(self._jobs.take_fresh())
+                self._store.leases.give_back(self._run_id)
                 for analysis in (*(self._saving[1] if self._saving else ()), *self._unsaved):
                     self._store.save_verdict(self._run_id, analysis.verdict)
                 self._store.end_run(self._run_id, status)
@@ -161,8 +170,12 @@ class _Scan:
         while (self._idle or len(self._busy) < self._most_workers) and (job := self._jobs.next()) is not None:
             if job.failure is not None:
                 self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)), job)
-            elif not self._told_by_copy(job):
+            elif self._told_by_copy(job):
+                continue
+            elif self._lease(job):
                 self._begin(job)
+            else:
+                self._elsewhere.append(job)
 
     def _told_by_copy(self, job: Job) -> bool:
         """Whether a result of the same content tells this input: one of this run, now or later, or a stored
@@ -171,9 +184,8 @@ class _Scan:
         if job.sha256 is None or job.alone or job.attempts or self._trace:
             return False
         original = self._originals.get(job.sha256)
-        if original is None and job.sha256 not in self._copies and self._resume and self._store is not None:
-            settings = self._plan.settings
-            original = self._store.find_verdict(job.sha256, self._plan.card.sha256, settings.digest())
+        if original is None and job.sha256 not in self._copies:
+            original = self._stored(job)
         if original is not None:
             self._ready.append(_told_of(original, job))
             return True
@@ -183,6 +195,47 @@ class _Scan:
             return False
         waiting.append(job)
         return True
+
+    def _stored(self, job: Job) -> VideoVerdict | None:
+        """What the store has on this content, if it is to be asked."""
+        key = self._key(job)
+        return self._store.find_verdict(key) if key is not None and self._store is not None and self._resume else None
+
+    def _key(self, job: Job) -> ResultKey | None:
+        if job.sha256 is None:
+            return None
+        return ResultKey(job.sha256, self._plan.card.sha256, self._plan.settings.digest())
+
+    def _lease(self, job: Job) -> bool:
+        """Have the content for this run; not where another run on the same store works on it."""
+        key = self._key(job)
+        if key is None or self._store is None or self._run_id is None or not self._resume:
+            return True
+        return self._store.leases.take(self._run_id, key)
+
+    def _hold(self) -> None:
+        """Renew the leases, and see what has become of the content that other runs work on."""
+        if self._store is None or self._run_id is None or not self._resume:
+            return
+        now = time.monotonic()
+        if self._busy and now - self._beat_at >= LEASE / 5:
+            self._beat_at = now
+            self._store.leases.renew(self._run_id)
+        if self._elsewhere and now - self._look_at >= LOOK_EVERY:
+            self._look_at = now
+            waiting, self._elsewhere = self._elsewhere, []
+            for job in waiting:
+                self._look_again(job)
+
+    def _look_again(self, job: Job) -> None:
+        found = self._stored(job)
+        if found is not None:
+            self._ready.append(_told_of(found, job))
+            self._tell_copies(job, found)
+        elif (self._idle or len(self._busy) < self._most_workers) and self._lease(job):
+            self._begin(job)
+        else:
+            self._elsewhere.append(job)
 
     def _begin(self, job: Job) -> None:
         if self._crew is None:
@@ -243,14 +296,18 @@ class _Scan:
         (self._ready if self._store is None else self._unsaved).append(analysis)
         if job.sha256 is None:
             return
-        copies = self._copies.pop(job.sha256, [])
         if analysis.verdict.label is Label.ERROR:
-            for copy in copies:
+            for copy in self._copies.pop(job.sha256, []):
                 copy.alone = True
                 self._jobs.put_back(copy)
         else:
-            self._originals[job.sha256] = _without_pictures(analysis.verdict)
-            self._ready.extend(_told_of(self._originals[job.sha256], copy) for copy in copies)
+            self._tell_copies(job, analysis.verdict)
+
+    def _tell_copies(self, job: Job, verdict: VideoVerdict) -> None:
+        assert job.sha256 is not None
+        self._originals[job.sha256] = _without_pictures(verdict)
+        copies = self._copies.pop(job.sha256, [])
+        self._ready.extend(_told_of(self._originals[job.sha256], copy) for copy in copies)
 
     def _save(self) -> None:
         """Send everything finished to the writer, unless it is still at the last batch."""

@@ -65,9 +65,11 @@ class Jobs:
         return None
 
     def wait(self, seconds: float) -> None:
-        """Wait for the next input, at most so long."""
+        """Wait for the next input, at most so long; so long where none is on its way."""
         if self._hashing:
             wait([self._hashing[0][1]], seconds)
+        else:
+            time.sleep(seconds)
 
     def put_back(self, job: Job) -> None:
         """Have an input come again."""

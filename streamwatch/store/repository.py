@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Clip, Label, ModelRef, VideoVerdict
+from streamwatch.records import Alert, Clip, Label, ModelRef, ResultKey, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import schema
 from streamwatch.store.abandoned import end_abandoned
@@ -29,6 +29,7 @@ from streamwatch.store.database import (
 from streamwatch.store.deliveries import Deliveries
 from streamwatch.store.filters import Filters, select_alerts, select_verdicts
 from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
+from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import Saving, chunks, insert_row
@@ -165,6 +166,11 @@ class Store:
         return Contents(self._engine)
 
     @property
+    def leases(self) -> Leases:
+        """Which run works on which content."""
+        return Leases(self._engine, self._clock)
+
+    @property
     def deliveries(self) -> Deliveries:
         """What sinks are to be told."""
         return Deliveries(self._engine, self._clock)
@@ -192,12 +198,10 @@ class Store:
 
     # ── reading results ──
 
-    def find_verdict(self, sha256: str, model_sha256: str, config_sha256: str) -> VideoVerdict | None:
+    def find_verdict(self, key: ResultKey) -> VideoVerdict | None:
         """The final verdict on a file's content, complete; None if there is none yet, or only an error."""
         query = select(verdicts).where(
-            verdicts.c.sha256 == sha256,
-            verdicts.c.model_sha256 == model_sha256,
-            verdicts.c.config_sha256 == config_sha256,
+            *(verdicts.c[name] == value for name, value in key._asdict().items()),
             verdicts.c.label != Label.ERROR.value,
         )
         with reading(self._engine) as connection:

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert,
 
 from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
-from streamwatch.records import Label
+from streamwatch.records import Label, ResultKey
 from streamwatch.store.database import lock
 from streamwatch.store.deliveries import enqueue
 from streamwatch.store.rows import Values, VerdictRows
 from streamwatch.store.states import ReviewState
-from streamwatch.store.tables import alerts, evidence, scores, spans, tracks, verdicts
+from streamwatch.store.tables import alerts, evidence, leases, scores, spans, tracks, verdicts
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ class Saving:
 
     def save(self) -> int:
         stored = self._stored()
+        if self._of_file:
+            self._end_lease()
         if stored is not None and self._stands(stored):
             return int(stored["id"])
         if self._of_file:
@@ -61,13 +63,18 @@ class Saving:
     def _stored(self) -> RowMapping | None:
         """The row with the same key. Writers of the same key wait for each other from here on."""
         values = self._new.verdict
-        if self._of_file:
-            key = {name: values[name] for name in ("sha256", "model_sha256", "config_sha256")}
-        else:
-            key = {"run_id": self._run_id, "source": values["source"], "sha256": None}
+        key = self._key if self._of_file else {"run_id": self._run_id, "source": values["source"], "sha256": None}
         lock(self._connection, f"verdict {key}")
         query = select(verdicts).where(*(verdicts.c[name] == value for name, value in key.items()))
         return self._connection.execute(query).mappings().first()
+
+    @property
+    def _key(self) -> Values:
+        return {name: self._new.verdict[name] for name in ResultKey._fields}
+
+    def _end_lease(self) -> None:
+        key = (leases.c[name] == value for name, value in self._key.items())
+        self._connection.execute(delete(leases).where(leases.c.run_id == self._run_id, *key))
 
     def _stands(self, stored: RowMapping) -> bool:
         """Whether what is stored stays as it is."""

@@ -8,6 +8,7 @@
 
     clips: a file beside the database per alert, or why there is none. deliveries: what sinks are to be told.
     contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
+    leases: which run works on which content at the moment.
 
 A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
 could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
@@ -298,4 +299,15 @@ contents = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("modified_ns", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("model_sha256", String(64), primary_key=True),
+    Column("config_sha256", String(64), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Index(None, "run_id"),
 )
