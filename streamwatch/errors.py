@@ -16,6 +16,7 @@
     ├── DetectorError          the model failed on a batch of crops
     │   └── DetectorExhausted  for lack of memory
     ├── StoreError             the store cannot be reached, or its schema is not the one this version needs
+    ├── JobCancelled           somebody cancelled the job that a scan works on
     ├── ClusterError           Ray could not be started on this machine
     ├── WorkerLost             the process that worked on a source died
     └── LibraryMissing         a package or system library that a command needs cannot be loaded
@@ -83,6 +84,10 @@ class DetectorError(StreamwatchError):
 
 class DetectorExhausted(DetectorError):
     """The model ran out of memory on a batch of crops; a smaller one may do."""
+
+
+class JobCancelled(StreamwatchError):
+    """Somebody cancelled the job that a scan works on."""
 
 
 class StoreError(StreamwatchError):

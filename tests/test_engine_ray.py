@@ -25,12 +25,13 @@ from streamwatch.engine.archive import ScanProgress, _Scan, iter_scan
 from streamwatch.engine.jobs import Job
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
-from streamwatch.errors import DetectorError, WeightsError
+from streamwatch.errors import DetectorError, JobCancelled, WeightsError
 from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 from streamwatch.records import Label, ResultKey, VideoVerdict
 from streamwatch.sources import content_sha256
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
+from streamwatch.store.states import ItemState, JobState
 from tests.engine_support import face_clip, settings_for, untrained_detector
 from tests.processes import Killer, descendants, has_open, is_actor
 
@@ -190,6 +191,45 @@ def test_scans_that_share_a_store_share_the_work(
     for verdicts in found:
         for clip in clips:
             assert_same(verdicts[clip], expected[clip])
+
+
+def test_a_cancelled_job_ends_and_goes_on_later(
+    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.engine.archive.LOOK_EVERY", 0.0)
+    with Store.open(settings.store.url) as store:
+
+        def cancel(progress: ScanProgress) -> None:
+            if progress.job is not None:
+                store.jobs.cancel(progress.job)
+
+        with pytest.raises(JobCancelled):
+            scan(clips, settings, progress=cancel)
+        (job,) = store.jobs.jobs()
+        assert job.state is JobState.CANCELLED
+        found = scan(clips, settings)
+        (job,) = store.jobs.jobs()
+        assert (job.state, job.counts) == (JobState.DONE, {ItemState.DONE: 3})
+    for clip in clips:
+        assert_same(found[clip], expected[clip])
+
+
+def test_what_fails_is_tried_so_often_and_not_more(settings: Settings, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.mp4")
+    for _ in range(settings.engine.attempts):
+        verdict = scan([missing], settings)[missing]
+        assert verdict.failure is not None
+        assert "not tried again" not in verdict.failure.message
+    verdict = scan([missing], settings)[missing]
+    assert verdict.failure is not None
+    assert verdict.failure.kind == "SourceNotFound"
+    assert "not tried again: `streamwatch jobs retry 1`" in verdict.failure.message
+    with Store.open(settings.store.url) as store:
+        assert [item.attempts for item in store.jobs.items(1)] == [settings.engine.attempts]
+        store.jobs.retry(1)
+    verdict = scan([missing], settings)[missing]
+    assert verdict.failure is not None
+    assert "not tried again" not in verdict.failure.message
 
 
 def test_what_a_dead_scan_was_at_is_taken_over(

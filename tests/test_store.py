@@ -35,6 +35,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
+from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
@@ -301,10 +302,12 @@ def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str,
     store.save(run, items, (SINK,))
     store.contents.note([content])
     store.leases.take(run, ResultKey("0" * 64, MODEL.sha256, CONFIG))
+    store.jobs.begin([Input("clip.mp4")], MODEL, CONFIG)
     before = dump(database_url)
     clock.advance(hours=1)
     store.save(run, items, (SINK,))
     store.contents.note([content])
+    store.jobs.begin([Input("clip.mp4")], MODEL, CONFIG)
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
     assert store.save_verdict(again, a_verdict(), (SINK,)) == first
     after = dump(database_url)

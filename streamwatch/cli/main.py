@@ -18,6 +18,7 @@ from streamwatch.cli import (
     doctor,
     evaluate,
     forgeries,
+    jobs,
     models,
     quality,
     scan,
@@ -62,6 +63,7 @@ app.command("watch")(needs_opencv(watch.watch))
 app.command("train")(needs_opencv(train.train))
 app.add_typer(alerts.app, name="alerts", help="The spans that a person should see.")
 app.add_typer(verdicts.app, name="verdicts", help="What was said of each source.")
+app.add_typer(jobs.app, name="jobs", help="The scans of a store, and what has become of their inputs.")
 app.add_typer(streams.app, name="streams", help="How the streams stand that are watched.")
 app.add_typer(models.app, name="models", help="Forgery and face detectors: list, show, import.")
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")

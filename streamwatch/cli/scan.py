@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.errors import JobCancelled
 from streamwatch.records import Label, VideoVerdict
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def scan(
     inputs = read_inputs(paths or [], manifest)
     rows: list[Row] = []
     clips = _Clips(annotate) if annotate is not None else None
-    interrupted = False
+    stopped = ""
     with running.stoppable(), _lines_to(output) as lines, _Bar(len(inputs)) as bar:
         results = iter_scan(inputs, settings, progress=bar.update, resume=resume, trace=clips is not None)
         try:
@@ -89,18 +90,23 @@ def scan(
                     if clips is not None and (clip := clips.make(analysis)) is not None:
                         bar.note(f"{verdict.source}: see {clip}")
         except KeyboardInterrupt:
-            interrupted = True
+            stopped = "stopped"
+        except JobCancelled:
+            stopped = "cancelled"
     if not as_json:
         _print(rows)
-    if interrupted:
-        typer.echo(f"stopped: {len(rows)} of {len(inputs)} done; the same command goes on from here", err=True)
+    if stopped:
+        typer.echo(f"{stopped}: {len(rows)} of {len(inputs)} done; the same command goes on from here", err=True)
         raise typer.Exit(running.INTERRUPTED)
-    if any(row.label is Label.ERROR for row in rows):
+    failed = sum(row.label is Label.ERROR for row in rows)
+    if failed:
+        if bar.job is not None:
+            typer.echo(f"{failed} failed: `streamwatch jobs show {bar.job} --state failed` lists them", err=True)
         raise typer.Exit(INPUT_FAILED)
 
 
 class _Bar:
-    """Progress on standard error, where that is a terminal."""
+    """Progress on standard error, where that is a terminal. job: of the scan, once it is known."""
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True)
@@ -115,6 +121,7 @@ class _Bar:
             *columns, console=self._console, transient=True, disable=not self._console.is_terminal
         )
         self._task = self._progress.add_task("", total=total)
+        self.job: int | None = None
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -126,6 +133,7 @@ class _Bar:
         self._progress.stop()
 
     def update(self, state: ScanProgress) -> None:
+        self.job = state.job
         self._progress.update(self._task, completed=state.done)
 
     def note(self, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from streamwatch.engine.cluster import LOST, Actor, result_of, usable_cores
 from streamwatch.engine.crew import Crew, assemble
 from streamwatch.engine.jobs import Job, Jobs, paths_of
 from streamwatch.engine.plan import Plan
-from streamwatch.errors import StoreError, StreamwatchError, WorkerLost
+from streamwatch.errors import JobCancelled, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import error_verdict
 from streamwatch.records import Failure, Label, ResultKey, VideoVerdict
 from streamwatch.sources import Input, is_url
 from streamwatch.store import Store
+from streamwatch.store.jobs import Outcome
 from streamwatch.store.leases import LEASE
 
 POLL = 0.25
@@ -38,10 +39,11 @@ ASK_EVERY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ScanProgress:
-    """done counts inputs, with the shares of those under way: 0 ≤ done ≤ total."""
+    """done counts inputs, with the shares of those under way: 0 ≤ done ≤ total. job: in the store, if any."""
 
     done: float
     total: int
+    job: int | None = None
 
 
 def scan(
@@ -81,13 +83,16 @@ def iter_scan(
     another one works on is waited for, and taken over where that one has died. Inputs of the same content are
     analysed once and each of them is told, copies without frame scores and pictures. Closing the iterator, or
     an interrupt, keeps what was finished until then. Raises WeightsError, ConfigError or StoreError where
-    nothing can be done at all.
+    nothing can be done at all, and JobCancelled where `streamwatch jobs cancel` ended it.
     """
     plan = Plan.resolve(settings)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(Store.open(settings.store.url)) if store else None
         run = _Scan(inputs, plan, opened, progress, resume=resume and not trace, trace=trace)
         yield from stack.enter_context(contextlib.closing(run.run(command)))
+
+
+_Result = tuple[Analysis, Job]
 
 
 class _Scan:
@@ -113,9 +118,11 @@ class _Scan:
         self._total = len(inputs)
         self._told = 0
         self._most_workers = min(plan.settings.engine.workers or usable_cores(), max(1, len(inputs)))
-        items = [item if isinstance(item, Input) else Input(item) for item in inputs]
-        known = {} if store is None else store.contents.known(paths_of(items))
-        self._jobs = Jobs(items, 2 * self._most_workers, known)
+        self._inputs = [item if isinstance(item, Input) else Input(item) for item in inputs]
+        known = {} if store is None else store.contents.known(paths_of(self._inputs))
+        self._jobs = Jobs(self._inputs, 2 * self._most_workers, known)
+        self._job_id: int | None = None
+        self._spent: dict[int, Failure] = {}
         self._run_id: int | None = None
         self._crew: Crew | None = None
         self._stack = contextlib.ExitStack()
@@ -125,31 +132,49 @@ class _Scan:
         self._copies: dict[str, list[Job]] = {}
         self._elsewhere: list[Job] = []
         self._beat_at = self._look_at = time.monotonic()
-        self._unsaved: list[Analysis] = []
-        self._saving: tuple[Any, list[Analysis]] | None = None
-        self._ready: deque[Analysis] = deque()
+        self._unsaved: list[_Result] = []
+        self._saving: tuple[Any, list[_Result]] | None = None
+        self._ready: deque[_Result] = deque()
 
     def run(self, command: str) -> Generator[Analysis, None, None]:
-        settings = self._plan.settings
         status = "interrupted"
         try:
             if self._store is not None:
-                self._run_id = self._store.begin_run(command, settings.model_dump_json(), settings.digest())
+                self._open(self._store, command)
             while self._told < self._total:
                 self._hand_out()
                 self._hold()
                 self._save()
                 self._wait()
                 self._report()
-                while self._ready:
-                    self._told += 1
-                    yield self._ready.popleft()
+                yield from self._tell()
             status = "done"
+        except JobCancelled:
+            raise
         except StreamwatchError:
             status = "failed"
             raise
         finally:
             self._end(status)
+
+    def _open(self, store: Store, command: str) -> None:
+        plan, settings = self._plan, self._plan.settings
+        self._run_id = store.begin_run(command, settings.model_dump_json(), settings.digest())
+        self._job_id = store.jobs.begin(self._inputs, plan.model, settings.digest())
+        if self._resume:
+            self._spent = store.jobs.spent(self._job_id, settings.engine.attempts)
+
+    def _tell(self) -> Iterator[Analysis]:
+        """What is finished and stored, noted in the job before."""
+        ready, self._ready = list(self._ready), deque()
+        if self._store is not None and self._job_id is not None:
+            fresh = [(analysis, job) for analysis, job in ready if job.number not in self._spent]
+            self._store.jobs.settle(
+                self._job_id, [Outcome(job.number, job.sha256, analysis.verdict.failure) for analysis, job in fresh]
+            )
+        for analysis, job in ready:
+            self._told += 1
+            yield replace(analysis, metadata=job.metadata)
 
     def _end(self, status: str) -> None:
         """Give everything back. What was finished but not stored yet is stored."""
@@ -159,7 +184,7 @@ class _Scan:
             with contextlib.suppress(StoreError):
                 self._store.contents.note(self._jobs.take_fresh())
                 self._store.leases.give_back(self._run_id)
-                for analysis in (*(self._saving[1] if self._saving else ()), *self._unsaved):
+                for analysis, _ in (*(self._saving[1] if self._saving else ()), *self._unsaved):
                     self._store.save_verdict(self._run_id, analysis.verdict)
                 self._store.end_run(self._run_id, status)
 
@@ -168,7 +193,9 @@ class _Scan:
     def _hand_out(self) -> None:
         """Give inputs to workers as long as there are both; what needs no worker is finished on the way."""
         while (self._idle or len(self._busy) < self._most_workers) and (job := self._jobs.next()) is not None:
-            if job.failure is not None:
+            if job.number in self._spent:
+                self._ready.append((Analysis(self._failed_before(job)), job))
+            elif job.failure is not None:
                 self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)), job)
             elif self._told_by_copy(job):
                 continue
@@ -187,7 +214,7 @@ class _Scan:
         if original is None and job.sha256 not in self._copies:
             original = self._stored(job)
         if original is not None:
-            self._ready.append(_told_of(original, job))
+            self._ready.append((Analysis(_told_of(original, job)), job))
             return True
         waiting = self._copies.get(job.sha256)
         if waiting is None:
@@ -195,6 +222,13 @@ class _Scan:
             return False
         waiting.append(job)
         return True
+
+    def _failed_before(self, job: Job) -> VideoVerdict:
+        """The error of an input that has failed too often to be tried again."""
+        subject = self._plan.subject(job.name, job.sha256)
+        before = self._spent[job.number]
+        message = f"{before.message} (not tried again: `streamwatch jobs retry {self._job_id}`)"
+        return replace(error_verdict(subject, StreamwatchError(message)), failure=Failure(before.kind, message))
 
     def _stored(self, job: Job) -> VideoVerdict | None:
         """What the store has on this content, if it is to be asked."""
@@ -214,15 +248,17 @@ class _Scan:
         return self._store.leases.take(self._run_id, key)
 
     def _hold(self) -> None:
-        """Renew the leases, and see what has become of the content that other runs work on."""
-        if self._store is None or self._run_id is None or not self._resume:
+        """Renew the leases, see what has become of the content that other runs work on, and whether to go on."""
+        if self._store is None or self._run_id is None:
             return
         now = time.monotonic()
         if self._busy and now - self._beat_at >= LEASE / 5:
             self._beat_at = now
             self._store.leases.renew(self._run_id)
-        if self._elsewhere and now - self._look_at >= LOOK_EVERY:
+        if now - self._look_at >= LOOK_EVERY:
             self._look_at = now
+            if self._job_id is not None and self._store.jobs.cancelled(self._job_id):
+                raise JobCancelled(f"job {self._job_id} was cancelled; the same scan goes on from here")
             waiting, self._elsewhere = self._elsewhere, []
             for job in waiting:
                 self._look_again(job)
@@ -230,7 +266,7 @@ class _Scan:
     def _look_again(self, job: Job) -> None:
         found = self._stored(job)
         if found is not None:
-            self._ready.append(_told_of(found, job))
+            self._ready.append((Analysis(_told_of(found, job)), job))
             self._tell_copies(job, found)
         elif (self._idle or len(self._busy) < self._most_workers) and self._lease(job):
             self._begin(job)
@@ -292,8 +328,7 @@ class _Scan:
         self._finish(analysis, job)
 
     def _finish(self, analysis: Analysis, job: Job) -> None:
-        analysis = replace(analysis, metadata=job.metadata)
-        (self._ready if self._store is None else self._unsaved).append(analysis)
+        (self._ready if self._store is None else self._unsaved).append((analysis, job))
         if job.sha256 is None:
             return
         if analysis.verdict.label is Label.ERROR:
@@ -307,7 +342,7 @@ class _Scan:
         assert job.sha256 is not None
         self._originals[job.sha256] = _without_pictures(verdict)
         copies = self._copies.pop(job.sha256, [])
-        self._ready.extend(_told_of(self._originals[job.sha256], copy) for copy in copies)
+        self._ready.extend((Analysis(_told_of(self._originals[job.sha256], copy)), copy) for copy in copies)
 
     def _save(self) -> None:
         """Send everything finished to the writer, unless it is still at the last batch."""
@@ -317,9 +352,9 @@ class _Scan:
             return
         unsaved, self._unsaved = self._unsaved, []
         if self._crew is not None and self._crew.writer is not None:
-            self._saving = self._crew.writer.save.remote([analysis.verdict for analysis in unsaved]), unsaved
+            self._saving = self._crew.writer.save.remote([analysis.verdict for analysis, _ in unsaved]), unsaved
             return
-        for analysis in unsaved:  # inputs that could not even be hashed, before there was any work
+        for analysis, _ in unsaved:  # inputs that could not even be hashed, before there was any work
             self._store.save_verdict(self._run_id, analysis.verdict)
         self._ready.extend(unsaved)
 
@@ -336,13 +371,13 @@ class _Scan:
                 with contextlib.suppress(*LOST):
                     shares += ray.get(answer)
             self._shares = shares
-        self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total))
+        self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total, self._job_id))
 
 
-def _told_of(original: VideoVerdict, job: Job) -> Analysis:
+def _told_of(original: VideoVerdict, job: Job) -> VideoVerdict:
     """The verdict on the same content, under the name of another input."""
     alerts = tuple(replace(alert, source=job.name) for alert in original.alerts)
-    return Analysis(replace(original, source=job.name, alerts=alerts), metadata=job.metadata)
+    return replace(original, source=job.name, alerts=alerts)
 
 
 def _without_pictures(verdict: VideoVerdict) -> VideoVerdict:

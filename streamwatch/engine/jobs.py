@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,12 @@ SETTLED_NS = 2_000_000_000
 
 @dataclass(slots=True)
 class Job:
-    """One input on its way. `sha256` is None for a URL. `failure` says why its content could not be read."""
+    """One input on its way. number: its place in the scan, from 1. `sha256` is None for a URL. `failure` says why its
+    content could not be read.
+    """
 
     source: str
+    number: int
     metadata: Metadata = field(default_factory=dict)
     sha256: str | None = None
     failure: SourceError | None = None
@@ -45,7 +48,7 @@ class Jobs:
     """
 
     def __init__(self, inputs: Sequence[Input], ahead: int, known: Mapping[str, Content] | None = None) -> None:
-        self._inputs: Iterator[Input] = iter(inputs)
+        self._inputs = enumerate(inputs, start=1)
         self._ahead = ahead
         self._known = known or {}
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
@@ -84,8 +87,9 @@ class Jobs:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _hash_ahead(self) -> None:
-        while len(self._hashing) < self._ahead and (item := next(self._inputs, None)) is not None:
-            job = Job(item.source, item.metadata)
+        while len(self._hashing) < self._ahead and (numbered := next(self._inputs, None)) is not None:
+            number, item = numbered
+            job = Job(item.source, number, item.metadata)
             self._hashing.append((job, self._threads.submit(self._hash, job)))
 
     def _hash(self, job: Job) -> None:

@@ -29,6 +29,7 @@ from streamwatch.store.database import (
 from streamwatch.store.deliveries import Deliveries
 from streamwatch.store.filters import Filters, select_alerts, select_verdicts
 from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
+from streamwatch.store.jobs import JobLedger
 from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
@@ -164,6 +165,11 @@ class Store:
     def contents(self) -> Contents:
         """Hashes of files."""
         return Contents(self._engine)
+
+    @property
+    def jobs(self) -> JobLedger:
+        """Scans with their inputs."""
+        return JobLedger(self._engine, self._clock)
 
     @property
     def leases(self) -> Leases:

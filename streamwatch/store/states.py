@@ -1,4 +1,4 @@
-"""The states that runs and alerts go through."""
+"""The states that runs, jobs and alerts go through."""
 
 from __future__ import annotations
 
@@ -12,6 +12,22 @@ class RunStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+
+
+class JobState(StrEnum):
+    """How a job stands. `done`: every input has a result, or a failure."""
+
+    OPEN = "open"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class ItemState(StrEnum):
+    """How an input of a job stands."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class ReviewState(StrEnum):

@@ -5,6 +5,7 @@
                      │──n alerts 1──1 clips, 1──n deliveries
                      └──n evidence    crop and mask, beside the alert (or else only the track) that they prove
          └──n transitions             changes of state of the streams that the run watched
+    jobs 1──n items                   what scans had to look at, and what has become of it
 
     clips: a file beside the database per alert, or why there is none. deliveries: what sinks are to be told.
     contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
@@ -42,7 +43,7 @@ from sqlalchemy import (
 
 from streamwatch.records import AlertKind, Label, MaskCoverage
 from streamwatch.sources.states import Cause, StreamState
-from streamwatch.store.states import ReviewState, RunStatus
+from streamwatch.store.states import ItemState, ReviewState, RunStatus
 from streamwatch.store.types import UtcDateTime
 
 COVERAGE = tuple(field.name for field in fields(MaskCoverage))
@@ -310,4 +311,34 @@ leases = Table(
     Column("run_id", ForeignKey("runs.id"), nullable=False),
     Column("until", UtcDateTime, nullable=False),
     Index(None, "run_id"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(64), nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("config_sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("heard_at", UtcDateTime),
+    Column("cancelled_at", UtcDateTime),
+    UniqueConstraint("key"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("sha256", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failure_kind", Text),
+    Column("failure_message", Text),
+    _one_of("state", ItemState),
+    Index(None, "job_id", "state"),
 )

@@ -1,0 +1,149 @@
+"""`streamwatch jobs`: the scans of a store, and what has become of their inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from streamwatch.cli import common, running
+from streamwatch.store.states import ItemState, JobState
+
+if TYPE_CHECKING:
+    from streamwatch.store.jobs import ItemRow, JobRow
+
+app = typer.Typer(no_args_is_help=True)
+
+JobArgument = Annotated[int, typer.Argument(metavar="ID", help="As `jobs list` shows it.")]
+
+_STYLES = {JobState.DONE: "green", JobState.OPEN: "yellow", JobState.CANCELLED: "dim"}
+
+
+@app.callback()
+def jobs() -> None:
+    """The scans of a store, and what has become of their inputs."""
+
+
+@app.command("list")
+def list_jobs(
+    store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
+) -> None:
+    """List the jobs, the newest first: how many of their inputs are done, failed and waiting."""
+    with common.open_store(store, config) as opened:
+        found = opened.jobs.jobs()
+    if as_json:
+        common.print_json_lines(map(_job_line, found))
+    elif found:
+        common.console().print(_job_table(found[: common.TABLE_ROWS]))
+        if len(found) > common.TABLE_ROWS:
+            common.note_more(common.TABLE_ROWS)
+    else:
+        typer.echo("no job: `streamwatch scan` makes one")
+
+
+@app.command("show")
+def show(
+    job_id: JobArgument,
+    state: Annotated[ItemState | None, typer.Option("--state", help="Only inputs in this state.")] = None,
+    limit: common.LimitOption = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show a job's inputs in their order, with their verdicts, or why there is none."""
+    with common.open_store(store, config) as opened:
+        job = opened.jobs.job(job_id)
+        found = (item for item in opened.jobs.items(job_id) if state is None or item.state is state)
+        if as_json:
+            common.print_json_lines(
+                line for _, line in zip(range(limit or job.total), map(_item_line, found), strict=False)
+            )
+            return
+        rows = limit or common.TABLE_ROWS
+        shown = [item for _, item in zip(range(rows + 1), found, strict=False)]
+    common.console().print(_job_table([job]))
+    common.console().print()
+    common.console().print(_item_table(shown[:rows]))
+    if limit is None and len(shown) > rows:
+        typer.echo(f"the first {rows} are shown; --limit N shows more, --json all", err=True)
+
+
+@app.command("retry")
+def retry(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
+    """Have the next scan of the same inputs try again what failed, however often it did."""
+    with common.open_store(store, config) as opened:
+        count = opened.jobs.retry(job_id)
+    typer.echo(f"job {job_id}: {count} {'input' if count == 1 else 'inputs'} to be tried again by the same scan")
+
+
+@app.command("cancel")
+def cancel(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
+    """Have the scan that works on a job end; what is done is kept, and the same scan goes on from there."""
+    with common.open_store(store, config) as opened:
+        opened.jobs.cancel(job_id)
+    typer.echo(f"job {job_id}: cancelled; a scan that works on it ends within seconds")
+
+
+def _job_line(job: JobRow) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "inputs": job.total,
+        **{state.value: job.counts.get(state, 0) for state in ItemState},
+        "created_at": job.created_at.isoformat(),
+        "heard_at": None if job.heard_at is None else job.heard_at.isoformat(),
+        "cancelled_at": None if job.cancelled_at is None else job.cancelled_at.isoformat(),
+        "model": {"name": job.model.name, "sha256": job.model.sha256},
+        "config_sha256": job.config_sha256,
+    }
+
+
+def _item_line(item: ItemRow) -> dict[str, Any]:
+    return {
+        "number": item.number,
+        "source": item.source,
+        "metadata": dict(item.metadata),
+        "state": item.state.value,
+        "attempts": item.attempts,
+        "error": None if item.failure is None else {"kind": item.failure.kind, "message": item.failure.message},
+        "sha256": item.sha256,
+        "label": None if item.label is None else item.label.value,
+        "score": item.score,
+    }
+
+
+def _job_table(found: list[JobRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("job", "inputs", *(state.value for state in ItemState)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("state", "begun (UTC)", "last result (UTC)", "model"):
+        table.add_column(name, no_wrap=True)
+    for job in found:
+        counts = (str(job.counts.get(state, 0)) for state in ItemState)
+        heard = "–" if job.heard_at is None else common.instant(job.heard_at)
+        state = Text(job.state.value, style=_STYLES[job.state])
+        table.add_row(
+            str(job.id), str(job.total), *counts, state, common.instant(job.created_at), heard, job.model.name
+        )
+    return table
+
+
+def _item_table(found: list[ItemRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("source", overflow="fold", ratio=1)
+    for name in ("state", "label"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    for item in found:
+        source = Text(common.plain(item.source))
+        if item.metadata:
+            said = ", ".join(f"{name}: {value}" for name, value in item.metadata.items())
+            source.append(f"\n  {common.plain(said)}", style="dim")
+        if item.failure is not None:
+            source.append(f"\n  {common.plain(f'{item.failure.kind}: {item.failure.message}')}", style="dim")
+        label = Text("–") if item.label is None else Text(item.label.value, style=running.STYLES[item.label])
+        table.add_row(str(item.number), source, item.state.value, label, running.score(item.score))
+    return table
