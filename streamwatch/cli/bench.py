@@ -130,6 +130,37 @@ def streams(
 
 
 @app.command()
+def kills(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="What is to be scanned.")],
+    times: Annotated[int, typer.Option("--times", min=1, help="How often a scan is killed.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
+    detector: running.ModelOption = None,
+    device: running.DeviceOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Scans killed at random moments and begun again: rows that are doubled or missing beside an undisturbed one. Exit
+    status 1 where there are any.
+    """
+    require_opencv()
+    from streamwatch.evaluation.bench_kills import bench_kills
+
+    options = [part for name, value in (("--model", detector), ("--device", device)) if value for part in (name, value)]
+    with Console(stderr=True).status("measuring") as status:
+        result = bench_kills(paths, options, times, seed=seed, progress=status.update)
+    if as_json:
+        typer.echo(json.dumps(asdict(result), indent=2))
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_row("kills", f"{result.kills}, over {result.rounds} scans; at most {result.most} of one scan")
+        table.add_row("undisturbed", f"{result.seconds:.1f} s, {result.rows} rows")
+        table.add_row("rows doubled", str(result.doubled))
+        table.add_row("rows missing", str(result.missing))
+        common.console().print(table)
+    if result.doubled or result.missing:
+        raise typer.Exit(1)
+
+
+@app.command()
 def decode(
     clip: Annotated[Path, typer.Argument(metavar="FILE", help="A video, as a stream would send it.")],
     preset: running.PipelineOption = "live",
