@@ -19,7 +19,7 @@ from streamwatch.evaluation.loopback.fault_proxy import FaultProxy, fault_proxy
 from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.records import Frame
 from streamwatch.sources.states import Cause, StreamState, Transition
-from tests import media
+from tests import gstreamer, media
 from tests.test_sources_network import silent_server
 
 OPEN, READ, STALL = 1.5, 2.0, 0.8
@@ -104,10 +104,30 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return media.encode(tmp_path_factory.mktemp("faults") / "clip.mp4", frames=250, b_frames=False)
 
 
-@pytest.fixture
-def behind(clip: Path) -> Iterator[tuple[FaultProxy, str]]:
+@contextlib.contextmanager
+def serve(kind: str, clip: Path) -> Iterator[str]:
+    """The URL of a real server: the one of PyPI, or GStreamer's."""
+    if kind == "gstreamer":
+        if not gstreamer.installed():
+            pytest.skip(gstreamer.MISSING)
+        transport = clip.with_suffix(".ts")
+        if not transport.exists():
+            media.encode(transport, frames=750, b_frames=False)
+        with gstreamer.serve_gstreamer(transport) as url:
+            yield url
+    else:
+        with serve_rtsp(clip, plays=0) as url:
+            yield url
+
+
+ONE_SERVER = pytest.mark.parametrize("behind", ["aio-rtsp-toolkit"], indirect=True)
+"""For what has nothing to do with the kind of server."""
+
+
+@pytest.fixture(params=["aio-rtsp-toolkit", "gstreamer"])
+def behind(clip: Path, request: pytest.FixtureRequest) -> Iterator[tuple[FaultProxy, str]]:
     """A proxy before a server, and the URL through it."""
-    with serve_rtsp(clip, plays=0) as url:
+    with serve(request.param, clip) as url:
         port = urlsplit(url).port
         assert port is not None
         with fault_proxy(port) as proxy:
@@ -233,6 +253,7 @@ def test_a_server_that_takes_connections_and_says_nothing(behind: tuple[FaultPro
     watched.assert_accounted()
 
 
+@ONE_SERVER
 def test_a_decoder_that_dies_is_replaced(behind: tuple[FaultProxy, str]) -> None:
     _, url = behind
     with Watched(url) as watched:
@@ -246,6 +267,7 @@ def test_a_decoder_that_dies_is_replaced(behind: tuple[FaultProxy, str]) -> None
     watched.assert_accounted()
 
 
+@ONE_SERVER
 @pytest.mark.slow
 def test_a_decoder_that_hangs_is_killed(behind: tuple[FaultProxy, str]) -> None:
     _, url = behind
@@ -262,6 +284,7 @@ def test_a_decoder_that_hangs_is_killed(behind: tuple[FaultProxy, str]) -> None:
     watched.assert_accounted()
 
 
+@ONE_SERVER
 def test_wrong_credentials_fail_once_and_are_shown_nowhere(clip: Path) -> None:
     with (
         serve_rtsp(clip, user="bob", password="right") as url,
@@ -276,6 +299,7 @@ def test_wrong_credentials_fail_once_and_are_shown_nowhere(clip: Path) -> None:
     assert "wr0ng" not in f"{watched.changes} {watched.feed.failure}"
 
 
+@ONE_SERVER
 def test_every_cause_of_a_stream_that_does_not_open(clip: Path) -> None:
     with serve_rtsp(clip) as served, silent_server(b"this is not TLS") as plain:
         for url, cause in (
@@ -288,6 +312,7 @@ def test_every_cause_of_a_stream_that_does_not_open(clip: Path) -> None:
                 assert watched.wait(StreamState.BACKING_OFF, cause, within=limit) <= limit
 
 
+@ONE_SERVER
 @pytest.mark.slow
 def test_a_dead_stream_slows_no_other(behind: tuple[FaultProxy, str], clip: Path) -> None:
     proxy, url = behind
