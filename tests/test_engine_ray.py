@@ -215,21 +215,22 @@ def test_a_cancelled_job_ends_and_goes_on_later(
 
 
 def test_what_fails_is_tried_so_often_and_not_more(settings: Settings, tmp_path: Path) -> None:
-    missing = str(tmp_path / "missing.mp4")
-    for _ in range(settings.engine.attempts):
-        verdict = scan([missing], settings)[missing]
-        assert verdict.failure is not None
-        assert "not tried again" not in verdict.failure.message
-    verdict = scan([missing], settings)[missing]
-    assert verdict.failure is not None
-    assert verdict.failure.kind == "SourceNotFound"
-    assert "not tried again: `streamwatch jobs retry 1`" in verdict.failure.message
+    engine = settings.engine.model_copy(update={"attempts": 1})
+    settings = settings.model_copy(update={"engine": engine})
+    broken, missing = tmp_path / "broken.mp4", str(tmp_path / "missing.mp4")
+    broken.write_bytes(b"no video")
+
+    def failures() -> list[str]:
+        found = scan([str(broken), missing], settings)
+        return [verdict.failure.message for _, verdict in sorted(found.items()) if verdict.failure is not None]
+
+    first = failures()
+    second = failures()
+    assert second == [f"{first[0]} (not tried again: `streamwatch jobs retry 1`)", first[1]]
     with Store.open(settings.store.url) as store:
-        assert [item.attempts for item in store.jobs.items(1)] == [settings.engine.attempts]
-        store.jobs.retry(1)
-    verdict = scan([missing], settings)[missing]
-    assert verdict.failure is not None
-    assert "not tried again" not in verdict.failure.message
+        assert [item.attempts for item in store.jobs.items(1)] == [1, 2]
+        assert store.jobs.retry(1) == 2
+    assert failures() == first
 
 
 def test_what_a_dead_scan_was_at_is_taken_over(

@@ -91,10 +91,16 @@ def test_what_cannot_be_read_is_named(name: str, text: str, message: str, folder
     assert str(caught.value).startswith(f"{folder}/{message}")
 
 
-def test_a_row_that_gives_nothing_is_named(folder: Path) -> None:
+def test_a_row_that_gives_nothing_is_an_input_that_fails(folder: Path) -> None:
     manifest = folder / "list.csv"
-    manifest.write_text("path\n1.mp4\nabsent.mp4\n")
-    with pytest.raises(SourceNotFound, match=r"list\.csv, line 3: .*absent\.mp4: no such file"):
-        read_inputs([], manifest)
+    manifest.write_text("path,tape\nabsent.mp4,17\n*.avi,18\n1.mp4,19\n")
+    absent, pattern, there = read_inputs([], manifest)
+    assert (absent.source, absent.metadata) == (f"{folder}/absent.mp4", {"tape": "17"})
+    assert f"{manifest}, line 2: {folder}/absent.mp4: no such file" in str(absent.failure)
+    assert f"{manifest}, line 3: {folder}/*.avi: no file matches" in str(pattern.failure)
+    assert there.failure is None
+
+
+def test_a_manifest_that_is_not_there(folder: Path) -> None:
     with pytest.raises(SourceNotFound, match=r"absent\.parquet: no such manifest"):
         read_inputs([], folder / "absent.parquet")

@@ -193,10 +193,11 @@ class _Scan:
     def _hand_out(self) -> None:
         """Give inputs to workers as long as there are both; what needs no worker is finished on the way."""
         while (self._idle or len(self._busy) < self._most_workers) and (job := self._jobs.next()) is not None:
-            if job.number in self._spent:
-                self._ready.append((Analysis(self._failed_before(job)), job))
-            elif job.failure is not None:
+            if job.failure is not None:
+                self._spent.pop(job.number, None)
                 self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)), job)
+            elif job.number in self._spent:
+                self._ready.append((Analysis(self._failed_before(job)), job))
             elif self._told_by_copy(job):
                 continue
             elif self._lease(job):

@@ -89,11 +89,11 @@ class Jobs:
     def _hash_ahead(self) -> None:
         while len(self._hashing) < self._ahead and (numbered := next(self._inputs, None)) is not None:
             number, item = numbered
-            job = Job(item.source, number, item.metadata)
+            job = Job(item.source, number, item.metadata, failure=item.failure)
             self._hashing.append((job, self._threads.submit(self._hash, job)))
 
     def _hash(self, job: Job) -> None:
-        if is_url(job.source):
+        if is_url(job.source) or job.failure is not None:
             return
         path = Path(job.source)
         key, stamp = str(path.absolute()), _stamp(path)

@@ -31,10 +31,13 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a scan is to look at. metadata: what the manifest says of it beside its place; it comes back in results."""
+    """What a scan is to look at. metadata: what the manifest says of it beside its place; it comes back in results.
+    failure: why there is nothing to look at, for an entry of a manifest.
+    """
 
     source: str
     metadata: Metadata = field(default_factory=dict)
+    failure: SourceNotFound | None = None
 
 
 def read_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[Input]:
@@ -46,13 +49,18 @@ def read_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[Inp
     its inputs as `read_manifest` reads them, paths relative to its own directory. All files of a directory or glob have
     its metadata.
 
-    Raises SourceNotFound naming the item that gives nothing, or the manifest and line it stands on, and what
-    `read_manifest` raises.
+    An entry of a manifest or of standard input that gives nothing is an input with a failure, and the rest goes on.
+    Raises SourceNotFound naming one of `inputs` that gives nothing, and what `read_manifest` raises.
     """
     found: dict[str, Input] = {}
     for entry in _entries(inputs, manifest):
-        for source in _expand(entry.place, entry.origin):
-            found.setdefault(_identity(source), Input(source, entry.metadata))
+        try:
+            for source in _expand(entry.place, entry.origin):
+                found.setdefault(_identity(source), Input(source, entry.metadata))
+        except SourceNotFound as error:
+            if not entry.origin:
+                raise
+            found.setdefault(_identity(entry.place), Input(entry.place, entry.metadata, error))
     if not found:
         where = f"{manifest}: names no input" if manifest is not None else "no input given"
         raise SourceNotFound(f"{where}; give paths, directories, globs or URLs")
@@ -60,8 +68,12 @@ def read_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[Inp
 
 
 def expand_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[str]:
-    """The sources of `read_inputs`."""
-    return [each.source for each in read_inputs(inputs, manifest)]
+    """The sources of `read_inputs`. Raises SourceNotFound for an entry of a manifest that gives nothing, too."""
+    found = read_inputs(inputs, manifest)
+    for each in found:
+        if each.failure is not None:
+            raise each.failure
+    return [each.source for each in found]
 
 
 def _entries(inputs: Sequence[str], manifest: Path | None) -> Iterator[Entry]:
