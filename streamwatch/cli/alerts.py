@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,7 +19,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
 
 if TYPE_CHECKING:
-    from streamwatch.store import AlertRow
+    from streamwatch.store import AlertRow, Store
     from streamwatch.store.clips import ClipRow
     from streamwatch.store.deliveries import Delivery
 
@@ -30,6 +31,14 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, o
 class ExportFormat(str, Enum):
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
+    VTT = "vtt"
+    OTIO = "otio"
+    EDL = "edl"
+    FCPXML = "fcpxml"
+
+
+TABLES = (ExportFormat.JSONL, ExportFormat.CSV, ExportFormat.PARQUET)
 
 
 @app.command("list")
@@ -152,8 +161,16 @@ def _second_look(alert: Alert, of_verdict: ModelRef, model: str | None, folder: 
 def export(
     file_format: Annotated[ExportFormat, typer.Option("--format", help="How to write.")] = ExportFormat.JSONL,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: standard output.")
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="PATH",
+            help="A file, or a folder for time lines, one file a source; default: standard output.",
+        ),
     ] = None,
+    rate: Annotated[
+        float, typer.Option("--rate", min=1, max=240, help="Frames per second of time codes (otio, edl, fcpxml).")
+    ] = 25.0,
     source: common.SourceOption = None,
     label: common.LabelOption = None,
     since: common.SinceOption = None,
@@ -165,17 +182,51 @@ def export(
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Write alerts for other programs."""
-    from streamwatch.store.export import write_csv, write_jsonl
-
-    write = write_csv if file_format is ExportFormat.CSV else write_jsonl
+    """Write alerts for other programs: as a table, or as marks on the time lines of their sources."""
     with common.open_store(store, config) as opened:
         found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
+        if file_format in TABLES:
+            _write_table(found, file_format, output)
+        else:
+            _write_timelines(list(found), opened, file_format, output, rate)
+
+
+def _write_table(found: Iterator[AlertRow], file_format: ExportFormat, output: Path | None) -> None:
+    from streamwatch.store.export import write_csv, write_jsonl, write_parquet
+
+    if file_format is ExportFormat.PARQUET:
         if output is None:
-            write(found, sys.stdout)
-            return
-        with common.writing_to("--output", output), output.open("w", encoding="utf-8", newline="") as stream:
-            write(found, stream)
+            raise typer.BadParameter("Parquet needs a file", param_hint="--output")
+        with common.writing_to("--output", output), output.open("wb") as file:
+            write_parquet(found, file)
+        return
+    write = write_csv if file_format is ExportFormat.CSV else write_jsonl
+    if output is None:
+        write(found, sys.stdout)
+        return
+    with common.writing_to("--output", output), output.open("w", encoding="utf-8", newline="") as stream:
+        write(found, stream)
+
+
+def _write_timelines(
+    found: list[AlertRow], opened: Store, file_format: ExportFormat, output: Path | None, rate: float
+) -> None:
+    from streamwatch.store.timelines import TimelineFormat, file_names, timelines, write_timeline
+
+    form = TimelineFormat(file_format.value)
+    lines = list(timelines(found, opened.durations(sorted({alert.verdict_id for alert in found}))))
+    if output is None:
+        if len(lines) > 1:
+            message = f"{len(lines)} sources have alerts: name a folder for their files, or one of them with --source"
+            raise typer.BadParameter(message, param_hint="--output")
+        for line in lines:
+            typer.echo(write_timeline(line, form, rate), nl=False)
+        return
+    with common.writing_to("--output", output):
+        output.mkdir(parents=True, exist_ok=True)
+        for line, name in zip(lines, file_names([line.source for line in lines], form.value), strict=True):
+            (output / name).write_text(write_timeline(line, form, rate), encoding="utf-8")
+            typer.echo(f"{line.source}: {output / name}", err=True)
 
 
 @app.command()

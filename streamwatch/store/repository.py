@@ -257,6 +257,17 @@ class Store:
             for row in connection.execute(query).mappings():
                 yield to_alert_row(row)
 
+    def durations(self, verdict_ids: Sequence[int]) -> dict[int, float | None]:
+        """Seconds of the sources of verdicts, None where they are not known."""
+        with reading(self._engine) as connection:
+            return {
+                row[0]: row[1]
+                for chunk in chunks(verdict_ids)
+                for row in connection.execute(
+                    select(verdicts.c.id, verdicts.c.duration).where(verdicts.c.id.in_(chunk))
+                )
+            }
+
     def transitions(self, filters: Filters | None = None) -> list[Transition]:
         """Changes of state of streams, newest first: those that a filter's source, times and limit let through."""
         with reading(self._engine) as connection:
