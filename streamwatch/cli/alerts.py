@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -36,9 +34,6 @@ class ExportFormat(str, Enum):
     OTIO = "otio"
     EDL = "edl"
     FCPXML = "fcpxml"
-
-
-TABLES = (ExportFormat.JSONL, ExportFormat.CSV, ExportFormat.PARQUET)
 
 
 @app.command("list")
@@ -183,29 +178,15 @@ def export(
     config: common.ConfigOption = None,
 ) -> None:
     """Write alerts for other programs: as a table, or as marks on the time lines of their sources."""
+    from streamwatch.store import alert_line
+    from streamwatch.store.export import ALERTS
+
     with common.open_store(store, config) as opened:
         found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
-        if file_format in TABLES:
-            _write_table(found, file_format, output)
+        if file_format.value in list(common.TableFormat):
+            common.write_table(map(alert_line, found), ALERTS, common.TableFormat(file_format.value), output)
         else:
             _write_timelines(list(found), opened, file_format, output, rate)
-
-
-def _write_table(found: Iterator[AlertRow], file_format: ExportFormat, output: Path | None) -> None:
-    from streamwatch.store.export import write_csv, write_jsonl, write_parquet
-
-    if file_format is ExportFormat.PARQUET:
-        if output is None:
-            raise typer.BadParameter("Parquet needs a file", param_hint="--output")
-        with common.writing_to("--output", output), output.open("wb") as file:
-            write_parquet(found, file)
-        return
-    write = write_csv if file_format is ExportFormat.CSV else write_jsonl
-    if output is None:
-        write(found, sys.stdout)
-        return
-    with common.writing_to("--output", output), output.open("w", encoding="utf-8", newline="") as stream:
-        write(found, stream)
 
 
 def _write_timelines(

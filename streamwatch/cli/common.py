@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamwatch.config import load_settings
+from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
 from streamwatch.records import AlertKind, Label
 from streamwatch.store.states import ReviewState
 
 if TYPE_CHECKING:
     from streamwatch.store import Filters, Store
+    from streamwatch.store.export import Columns
 
 TABLE_ROWS = 50
 """Rows of a table where no --limit is given. JSON and exports have no such limit."""
@@ -127,6 +130,35 @@ def writing_to(option: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{option} {path}: cannot be written ({error.strerror}); name another place") from None
+
+
+class TableFormat(StrEnum):
+    """How a table is written for other programs."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def write_table(rows: Iterable[Mapping[str, Any]], columns: Columns, form: TableFormat, output: Path | None) -> None:
+    """To a file, or to standard output. Raises ConfigError where the file cannot be written."""
+    from streamwatch.store.export import write_csv, write_jsonl, write_parquet
+
+    if form is TableFormat.PARQUET:
+        if output is None:
+            raise typer.BadParameter("Parquet needs a file", param_hint="--output")
+        with writing_to("--output", output), output.open("wb") as file:
+            write_parquet(rows, columns, file)
+        return
+    with contextlib.ExitStack() as stack:
+        stream: TextIO = sys.stdout
+        if output is not None:
+            stack.enter_context(writing_to("--output", output))
+            stream = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
+        if form is TableFormat.CSV:
+            write_csv(rows, columns, stream)
+        else:
+            write_jsonl(rows, stream)
 
 
 def print_json_lines(lines: Iterable[dict[str, Any]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -50,6 +51,38 @@ def list_verdicts(
     common.console().print(_table(found[:rows]) if found else "no verdicts")
     if limit is None and len(found) > rows:
         common.note_more(rows)
+
+
+@app.command()
+def export(
+    scores: Annotated[
+        bool, typer.Option("--scores", help="A row for each scored face, in place of one for each verdict.")
+    ] = False,
+    file_format: Annotated[
+        common.TableFormat, typer.Option("--format", help="How to write.")
+    ] = common.TableFormat.JSONL,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: standard output.")
+    ] = None,
+    source: common.SourceOption = None,
+    label: common.LabelOption = None,
+    since: common.SinceOption = None,
+    until: common.UntilOption = None,
+    min_score: common.MinScoreOption = None,
+    state: common.StateOption = None,
+    limit: common.LimitOption = None,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+) -> None:
+    """Write verdicts, or the scores of all their faces, as a table for other programs."""
+    from streamwatch.store.export import SCORES, VERDICTS, verdict_cells
+
+    wanted = common.filters(source, label, since, until, min_score, state, limit)
+    with common.open_store(store, config) as opened:
+        if scores:
+            common.write_table(opened.iter_scores(wanted), SCORES, file_format, output)
+        else:
+            common.write_table(map(verdict_cells, opened.iter_verdicts(wanted)), VERDICTS, file_format, output)
 
 
 def _table(found: list[VerdictRow]) -> Table:

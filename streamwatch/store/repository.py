@@ -35,7 +35,7 @@ from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import Saving, chunks, insert_row
 from streamwatch.store.states import ReviewState, RunStatus
-from streamwatch.store.tables import alerts, evidence, runs, verdicts
+from streamwatch.store.tables import alerts, evidence, runs, scores, verdicts
 
 Clock = Callable[[], datetime]
 
@@ -256,6 +256,29 @@ class Store:
             query = select_alerts(filters or Filters()).execution_options(yield_per=1000)
             for row in connection.execute(query).mappings():
                 yield to_alert_row(row)
+
+    def iter_scores(self, filters: Filters | None = None) -> Iterator[dict[str, Any]]:
+        """A row for each scored face of the verdicts that a filter lets through, in constant memory but for the ids: by
+        track and frame. Instants are ISO 8601.
+        """
+        names = [column.name for column in scores.c if column.name not in ("verdict_id", "track_id", "frame_index")]
+        with reading(self._engine) as connection:
+            for verdict_id in connection.execute(select_verdicts(filters or Filters())).scalars().all():
+                query = (
+                    select(scores, verdicts.c.source)
+                    .join(verdicts, verdicts.c.id == scores.c.verdict_id)
+                    .where(scores.c.verdict_id == verdict_id)
+                    .order_by(scores.c.track_id, scores.c.frame_index)
+                )
+                for row in connection.execute(query).mappings():
+                    yield {
+                        "verdict_id": verdict_id,
+                        "source": row["source"],
+                        "track": row["track_id"],
+                        "frame": row["frame_index"],
+                        **{name: row[name] for name in names},
+                        "wall_time": None if row["wall_time"] is None else row["wall_time"].isoformat(),
+                    }
 
     def durations(self, verdict_ids: Sequence[int]) -> dict[int, float | None]:
         """Seconds of the sources of verdicts, None where they are not known."""

@@ -1,9 +1,11 @@
-"""Exports that players and editing programs read: each is read back by a parser of its own kind."""
+"""Exports, each read back by a parser of its own kind."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
+import json
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import webvtt
 from typer.testing import CliRunner, Result
 
 from streamwatch.cli import alerts as commands
+from streamwatch.cli import verdicts as verdict_commands
 from streamwatch.records import AlertKind, Label
 from streamwatch.store import AlertRow, ReviewState, Store
 from streamwatch.store.timelines import SourceTimeline, TimelineFormat, file_names, timelines, write_timeline
 from tests.test_cli_store import a_verdict, an_alert
+from tests.test_store import a_verdict as complete_verdict
+from tests.test_store import an_error
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SOURCE = "/archive/news & <late>.mp4"
@@ -153,3 +158,55 @@ def test_parquet_holds_what_json_lines_hold(url: str, tmp_path: Path) -> None:
     assert [(row["id"], row["start"], row["peak"], row["stored_at"]) for row in rows] == [
         (item.id, item.start, item.peak, item.stored_at) for item in expected
     ]
+
+
+# ── verdicts and scores ──
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> str:
+    """A store with all that a verdict can hold."""
+    url = f"sqlite:///{tmp_path / 'full.db'}"
+    with Store.open(url, clock=lambda: NOON) as store:
+        run = store.begin_run("scan", "{}", "c" * 64)
+        store.save_verdict(run, complete_verdict())
+        store.save_verdict(run, dataclasses.replace(an_error(), sha256="9" * 64))
+    return url
+
+
+def export_verdicts(url: str, *options: str) -> Result:
+    done = CliRunner().invoke(verdict_commands.app, ["export", "--store", url, *options])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_verdicts_are_the_same_rows_in_every_format(full: str, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in export_verdicts(full).stdout.splitlines()]
+    assert {row["label"] for row in rows} == {"fake", "error"}
+    assert {row["error"] for row in rows} == {None, "SourceUnreadable"}
+    assert all(row["stored_at"] == NOON.isoformat() for row in rows)
+    table = list(csv.DictReader(io.StringIO(export_verdicts(full, "--format", "csv").stdout, newline="")))
+    assert table == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+    file = tmp_path / "verdicts.parquet"
+    export_verdicts(full, "--format", "parquet", "--output", str(file))
+    found = pyarrow.parquet.read_table(file).to_pylist()
+    assert [row.pop("stored_at") for row in found] == [NOON] * len(rows)
+    instants = ("started_at", "stored_at")
+    assert [{name: row[name] for name in row if name not in instants} for row in found] == [
+        {name: row[name] for name in row if name not in instants} for row in rows
+    ]
+
+
+def test_scores_are_a_row_for_each_face(full: str, tmp_path: Path) -> None:
+    file = tmp_path / "scores.parquet"
+    export_verdicts(full, "--scores", "--format", "parquet", "--output", str(file))
+    found = pyarrow.parquet.read_table(file).to_pylist()
+    expected = sorted(complete_verdict().scores, key=lambda score: (score.track_id, score.frame_index))
+    assert found
+    assert [(row["track"], row["frame"], row["pts"], row["probability"], row["sharpness"]) for row in found] == [
+        (score.track_id, score.frame_index, score.pts, score.probability, score.quality.sharpness) for score in expected
+    ]
+    assert [(row["x0"], row["y1"]) for row in found] == [(score.box[0], score.box[3]) for score in expected]
+    assert {row["source"] for row in found} == {complete_verdict().source}
+    lines = [json.loads(line) for line in export_verdicts(full, "--scores").stdout.splitlines()]
+    assert len(lines) == len(found)
