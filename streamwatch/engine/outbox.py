@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from streamwatch.engine.cluster import Actor, result_of
 from streamwatch.errors import StoreError
 from streamwatch.records import Alert, Clip, VideoVerdict
-from streamwatch.sinks import Failed
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import Transition
+
+if TYPE_CHECKING:
+    from streamwatch.sinks import Failed
 
 Item = VideoVerdict | Transition | Clip
 

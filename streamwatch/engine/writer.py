@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from sqlalchemy.engine import make_url
@@ -12,9 +12,11 @@ from sqlalchemy.engine import make_url
 from streamwatch.config import Settings
 from streamwatch.engine.cluster import QUIET, Actor, Cluster
 from streamwatch.records import Clip, VideoVerdict
-from streamwatch.sinks import Courier, Failed
 from streamwatch.sources.states import Transition
 from streamwatch.store import Store
+
+if TYPE_CHECKING:
+    from streamwatch.sinks import Courier, Failed
 
 
 class StoreWriter:
@@ -43,6 +45,8 @@ class AlertCourier:
 
     def work(self) -> list[Failed]:
         """Tell what is due. Raises StoreError."""
+        from streamwatch.sinks import Courier  # with an HTTP client that only this process needs
+
         if self._courier is None:
             self._courier = Courier(Store.open(self._settings.store.url), self._settings.sinks)
         return self._courier.work()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from streamwatch.config import TrackSettings
 from streamwatch.faces.crops import CropGeometry, crop_face
@@ -95,6 +94,8 @@ class Tracker:
                 for track in self._tracks
             ]
         )
+        from scipy.optimize import linear_sum_assignment  # a quarter of a second, at the first face
+
         rows, columns = linear_sum_assignment(costs)
         return {
             int(column): self._tracks[row]
