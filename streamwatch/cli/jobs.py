@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,14 +56,12 @@ def show(
     """Show a job's inputs in their order, with their verdicts, or why there is none."""
     with common.open_store(store, config) as opened:
         job = opened.jobs.job(job_id)
-        found = (item for item in opened.jobs.items(job_id) if state is None or item.state is state)
+        found = opened.jobs.items(job_id, state)
         if as_json:
-            common.print_json_lines(
-                line for _, line in zip(range(limit or job.total), map(_item_line, found), strict=False)
-            )
+            common.print_json_lines(map(_item_line, itertools.islice(found, limit)))
             return
         rows = limit or common.TABLE_ROWS
-        shown = [item for _, item in zip(range(rows + 1), found, strict=False)]
+        shown = list(itertools.islice(found, rows + 1))
     common.console().print(_job_table([job]))
     common.console().print()
     common.console().print(_item_table(shown[:rows]))

@@ -167,8 +167,9 @@ class JobLedger:
                 return row
         raise StoreError(f"no job has the id {job_id}; `streamwatch jobs list` shows them")
 
-    def items(self, job_id: int) -> Iterator[ItemRow]:
-        """The inputs of a job in their order, with the verdicts on them."""
+    def items(self, job_id: int, state: ItemState | None = None) -> Iterator[ItemRow]:
+        """The inputs of a job, or those in one state, in their order, with the verdicts on them."""
+        wanted = [] if state is None else [items.c.state == state.value]
         same = and_(
             verdicts.c.sha256 == items.c.sha256,
             verdicts.c.model_sha256 == jobs.c.model_sha256,
@@ -178,7 +179,7 @@ class JobLedger:
             select(items, verdicts.c.label, verdicts.c.score)
             .join(jobs, jobs.c.id == items.c.job_id)
             .outerjoin(verdicts, same)
-            .where(items.c.job_id == job_id)
+            .where(items.c.job_id == job_id, *wanted)
             .order_by(items.c.number)
             .execution_options(yield_per=1000)
         )

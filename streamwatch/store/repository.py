@@ -258,21 +258,23 @@ class Store:
                 yield to_alert_row(row)
 
     def iter_scores(self, filters: Filters | None = None) -> Iterator[dict[str, Any]]:
-        """A row for each scored face of the verdicts that a filter lets through, in constant memory but for the ids: by
-        track and frame. Instants are ISO 8601.
+        """A row for each scored face of the verdicts that a filter lets through, in constant memory but for the ids: in
+        order of verdicts (the newest ids first), tracks and frames. Instants are ISO 8601.
         """
         names = [column.name for column in scores.c if column.name not in ("verdict_id", "track_id", "frame_index")]
         with reading(self._engine) as connection:
-            for verdict_id in connection.execute(select_verdicts(filters or Filters())).scalars().all():
+            ids = sorted(connection.execute(select_verdicts(filters or Filters())).scalars(), reverse=True)
+            for chunk in chunks(ids):
                 query = (
                     select(scores, verdicts.c.source)
                     .join(verdicts, verdicts.c.id == scores.c.verdict_id)
-                    .where(scores.c.verdict_id == verdict_id)
-                    .order_by(scores.c.track_id, scores.c.frame_index)
+                    .where(scores.c.verdict_id.in_(chunk))
+                    .order_by(scores.c.verdict_id.desc(), scores.c.track_id, scores.c.frame_index)
+                    .execution_options(yield_per=1000)
                 )
                 for row in connection.execute(query).mappings():
                     yield {
-                        "verdict_id": verdict_id,
+                        "verdict_id": row["verdict_id"],
                         "source": row["source"],
                         "track": row["track_id"],
                         "frame": row["frame_index"],
