@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from streamwatch.cli import streams
-from streamwatch.config import LiveSettings, Settings, StoreSettings, StreamSettings
+from streamwatch.cli.wanted import Wanted
+from streamwatch.config import LiveSettings, Settings, StoreSettings, StreamSettings, load_settings
 from streamwatch.engine.roster import Follower, Roster, roster_path
 from streamwatch.errors import ConfigError, SourceRefused
 
@@ -94,10 +96,30 @@ def test_where_the_roster_lies(tmp_path: Path) -> None:
     beside = Settings(store=StoreSettings(url=f"sqlite:///{tmp_path}/desk.db"))
     assert roster_path(beside) == tmp_path / "desk.db.streams.yaml"
     server = Settings(store=StoreSettings(url="postgresql://user:hush@host/desk"))
-    with pytest.raises(ConfigError, match=r"live\.roster"):
-        roster_path(server)
+    assert roster_path(server) is None
     named = server.model_copy(update={"live": LiveSettings(roster=tmp_path / "mine.yaml")})
     assert roster_path(named) == tmp_path / "mine.yaml"
+
+
+def test_without_a_file_the_settings_streams_are_watched_and_none_can_be_added() -> None:
+    roster = Roster(None, [STUDIO])
+    assert roster.streams() == [STUDIO]
+    for change in (lambda: roster.add(ROOF, None), lambda: roster.pause("studio 1", paused=True)):
+        with pytest.raises(ConfigError, match=r"live\.roster: with a store on a server it must name the file"):
+            change()
+
+
+def test_a_watch_with_a_store_on_a_server_follows_its_settings(tmp_path: Path) -> None:
+    config = tmp_path / "desk.yaml"
+    config.write_text("store: {url: 'postgresql://user:hush@host/desk'}\nstreams: [{url: 'rtsp://cam/1'}]\n")
+    wanted = Wanted([], lambda: load_settings(config), config)
+    wanted.check()
+    assert wanted.urls == ["rtsp://cam/1"]
+    assert wanted.follow is not None
+    assert wanted.follow() is None
+    config.write_text(config.read_text().replace("cam/1", "cam/2"))
+    os.utime(config, (1e9, 1e9))
+    assert wanted.follow() == ["rtsp://cam/2"]
 
 
 def test_a_follower_reads_what_has_changed_and_tells_a_mistake_once(tmp_path: Path) -> None:

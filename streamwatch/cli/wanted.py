@@ -31,14 +31,17 @@ class Wanted:
             return
         from streamwatch.engine.roster import Follower, roster_path
 
-        self._path = roster_path(self.settings).absolute()
-        self._follower = Follower(self._read, [self._path, *([] if config is None else [config.absolute()])])
+        path = roster_path(self.settings)
+        self._path = None if path is None else path.absolute()
+        files = [file for file in (self._path, None if config is None else config.absolute()) if file is not None]
+        self._follower = Follower(self._read, files)
         self.follow = self._look
         self.urls = self._look() or []
 
     def check(self) -> None:
         """Raise BadParameter where there is nothing to watch, nor ever was."""
-        if not self.urls and (self.follow is None or not self._path.exists()):
+        added = self.follow is not None and self._path is not None and self._path.exists()
+        if not self.urls and not added:
             hint = "give one, list `streams` in the settings, or add one with `streamwatch streams add URL`"
             raise typer.BadParameter(hint, param_hint="URL...")
 

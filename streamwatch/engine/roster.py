@@ -31,20 +31,18 @@ class _Document(Section):
     streams: tuple[StreamSettings, ...] = ()
 
 
-def roster_path(settings: Settings) -> Path:
-    """The file of added streams. Raises ConfigError for a store on a server where `live.roster` does not name one."""
+def roster_path(settings: Settings) -> Path | None:
+    """The file of added streams; None for a store on a server where `live.roster` does not name one."""
     if settings.live.roster is not None:
         return settings.live.roster
     file = sqlite_file(parse_url(settings.store.url))
-    if file is None:
-        raise ConfigError("live.roster: with a store on a server it must name the file of added streams")
-    return file.with_name(f"{file.name}.streams.yaml")
+    return None if file is None else file.with_name(f"{file.name}.streams.yaml")
 
 
 class Roster:
-    """The streams of a file, and those of the settings below them."""
+    """The streams of a file, and those of the settings below them. path: None where nothing can be added."""
 
-    def __init__(self, path: Path, configured: Sequence[StreamSettings]) -> None:
+    def __init__(self, path: Path | None, configured: Sequence[StreamSettings]) -> None:
         self._path = path
         self._configured = list(configured)
 
@@ -90,6 +88,8 @@ class Roster:
         raise ConfigError(f"{redact(which)}: no such stream; `streamwatch streams list` shows them")
 
     def _added(self) -> list[StreamSettings]:
+        if self._path is None:
+            return []
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -108,22 +108,26 @@ class Roster:
     @contextlib.contextmanager
     def _changed(self) -> Iterator[list[StreamSettings]]:
         """The added streams, to be changed; written at once, by one process at a time."""
+        path = self._path
+        if path is None:
+            raise ConfigError("live.roster: with a store on a server it must name the file of added streams")
         try:
-            with self._path.with_suffix(".lock").open("w") as lock:
+            with path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 streams = self._added()
                 yield streams
-                self._write(streams)
+                _write(path, streams)
         except OSError as error:
-            raise ConfigError(f"{self._path}: cannot be written ({error.strerror})") from None
+            raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
 
-    def _write(self, streams: Sequence[StreamSettings]) -> None:
-        document: dict[str, Any] = {"streams": [stream.model_dump(exclude_defaults=True) for stream in streams]}
-        partial = self._path.with_suffix(".part")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
-        partial.replace(self._path)
+
+def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
+    document: dict[str, Any] = {"streams": [stream.model_dump(exclude_defaults=True) for stream in streams]}
+    partial = path.with_suffix(".part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+    partial.replace(path)
 
 
 class Follower:
