@@ -117,15 +117,12 @@ def _job_table(found: list[JobRow]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("job", "inputs", *(state.value for state in ItemState)):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("state", "begun (UTC)", "last result (UTC)", "model"):
+    for name in ("state", "begun (UTC)", "model"):
         table.add_column(name, no_wrap=True)
     for job in found:
         counts = (str(job.counts.get(state, 0)) for state in ItemState)
-        heard = "–" if job.heard_at is None else common.instant(job.heard_at)
         state = Text(job.state.value, style=_STYLES[job.state])
-        table.add_row(
-            str(job.id), str(job.total), *counts, state, common.instant(job.created_at), heard, job.model.name
-        )
+        table.add_row(str(job.id), str(job.total), *counts, state, common.instant(job.created_at), job.model.name)
     return table
 
 
