@@ -7,6 +7,7 @@ here, because every one of them is imported after this package.
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 # No usage report leaves the machine; no warning about a behaviour that concerns GPUs only; processes of equal rank with
@@ -16,7 +17,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Ray 2.60 makes a token for a cluster on this machine, and gives it to clusters that `ray start` starts later, but does
-# not use it itself to join them unless it is told.
+# not use it itself to join them unless it is told. To tell one that was imported before makes it contradict itself.
 with contextlib.suppress(RuntimeError):  # without a home there is none
-    if Path("~/.ray/auth_token").expanduser().exists():
+    if "ray" not in sys.modules and Path("~/.ray/auth_token").expanduser().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
