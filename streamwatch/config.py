@@ -104,6 +104,7 @@ class EngineSettings(Section):
     batch_faces: int = Field(8, ge=1, description="faces a worker sends to the detector at once")
     in_flight: int = Field(2, ge=1, description="batches a worker may have under way")
     attempts: int = Field(3, ge=1, description="tries before a file whose worker dies is an error")
+    segment: float = Field(300.0, ge=0, description="seconds of the parts that long files are cut into; 0: never cut")
     address: str | None = Field(None, description="Ray cluster to join; null: start one on this machine")
 
 

@@ -326,6 +326,15 @@ Metadata = Mapping[str, str | int | float | bool]
 """What a manifest says of an input beside its place."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentResult:
+    """What was found in a part of a content. place: where it lies there. data: see `SegmentScores.to_bytes`."""
+
+    key: ResultKey
+    place: str
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a file held when it was read. path: absolute. modified_ns: its time of change, nanoseconds since 1970."""

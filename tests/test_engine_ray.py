@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from streamwatch.engine.archive import ScanProgress, _Scan, iter_scan
 from streamwatch.engine.jobs import Job
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
+from streamwatch.engine.segments import SegmentScores
 from streamwatch.errors import DetectorError, JobCancelled, WeightsError
 from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
-from streamwatch.records import Label, ResultKey, VideoVerdict
+from streamwatch.records import Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import content_sha256
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
@@ -246,6 +248,48 @@ def test_what_a_dead_scan_was_at_is_taken_over(
     assert list(found)[-1] == clips[0]
     for clip in clips:
         assert_same(found[clip], expected[clip])
+
+
+def test_a_long_file_is_done_in_segments_and_goes_on_where_it_was_stopped(
+    clips: list[str], settings: Settings, tmp_path: Path
+) -> None:
+    long = str(face_clip(tmp_path / "long.mp4", seconds=40.0))
+    whole = scan([long], settings.model_copy(update={"engine": EngineSettings(workers=2, segment=0.0)}), store=False)
+    settings = settings.model_copy(update={"engine": EngineSettings(workers=2, segment=4.0)})
+
+    def stored() -> list[SegmentResult]:
+        with Store.open(settings.store.url) as store:
+            return [SegmentResult(key, place, data) for place, data in store.segments.find(key).items()]
+
+    def stop(progress: ScanProgress) -> None:
+        if len(stored()) >= 3:
+            raise KeyboardInterrupt
+
+    key = ResultKey(content_sha256(Path(long)), Plan.resolve(settings).card.sha256, settings.digest())
+    with Killer(has_open(long), times=1) as killer, pytest.raises(KeyboardInterrupt):
+        scan([long, clips[0]], settings, progress=stop)
+    assert len(killer.killed) == 1
+    with Store.open(settings.store.url) as store:
+        known = stored()[0]
+        scores = SegmentScores.from_bytes(known.data)
+        marked = replace(scores, counts=replace(scores.counts, corrupt=7)).to_bytes()
+        store.save(store.begin_run("scan", "{}", settings.digest()), [replace(known, data=marked)])
+    found = scan([long, clips[0]], settings)
+    assert found[long].frames.corrupt == 7, "what was stored is not done again"
+    assert_same(replace(found[long], frames=replace(found[long].frames, corrupt=0)), whole[long])
+    assert stored() == []
+
+
+def test_a_segment_that_kills_every_worker_is_an_error_and_the_rest_goes_on(
+    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], tmp_path: Path
+) -> None:
+    long = str(face_clip(tmp_path / "long.mp4", seconds=20.0))
+    settings = settings.model_copy(update={"engine": EngineSettings(workers=1, attempts=2, segment=5.0)})
+    with Killer(has_open(long), times=99):
+        found = scan([long, clips[0]], settings)
+    assert found[long].failure is not None
+    assert found[long].failure.kind == "WorkerLost"
+    assert_same(found[clips[0]], expected[clips[0]])
 
 
 def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:
@@ -474,18 +518,26 @@ def scan_command(paths: list[str], store: str, weights: Path) -> Iterator[subpro
         yield process
 
 
+def larger(clip: str, folder: Path) -> str:
+    """The same clip with a box of nothing, so that it is the largest file and comes first."""
+    size = 4 << 20
+    path = folder / "larger.mp4"
+    path.write_bytes(Path(clip).read_bytes() + size.to_bytes(4, "big") + b"free" + bytes(size - 8))
+    return str(path)
+
+
 @pytest.mark.slow
 def test_a_death_leaves_standard_output_to_the_results(weights: Path, clips: list[str], tmp_path: Path) -> None:
-    longer = str(face_clip(tmp_path / "longer.mp4", seconds=120.0))
+    short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=120.0))
     is_detector = is_actor("DetectorActor")
-    with scan_command([clips[0], longer], f"sqlite:///{tmp_path / 'store.db'}", weights) as process:
+    with scan_command([short, longer], f"sqlite:///{tmp_path / 'store.db'}", weights) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         (detector,) = filter(is_detector, descendants(process.pid))
         os.kill(detector, signal.SIGKILL)
         rest, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert [json.loads(line)["source"] for line in (first, *rest.splitlines())] == [clips[0], longer]
+    assert [json.loads(line)["source"] for line in (first, *rest.splitlines())] == [short, longer]
     assert "raylet" not in errors
 
 
@@ -495,17 +547,17 @@ def test_a_stopped_scan_keeps_what_is_done(
     weights: Path, clips: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
     """Signals from a terminal reach the whole process group."""
-    longer = str(face_clip(tmp_path / "longer.mp4", seconds=240.0))
+    short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=240.0))
     store = f"sqlite:///{tmp_path / 'store.db'}"
-    with scan_command([clips[0], longer], store, weights) as process:
+    with scan_command([short, longer], store, weights) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         os.killpg(process.pid, number)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert json.loads(first)["source"] == clips[0]
+    assert json.loads(first)["source"] == short
     assert rest == ""
     assert errors.splitlines()[-1].startswith("stopped: 1 of 2 done")
     assert "Traceback" not in errors
     with Store.open(store) as opened:
-        assert [row.verdict.source for row in opened.verdicts(Filters())] == [clips[0]]
+        assert [row.verdict.source for row in opened.verdicts(Filters())] == [short]

@@ -23,7 +23,7 @@ from streamwatch.fusion import (
     face_weight,
     find_spans,
 )
-from streamwatch.fusion.evidence import EvidenceKeeper
+from streamwatch.fusion.evidence import EvidenceKeeper, ScoredCandidate
 from streamwatch.fusion.quality import FLOOR
 from streamwatch.fusion.spans import LOGIT_BOUND, smooth, to_logit
 from streamwatch.records import (
@@ -367,7 +367,7 @@ def test_evidence_of_a_long_track_stays_that_of_an_unbounded_memory() -> None:
     most = 0
     for index, probability in enumerate(probabilities):
         fusion.add(scored(float(probability), index / 2))
-        pixels = [c for c in fusion._keeper._hot if c._evidence is None]
+        pixels = [kept for kept in fusion._keeper._hot if kept.candidate._score is not None]
         most = max(most, len(pixels))
     verdict = fusion.verdict()
     assert len(verdict.spans) == 67
@@ -495,9 +495,9 @@ def test_tracks_that_ended_hold_no_pixels() -> None:
     for score in [*at(0.95, 10, 1), *at(0.1, 4, 2, start=30.0)]:
         fusion.add(score)
     keeper = fusion._tracks[1]._keeper
-    kept = [*keeper._hot, *(entry[1] for entry in keeper._strongest)]
+    kept = [entry.candidate for entry in (*keeper._hot, *keeper._strongest)]
     assert kept
-    assert all(candidate._evidence is not None for candidate in kept)
+    assert all(isinstance(candidate, ScoredCandidate) and candidate._score is None for candidate in kept)
 
 
 def test_error_verdict_has_a_kind_and_no_score() -> None:

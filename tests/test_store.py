@@ -349,11 +349,14 @@ def test_a_verdict_ends_the_lease_of_its_content(store: Store, run: int) -> None
     verdict = a_verdict()
     assert verdict.sha256 is not None
     key = ResultKey(verdict.sha256, verdict.model.sha256, verdict.config_sha256)
+    failed = dataclasses.replace(verdict, label=Label.ERROR, score=None, tracks=(), alerts=(), scores=())
     assert store.leases.take(run, key)
-    store.save_verdict(run, verdict)
-    assert store.leases.take(other, key)
-    store.save_verdict(run, verdict)
+    store.save_verdict(run, failed)
+    assert store.leases.take(other, key), "a failure may be tried again"
+    store.save_verdict(run, dataclasses.replace(failed, failure=Failure("WorkerLost", "late")))
     assert not store.leases.take(run, key), "a late result of another run ends nothing"
+    store.save_verdict(other, verdict)
+    assert not store.leases.take(run, key), "nothing is left to do"
 
 
 def test_evidence_that_track_and_alert_share_is_stored_once(store: Store, run: int, database_url: str) -> None:

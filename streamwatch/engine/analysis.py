@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -12,15 +12,30 @@ import numpy as np
 
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, ScoringQueue
+from streamwatch.engine.segments import SegmentScores, fuse
 from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
-from streamwatch.faces import FaceDetector, load_face_detector
+from streamwatch.faces import FaceDetector, FaceFinder, load_face_detector
+from streamwatch.faces.tracking import View
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
+from streamwatch.fusion.evidence import settling
 from streamwatch.fusion.regions import measure_coverage
-from streamwatch.records import DropReason, FaceScore, FaceTrace, FrameCounts, Metadata, VideoVerdict
+from streamwatch.fusion.track import frame_record
+from streamwatch.records import (
+    DropReason,
+    FaceScore,
+    FaceTrace,
+    FrameCounts,
+    FrameRecord,
+    Metadata,
+    VideoVerdict,
+)
 from streamwatch.sources import VideoSource, redact
+from streamwatch.sources.segments import Segment
 
 TRACE_MASK = 28
 """Side of the masks in traces, pixels."""
+
+NOTHING = "no frame could be decoded"
 
 T = TypeVar("T")
 
@@ -32,6 +47,14 @@ class Analysis:
     verdict: VideoVerdict
     traces: tuple[FaceTrace, ...] = ()
     metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A long file that is to be analysed in segments. duration: seconds."""
+
+    segments: tuple[Segment, ...]
+    duration: float | None
 
 
 class Analyser:
@@ -65,14 +88,61 @@ class Analyser:
         name: what the verdict calls the source; default: the source, credentials masked. sha256: of its
         content.
         """
-        subject = self._plan.subject(name or redact(source), sha256)
+        found = self.begin(self._plan.subject(name or redact(source), sha256), source, trace=trace, segment=0.0)
+        assert isinstance(found, Analysis)
+        return found
+
+    def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | Cut:
+        """As `analyse`; but a file that can be cut into two or more parts of about `segment` seconds is only cut.
+        0: none is. Traces are only of files that are not cut.
+        """
         try:
-            return self._analyse(source, subject, trace)
+            with VideoSource(source, self._plan.settings.decode, self._plan.settings.sampling) as video:
+                if video.live:
+                    raise SourceRefused(f"{redact(source)}: a live stream has no end to scan; use `streamwatch watch`")
+                segments = video.segments(segment) if segment and not trace else []
+                if len(segments) > 1:
+                    return Cut(tuple(segments), video.duration)
+                return self._analyse(video, subject, trace)
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error))
 
-    def _analyse(self, source: str, subject: Subject, trace: bool) -> Analysis:
+    def analyse_segment(self, subject: Subject, source: str, segment: Segment) -> bytes | Analysis:
+        """What `SegmentScores` keep of a part of a file, as bytes; the verdict `error` on it where that fails."""
         settings = self._plan.settings
+        views: list[View] = []
+        records: list[FrameRecord] = []
+        fusion: SourceFusion | None = None
+
+        def deliver(score: FaceScore) -> None:
+            nonlocal fusion
+            record = frame_record(score)
+            if fusion is None:
+                fusion = SourceFusion(self._plan.policy, open_until=record.pts + settling(self._plan.policy))
+            fusion.add(score)
+            records.append(record)
+
+        try:
+            with VideoSource(source, settings.decode, settings.sampling, segment=segment) as video:
+                queue = self._queue(deliver)
+                finder = self._plan.face_finder(self._face_detector, on_view=views.append)
+                try:
+                    self._score(video, finder, queue, settings.engine.segment)
+                except StreamwatchError as error:
+                    return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
+                pictures = [] if fusion is None else fusion.pictures()
+                return SegmentScores(_counts(video, queue), views, records, pictures).to_bytes()
+        except StreamwatchError as error:
+            return Analysis(error_verdict(subject, error))
+
+    def fuse(self, subject: Subject, segments: Sequence[bytes], duration: float | None) -> Analysis:
+        """The verdict on a file from all its segments, in order."""
+        fusion, counts = fuse([SegmentScores.from_bytes(segment) for segment in segments], self._plan)
+        if counts.sampled == 0:
+            return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
+        return Analysis(fusion.verdict(subject, counts, duration))
+
+    def _analyse(self, video: VideoSource, subject: Subject, trace: bool) -> Analysis:
         fusion = SourceFusion(self._plan.policy)
         traces: list[FaceTrace] = []
 
@@ -81,24 +151,30 @@ class Analyser:
             if trace:
                 traces.append(trace_of(score, self._plan.policy))
 
-        queue = ScoringQueue(self._client, settings.engine.batch_faces, settings.engine.in_flight, deliver)
-        finder = self._plan.face_finder(self._face_detector)
-        with VideoSource(source, settings.decode, settings.sampling) as video:
-            if video.live:
-                raise SourceRefused(f"{redact(source)}: a live stream has no end to scan; use `streamwatch watch`")
-            try:
-                for frames in batches(video.frames(), settings.faces.batch):
-                    for crops in finder.find(frames):
-                        queue.put(crops)
-                    if video.duration:
-                        self._progress(min(1.0, frames[-1].pts / video.duration))
-                queue.drain()
-            except StreamwatchError as error:
-                return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
-            counts = _counts(video, queue)
-            if counts.sampled == 0:
-                raise SourceUnreadable(f"{redact(source)}: no frame could be decoded")
-            return Analysis(fusion.verdict(subject, counts, video.duration), tuple(traces))
+        queue = self._queue(deliver)
+        try:
+            self._score(video, self._plan.face_finder(self._face_detector), queue, video.duration)
+        except StreamwatchError as error:
+            return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
+        counts = _counts(video, queue)
+        if counts.sampled == 0:
+            raise SourceUnreadable(f"{subject.source}: {NOTHING}")
+        return Analysis(fusion.verdict(subject, counts, video.duration), tuple(traces))
+
+    def _queue(self, deliver: Callable[[FaceScore], None]) -> ScoringQueue:
+        engine = self._plan.settings.engine
+        return ScoringQueue(self._client, engine.batch_faces, engine.in_flight, deliver)
+
+    def _score(self, video: VideoSource, finder: FaceFinder, queue: ScoringQueue, duration: float | None) -> None:
+        """Have all faces of all sampled frames scored. duration: of what is read, about, seconds."""
+        began: float | None = None
+        for frames in batches(video.frames(), self._plan.settings.faces.batch):
+            began = frames[0].pts if began is None else began
+            for crops in finder.find(frames):
+                queue.put(crops)
+            if duration:
+                self._progress(min(1.0, (frames[-1].pts - began) / duration))
+        queue.drain()
 
 
 def _counts(video: VideoSource, queue: ScoringQueue) -> FrameCounts:

@@ -7,22 +7,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
 
 from streamwatch.config import Settings
-from streamwatch.engine.analysis import Analysis
+from streamwatch.engine.analysis import Analysis, Cut
 from streamwatch.engine.cluster import LOST, Actor, result_of, usable_cores
 from streamwatch.engine.crew import Crew, assemble
 from streamwatch.engine.jobs import Job, Jobs, paths_of
+from streamwatch.engine.pieces import CutFile, Piece
 from streamwatch.engine.plan import Plan
 from streamwatch.errors import JobCancelled, StoreError, StreamwatchError, WorkerLost
-from streamwatch.fusion import error_verdict
-from streamwatch.records import Failure, Label, ResultKey, VideoVerdict
-from streamwatch.sources import Input, is_url
+from streamwatch.fusion import Subject, error_verdict
+from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
+from streamwatch.sources import Input
 from streamwatch.store import Store
 from streamwatch.store.jobs import Outcome
 from streamwatch.store.leases import LEASE
@@ -117,7 +117,7 @@ class _Scan:
         self._trace = trace
         self._total = len(inputs)
         self._told = 0
-        self._most_workers = min(plan.settings.engine.workers or usable_cores(), max(1, len(inputs)))
+        self._most_workers = plan.settings.engine.workers or usable_cores()
         self._inputs = [item if isinstance(item, Input) else Input(item) for item in inputs]
         known = {} if store is None else store.contents.known(paths_of(self._inputs))
         self._jobs = Jobs(self._inputs, 2 * self._most_workers, known)
@@ -127,11 +127,13 @@ class _Scan:
         self._crew: Crew | None = None
         self._stack = contextlib.ExitStack()
         self._idle: list[Actor] = []
-        self._busy: dict[Any, tuple[Actor, Job]] = {}
+        self._busy: dict[Any, tuple[Actor, Job | Piece]] = {}
+        self._cut: list[CutFile] = []
         self._originals: dict[str, VideoVerdict] = {}
         self._copies: dict[str, list[Job]] = {}
         self._elsewhere: list[Job] = []
         self._beat_at = self._look_at = time.monotonic()
+        self._segments: list[SegmentResult] = []
         self._unsaved: list[_Result] = []
         self._saving: tuple[Any, list[_Result]] | None = None
         self._ready: deque[_Result] = deque()
@@ -184,18 +186,28 @@ class _Scan:
             with contextlib.suppress(StoreError):
                 self._store.contents.note(self._jobs.take_fresh())
                 self._store.leases.give_back(self._run_id)
+                self._store.save(self._run_id, self._segments)
                 for analysis, _ in (*(self._saving[1] if self._saving else ()), *self._unsaved):
                     self._store.save_verdict(self._run_id, analysis.verdict)
                 self._store.end_run(self._run_id, status)
 
     # ── handing out ──
 
+    @property
+    def _free(self) -> bool:
+        """Whether there is a worker with nothing to do, or may be one."""
+        return bool(self._idle) or len(self._busy) < self._most_workers
+
     def _hand_out(self) -> None:
-        """Give inputs to workers as long as there are both; what needs no worker is finished on the way."""
-        while (self._idle or len(self._busy) < self._most_workers) and (job := self._jobs.next()) is not None:
+        """Give files that were begun, then inputs, to workers as long as there are both; what needs no worker is
+        finished on the way.
+        """
+        while self._free and (piece := next(filter(None, (file.next() for file in self._cut)), None)) is not None:
+            self._go_on(piece)
+        while self._free and (job := self._jobs.next()) is not None:
             if job.failure is not None:
                 self._spent.pop(job.number, None)
-                self._finish(Analysis(error_verdict(self._plan.subject(job.name, None), job.failure)), job)
+                self._finish(Analysis(error_verdict(self._subject(job), job.failure)), job)
             elif job.number in self._spent:
                 self._ready.append((Analysis(self._failed_before(job)), job))
             elif self._told_by_copy(job):
@@ -226,7 +238,7 @@ class _Scan:
 
     def _failed_before(self, job: Job) -> VideoVerdict:
         """The error of an input that has failed too often to be tried again."""
-        subject = self._plan.subject(job.name, job.sha256)
+        subject = self._subject(job)
         before = self._spent[job.number]
         message = f"{before.message} (not tried again: `streamwatch jobs retry {self._job_id}`)"
         return replace(error_verdict(subject, StreamwatchError(message)), failure=Failure(before.kind, message))
@@ -269,18 +281,33 @@ class _Scan:
         if found is not None:
             self._ready.append((Analysis(_told_of(found, job)), job))
             self._tell_copies(job, found)
-        elif (self._idle or len(self._busy) < self._most_workers) and self._lease(job):
+        elif self._free and self._lease(job):
             self._begin(job)
         else:
             self._elsewhere.append(job)
 
     def _begin(self, job: Job) -> None:
+        worker = self._hire()
+        job.attempts += 1
+        length = self._plan.settings.engine.segment
+        self._busy[worker.begin.remote(self._subject(job), job.place, self._trace, length)] = worker, job
+
+    def _go_on(self, piece: Piece) -> None:
+        worker, file, segment = self._hire(), piece.file, piece.segment
+        subject = self._subject(file.job)
+        if segment is None:
+            reference = worker.fuse.remote(subject, file.scores(), file.duration)
+        else:
+            reference = worker.analyse_segment.remote(subject, file.job.place, segment)
+        self._busy[reference] = worker, piece
+
+    def _hire(self) -> Actor:
         if self._crew is None:
             self._crew = self._stack.enter_context(assemble(self._plan, self._run_id))
-        worker = self._idle.pop() if self._idle else self._crew.hire()
-        job.attempts += 1
-        source = job.source if is_url(job.source) else str(Path(job.source).absolute())
-        self._busy[worker.analyse.remote(source, job.name, job.sha256, self._trace)] = worker, job
+        return self._idle.pop() if self._idle else self._crew.hire()
+
+    def _subject(self, job: Job) -> Subject:
+        return self._plan.subject(job.name, job.sha256)
 
     # ── taking in ──
 
@@ -305,28 +332,68 @@ class _Scan:
                 self._saving = None
 
     def _take(self, reference: Any) -> None:
-        worker, job = self._busy.pop(reference)
-        subject = self._plan.subject(job.name, job.sha256)
+        worker, work = self._busy.pop(reference)
+        job = work.file.job if isinstance(work, Piece) else work
         try:
-            analysis: Analysis = ray.get(reference)
+            found: Analysis | Cut | bytes = ray.get(reference)
         except LOST:
-            if job.attempts < self._plan.settings.engine.attempts:
-                self._jobs.put_back(job)
-                return
-            lost = WorkerLost(
-                f"{job.name}: the process that worked on it died {job.attempts} times; "
-                "leave it out, or scan it with --workers 1 and watch the memory"
-            )
-            self._finish(Analysis(error_verdict(subject, lost)), job)
+            self._lose(work, job)
             return
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError):
                 raise error.cause from None
-            failed = error_verdict(subject, StreamwatchError(f"{job.name}: {error.cause}"))
+            failed = error_verdict(self._subject(job), StreamwatchError(f"{job.name}: {error.cause}"))
             kind = type(error.cause).__name__
-            analysis = Analysis(replace(failed, failure=Failure(kind, f"{job.name}: {error.cause}")))
+            found = Analysis(replace(failed, failure=Failure(kind, f"{job.name}: {error.cause}")))
         self._idle.append(worker)
-        self._finish(analysis, job)
+        if isinstance(found, Cut):
+            self._cut.append(CutFile(job, found, self._stored_segments(job)))
+        elif isinstance(work, Piece):
+            self._take_piece(work, found)
+        else:
+            assert isinstance(found, Analysis)
+            self._finish(found, job)
+
+    def _take_piece(self, piece: Piece, found: Analysis | bytes) -> None:
+        file = piece.file
+        if file.over:
+            return
+        if isinstance(found, Analysis):
+            self._end_file(file, found)
+        elif piece.segment is not None:
+            file.done(piece.segment, found)
+            key = self._key(file.job)
+            if key is not None and self._store is not None:
+                self._segments.append(SegmentResult(key, piece.segment.place, found))
+
+    def _end_file(self, file: CutFile, analysis: Analysis) -> None:
+        file.over = True
+        self._cut.remove(file)
+        self._finish(analysis, file.job)
+
+    def _stored_segments(self, job: Job) -> dict[str, bytes]:
+        """What the store has on parts of this content, if it is to be asked."""
+        key = self._key(job)
+        return self._store.segments.find(key) if key is not None and self._store is not None and self._resume else {}
+
+    def _lose(self, work: Job | Piece, job: Job) -> None:
+        """The process that worked on it has died."""
+        attempts = self._plan.settings.engine.attempts
+        if isinstance(work, Piece):
+            if work.file.over or work.file.lost(work.segment, attempts):
+                return
+        elif work.attempts < attempts:
+            self._jobs.put_back(work)
+            return
+        lost = WorkerLost(
+            f"{job.name}: the process that worked on it died {attempts} times; "
+            "leave it out, or scan it with --workers 1 and watch the memory"
+        )
+        failed = Analysis(error_verdict(self._subject(job), lost))
+        if isinstance(work, Piece):
+            self._end_file(work.file, failed)
+        else:
+            self._finish(failed, job)
 
     def _finish(self, analysis: Analysis, job: Job) -> None:
         (self._ready if self._store is None else self._unsaved).append((analysis, job))
@@ -349,11 +416,15 @@ class _Scan:
         """Send everything finished to the writer, unless it is still at the last batch."""
         if self._store is not None:
             self._store.contents.note(self._jobs.take_fresh())
-        if self._store is None or self._run_id is None or self._saving is not None or not self._unsaved:
+        if self._store is None or self._run_id is None or self._saving is not None:
+            return
+        if not (self._unsaved or self._segments):
             return
         unsaved, self._unsaved = self._unsaved, []
         if self._crew is not None and self._crew.writer is not None:
-            self._saving = self._crew.writer.save.remote([analysis.verdict for analysis, _ in unsaved]), unsaved
+            segments, self._segments = self._segments, []
+            items = [*segments, *(analysis.verdict for analysis, _ in unsaved)]
+            self._saving = self._crew.writer.save.remote(items), unsaved
             return
         for analysis, _ in unsaved:  # inputs that could not even be hashed, before there was any work
             self._store.save_verdict(self._run_id, analysis.verdict)
@@ -366,11 +437,14 @@ class _Scan:
             self._shares = 0.0
         elif time.monotonic() - self._asked >= ASK_EVERY:
             self._asked = time.monotonic()
-            shares = 0.0
-            asked = [worker.share.remote() for worker, _ in self._busy.values()]
-            for answer in ray.wait(asked, num_returns=len(asked), timeout=POLL)[0]:
+            shares = sum(file.share for file in self._cut)
+            asked = {
+                worker.share.remote(): work.file.weight if isinstance(work, Piece) else 1.0
+                for worker, work in self._busy.values()
+            }
+            for answer in ray.wait([*asked], num_returns=len(asked), timeout=POLL)[0]:
                 with contextlib.suppress(*LOST):
-                    shares += ray.get(answer)
+                    shares += asked[answer] * ray.get(answer)
             self._shares = shares
         self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total, self._job_id))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -40,15 +41,21 @@ class Job:
         """The input with its credentials masked."""
         return redact(self.source)
 
+    @property
+    def place(self) -> str:
+        """The input for another process: a URL, or a path from the root."""
+        return self.source if is_url(self.source) else str(Path(self.source).absolute())
+
 
 class Jobs:
-    """Inputs in their order, hashed on threads `ahead` of being asked for; those put back come last.
+    """Inputs, the largest first, so that none is left over for the end that takes long; URLs, of which that is not
+    known, before them. Hashed on threads `ahead` of being asked for; those put back come last.
 
     known: contents by absolute path; a file that has not changed since is not read.
     """
 
     def __init__(self, inputs: Sequence[Input], ahead: int, known: Mapping[str, Content] | None = None) -> None:
-        self._inputs = enumerate(inputs, start=1)
+        self._inputs = iter(sorted(enumerate(inputs, start=1), key=lambda numbered: _size(numbered[1]), reverse=True))
         self._ahead = ahead
         self._known = known or {}
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
@@ -114,6 +121,16 @@ def paths_of(inputs: Sequence[Input]) -> list[str]:
     """The absolute paths of those that are files, as contents are known by."""
     paths = (str(Path(item.source).absolute()) for item in inputs if not is_url(item.source))
     return [path for path in paths if _is_text(path)]
+
+
+def _size(item: Input) -> float:
+    """Bytes."""
+    if item.failure is not None:
+        return 0
+    if is_url(item.source):
+        return math.inf
+    stamp = _stamp(Path(item.source))
+    return 0 if stamp is None else stamp[0]
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

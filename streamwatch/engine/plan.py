@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from streamwatch.config import Settings
 from streamwatch.detectors import ModelCard, read_card, weights_path
 from streamwatch.faces import FaceDetector, FaceFinder
+from streamwatch.faces.tracking import View
 from streamwatch.fusion import AlertRules, Policy, Subject
 from streamwatch.records import ModelRef
 
@@ -51,7 +53,9 @@ class Plan:
             started_at=started_at,
         )
 
-    def face_finder(self, detector: FaceDetector, first_track: int = 1) -> FaceFinder:
+    def face_finder(
+        self, detector: FaceDetector, first_track: int = 1, on_view: Callable[[View], None] = lambda view: None
+    ) -> FaceFinder:
         """A finder for one source, with crops as the model wants them."""
         return FaceFinder(
             self.settings.faces,
@@ -60,4 +64,5 @@ class Plan:
             self.card.input.size,
             detector=detector,
             first_track=first_track,
+            on_view=on_view,
         )

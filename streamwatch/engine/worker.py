@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import cv2
 import ray
 
-from streamwatch.engine.analysis import Analyser, Analysis
+from streamwatch.engine.analysis import Analyser, Analysis, Cut
 from streamwatch.engine.cluster import QUIET, Actor
 from streamwatch.engine.detector import RemoteClient
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover, LiveStream
+from streamwatch.fusion import Subject
 from streamwatch.records import Clip, VideoVerdict
+from streamwatch.sources.segments import Segment
 from streamwatch.sources.states import Transition
 
 TAKE_PATIENCE = 1.0
@@ -22,7 +25,7 @@ TAKE_PATIENCE = 1.0
 class StreamWorker:
     """Runs in a process of its own, so that a source that kills it costs nothing but its own work.
 
-    `analyse` or `watch` works on one source; the other methods answer meanwhile.
+    `begin`, `analyse_segment`, `fuse` or `watch` works on one source; the other methods answer meanwhile.
     """
 
     def __init__(self, plan: Plan, detectors: list[Actor], name: str) -> None:
@@ -30,21 +33,26 @@ class StreamWorker:
         self._plan = plan
         self._share = 0.0
         self._client = RemoteClient(detectors, name)
-        self._analyser: Analyser | None = None
+        self._made: Analyser | None = None
         self._outbox: list[VideoVerdict | Transition | Clip] = []
         self._filled = threading.Condition()
         self._over = False
         self._stop = threading.Event()
 
-    def analyse(self, source: str, name: str, sha256: str | None, trace: bool) -> Analysis:
-        """See `Analyser.analyse`. Raises WeightsError where the face detector cannot be loaded."""
-        self._share = 0.0
-        if self._analyser is None:
-            self._analyser = Analyser(self._plan, self._client, progress=self._note_share)
-        return self._analyser.analyse(source, name=name, sha256=sha256, trace=trace)
+    def begin(self, subject: Subject, source: str, trace: bool, segment: float) -> Analysis | Cut:
+        """See `Analyser.begin`. Raises WeightsError where the face detector cannot be loaded."""
+        return self._analyser().begin(subject, source, trace=trace, segment=segment)
+
+    def analyse_segment(self, subject: Subject, source: str, segment: Segment) -> bytes | Analysis:
+        """See `Analyser.analyse_segment`. Raises WeightsError where the face detector cannot be loaded."""
+        return self._analyser().analyse_segment(subject, source, segment)
+
+    def fuse(self, subject: Subject, segments: Sequence[bytes], duration: float | None) -> Analysis:
+        """See `Analyser.fuse`."""
+        return self._analyser().fuse(subject, segments, duration)
 
     def share(self) -> float:
-        """How much of the present file was read, 0..1."""
+        """How much of the present file or segment was read, 0..1."""
         return self._share
 
     def watch(self, url: str, seconds: float | None, handover: Handover) -> VideoVerdict:
@@ -67,6 +75,12 @@ class StreamWorker:
     def stop(self) -> None:
         """Ask `watch` to come to its end."""
         self._stop.set()
+
+    def _analyser(self) -> Analyser:
+        self._share = 0.0
+        if self._made is None:
+            self._made = Analyser(self._plan, self._client, progress=self._note_share)
+        return self._made
 
     def _note_share(self, share: float) -> None:
         self._share = share

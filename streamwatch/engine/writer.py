@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from streamwatch.config import Settings
 from streamwatch.engine.cluster import QUIET, Actor, Cluster
-from streamwatch.records import Clip, VideoVerdict
+from streamwatch.records import Clip, SegmentResult, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import Store
 
@@ -27,9 +27,9 @@ class StoreWriter:
         self._run_id = run_id
         self._store: Store | None = None
 
-    def save(self, items: Sequence[VideoVerdict | Transition | Clip]) -> list[str]:
-        """Store results, changes of state and clips; doing it again changes nothing. Returns what could not be written
-        beside the database.
+    def save(self, items: Sequence[VideoVerdict | Transition | Clip | SegmentResult]) -> list[str]:
+        """Store results, changes of state, clips and segments; doing it again changes nothing. Returns what could not
+        be written beside the database.
         """
         if self._store is None:
             self._store = Store.open(self._settings.store.url)

@@ -28,6 +28,7 @@ ROWS = {
     "tracks": "SELECT sha256, track_id, t.label FROM tracks t JOIN verdicts v ON v.id = verdict_id",
     "scores": "SELECT sha256, track_id, frame_index FROM scores JOIN verdicts v ON v.id = verdict_id",
     "alerts": "SELECT sha256, track_id, start_pts, end_pts FROM alerts a JOIN verdicts v ON v.id = verdict_id",
+    "segments": "SELECT sha256, place FROM segments",
     "items": "SELECT number, sha256, state FROM items",
 }
 """What makes a row the same row, by table. Scores themselves differ by rounding, with the faces of their batch."""

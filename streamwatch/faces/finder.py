@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from streamwatch.config import FaceSettings, TrackSettings
 from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.faces.quality import measure_quality
 from streamwatch.faces.retinaface import FaceDetector, load_face_detector
-from streamwatch.faces.tracking import Tracker
+from streamwatch.faces.tracking import Tracker, View
 from streamwatch.records import Face, FaceCrop, Frame
 
 
@@ -17,7 +17,8 @@ class FaceFinder:
     """Detection, tracking, cropping and quality of the faces of one source.
 
     geometry and size (pixels) are those of the model that will score the crops. detector: one to use instead
-    of loading the one that `faces` names. first_track: id of the first track.
+    of loading the one that `faces` names. first_track: id of the first track. on_view: hears of every frame what
+    tracking saw of it, before its crops are given out.
 
     Raises WeightsError when that cannot be loaded.
     """
@@ -31,11 +32,13 @@ class FaceFinder:
         *,
         detector: FaceDetector | None = None,
         first_track: int = 1,
+        on_view: Callable[[View], None] = lambda view: None,
     ) -> None:
         self._detector = detector or load_face_detector(faces)
         self._tracker = Tracker(tracks, first_track)
         self._geometry = geometry
         self._size = size
+        self._on_view = on_view
 
     @property
     def active_tracks(self) -> frozenset[int]:
@@ -50,9 +53,14 @@ class FaceFinder:
         """One list of crops per frame, largest face first. Frames come in order of time, over all calls."""
         detected = self._detector.detect([frame.image for frame in frames])
         return [
-            [self._crop(frame, face) for face in self._tracker.update(frame, faces)]
+            [self._crop(frame, face) for face in self._track(frame, faces)]
             for frame, faces in zip(frames, detected, strict=True)
         ]
+
+    def _track(self, frame: Frame, faces: Sequence[Face]) -> list[Face]:
+        view = View.of(frame, faces)
+        self._on_view(view)
+        return self._tracker.follow(view)
 
     def _crop(self, frame: Frame, face: Face) -> FaceCrop:
         region = self._geometry.region(face.box)

@@ -21,6 +21,7 @@ from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.records import Face, Frame, ImageArray
 
 Array = NDArray[np.float64]
+Histogram = NDArray[np.uint16]
 
 # Correlation of thumbnails half a second apart, over 61 clips: of the pairs of one person 99 % are above 0.75
 # and none is below 0.46; of two persons in one frame half are below 0.55, of two clips half below 0.26.
@@ -34,6 +35,27 @@ REACH_PER_SECOND = 3.0
 THUMBNAIL = CropGeometry(scale=1.3)
 THUMBNAIL_SIDE = 8
 FORBIDDEN = 1e3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What tracking needs of a sampled frame.
+
+    scene: its `scene_histogram`. thumbnails: of the N faces, N×8×8×3 uint8.
+    """
+
+    pts: float
+    scene: Histogram
+    faces: Sequence[Face]
+    thumbnails: ImageArray
+
+    @classmethod
+    def of(cls, frame: Frame, faces: Sequence[Face]) -> View:
+        """The view of a frame with these faces."""
+        thumbnails = np.zeros((len(faces), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
+        for thumbnail, face in zip(thumbnails, faces, strict=True):
+            thumbnail[:] = crop_face(frame.image, THUMBNAIL.region(face.box), THUMBNAIL_SIDE)
+        return cls(frame.pts, scene_histogram(frame.image), faces, thumbnails)
 
 
 class Tracker:
@@ -50,7 +72,7 @@ class Tracker:
         self._max_gap = settings.max_gap
         self._tracks: list[_Track] = []
         self._last_id = first_id - 1
-        self._scene: Array | None = None
+        self._scene: Histogram | None = None
         self._time = float("-inf")
 
     def relax(self, max_gap: float) -> None:
@@ -64,24 +86,28 @@ class Tracker:
 
     def update(self, frame: Frame, faces: Sequence[Face]) -> list[Face]:
         """The same faces in the same order, each with its `track_id`."""
-        scene = scene_histogram(frame.image)
-        cut = self._scene is not None and scene_distance(self._scene, scene) > self._settings.cut
-        if cut or frame.pts < self._time:
-            self._tracks = []
-        self._scene, self._time = scene, frame.pts
-        self._tracks = [t for t in self._tracks if frame.pts - t.seen <= self._max_gap]
+        return self.follow(View.of(frame, faces))
 
-        thumbnails = [thumbnail(frame.image, face) for face in faces]
-        matches = self._match(frame.pts, faces, thumbnails)
+    def follow(self, view: View) -> list[Face]:
+        """As `update`, for a frame of which no more is left than its view."""
+        scene = view.scene
+        cut = self._scene is not None and scene_distance(self._scene, scene) > self._settings.cut
+        if cut or view.pts < self._time:
+            self._tracks = []
+        self._scene, self._time = scene, view.pts
+        self._tracks = [t for t in self._tracks if view.pts - t.seen <= self._max_gap]
+
+        likenesses = [_unit(image) for image in view.thumbnails]
+        matches = self._match(view.pts, view.faces, likenesses)
         tracked = []
-        for index, (face, image) in enumerate(zip(faces, thumbnails, strict=True)):
+        for index, (face, image) in enumerate(zip(view.faces, likenesses, strict=True)):
             track = matches.get(index)
             if track is None:
                 self._last_id += 1
-                track = _Track(self._last_id, _points(face), image, frame.pts)
+                track = _Track(self._last_id, _points(face), image, view.pts)
                 self._tracks.append(track)
             else:
-                track.follow(_points(face), image, frame.pts)
+                track.follow(_points(face), image, view.pts)
             tracked.append(replace(face, track_id=track.id))
         return tracked
 
@@ -139,16 +165,17 @@ class _Track:
         self.points, self.seen = points, time
 
 
-def thumbnail(image: ImageArray, face: Face) -> Array:
-    """A small picture of a face as a unit vector: the dot product of two is their correlation, −1..1."""
-    small = crop_face(image, THUMBNAIL.region(face.box), THUMBNAIL_SIDE).astype(np.float64)
+def _unit(thumbnail: ImageArray) -> Array:
+    """A thumbnail as a unit vector: the dot product of two is their correlation, −1..1."""
+    small = thumbnail.astype(np.float64)
     small -= small.mean()
     unit: Array = (small / max(float(np.linalg.norm(small)), 1e-9)).ravel()
     return unit
 
 
-def scene_histogram(image: ImageArray) -> Array:
-    """Colour histograms (12 hues × 4 saturations × 4 values) of 3×3 parts of a picture: 9×192, rows sum to 1.
+def scene_histogram(image: ImageArray) -> Histogram:
+    """Colour histograms (12 hues × 4 saturations × 4 values) of 3×3 parts of a picture: 9×192 numbers of pixels of a
+    picture shrunk to less than 192 a side.
 
     By parts, because two shots of one place share their colours but seldom where these lie.
     """
@@ -159,14 +186,15 @@ def scene_histogram(image: ImageArray) -> Array:
         cv2.calcHist([np.ascontiguousarray(part)], [0, 1, 2], None, [12, 4, 4], [0, 180, 0, 256, 0, 256]).ravel()
         for part in parts
     ]
-    return np.array([histogram / histogram.sum() for histogram in histograms], dtype=np.float64)
+    return np.array(histograms, dtype=np.uint16)
 
 
-def scene_distance(a: Array, b: Array) -> float:
+def scene_distance(a: Histogram, b: Histogram) -> float:
     """Mean total-variation distance of two scene histograms: 0 same colours and places, 1 none shared."""
     if a.shape != b.shape:
         return 1.0
-    return float(1 - np.minimum(a, b).sum(axis=1).mean())
+    shares = [histogram / histogram.sum(axis=1, keepdims=True) for histogram in (a, b)]
+    return float(1 - np.minimum(*shares).sum(axis=1).mean())
 
 
 def _points(face: Face) -> Array:

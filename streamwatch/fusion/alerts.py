@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 from streamwatch.config import AlertSettings
 from streamwatch.errors import ConfigError
-from streamwatch.fusion.evidence import Candidate
+from streamwatch.fusion.evidence import ScoredCandidate
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.quality import face_weight
 from streamwatch.fusion.spans import to_logit
@@ -351,7 +351,7 @@ class _Forgery(_Life):
         room = self._rules.evidence
         if room == 0 or (len(self._evidence) >= room and score.probability <= self._evidence[-1].score):
             return
-        fresh = Candidate(score, 0, self._rules.mask_threshold).evidence()
+        fresh = ScoredCandidate(score, self._rules.mask_threshold).evidence()
         self._evidence = heapq.nlargest(room, [*self._evidence, fresh], key=lambda item: item.score)
 
     def _changed(self) -> bool:

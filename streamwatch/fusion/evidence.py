@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -20,51 +21,88 @@ SETTLE_SLACK = 2.0
 """Seconds beyond the window and gaps within which a later face may still change a span."""
 
 
-class Candidate:
-    """A scored face that may become evidence. `probability` and `pts` order and place it.
+class Candidate(Protocol):
+    """A scored face that may become evidence."""
 
-    mask_threshold: 0..1, where its mask begins to count as forged.
-    """
+    @property
+    def probability(self) -> float:
+        """Score, 0..1."""
 
-    def __init__(self, score: FaceScore, order: int, mask_threshold: float) -> None:
+    @property
+    def pts(self) -> float:
+        """Media time, seconds."""
+
+    def evidence(self) -> Evidence:
+        """Encoded crop and mask; pixels are let go of at the first call."""
+
+
+class ScoredCandidate:
+    """One with its pixels. mask_threshold: 0..1, where its mask begins to count as forged."""
+
+    def __init__(self, score: FaceScore, mask_threshold: float) -> None:
         crop = score.crop
         if crop is None:
             raise ValueError("evidence needs a score with its crop")
         self.probability = score.probability
         self.pts = crop.pts
-        self.order = order
-        self._image = crop.image
-        self._mask = None if score.mask is None else mask_to_bytes(score.mask)
+        self._score: FaceScore | None = score
         self._mask_threshold = mask_threshold
-        self._place = (crop.frame_index, crop.pts, crop.face, crop.wall_time, crop.region)
         self._evidence: Evidence | None = None
-
-    @property
-    def strength(self) -> tuple[float, int]:
-        """Probability first, then the earlier face, so that a second scan picks the same ones."""
-        return (self.probability, -self.order)
 
     def evidence(self) -> Evidence:
         """Encoded crop and mask; the pixels are let go of at the first call."""
         if self._evidence is None:
-            index, pts, face, wall_time, region = self._place
-            coverage = None
-            if self._mask is not None:
-                coverage = measure_coverage(self._mask, self._mask_threshold, face, region)
+            assert self._score is not None
+            assert self._score.crop is not None
+            crop, coverage = self._score.crop, None
+            mask = None if self._score.mask is None else mask_to_bytes(self._score.mask)
+            if mask is not None:
+                coverage = measure_coverage(mask, self._mask_threshold, crop.face, crop.region)
             self._evidence = Evidence(
-                frame_index=index,
-                pts=pts,
-                box=face.box,
+                frame_index=crop.frame_index,
+                pts=crop.pts,
+                box=crop.face.box,
                 score=self.probability,
-                crop_jpeg=_encode(".jpg", self._image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]),
-                mask_png=None if self._mask is None else _encode(".png", self._mask, []),
-                wall_time=wall_time,
-                region=region,
+                crop_jpeg=_encode(".jpg", crop.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]),
+                mask_png=None if mask is None else _encode(".png", mask, []),
+                wall_time=crop.wall_time,
+                region=crop.region,
                 coverage=coverage,
-                track_id=face.track_id,
+                track_id=crop.face.track_id,
             )
-            del self._image, self._mask
+            self._score = None
         return self._evidence
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCandidate:
+    """One that was encoded elsewhere."""
+
+    picture: Evidence
+
+    @property
+    def probability(self) -> float:
+        """Score, 0..1."""
+        return self.picture.score
+
+    @property
+    def pts(self) -> float:
+        """Media time, seconds."""
+        return self.picture.pts
+
+    def evidence(self) -> Evidence:
+        """As it is."""
+        return self.picture
+
+
+class _Kept(NamedTuple):
+    """Strongest first where the largest comes first: of equal ones the earlier face, so that a second scan picks the
+    same ones.
+    """
+
+    probability: float
+    earliness: int
+    candidate: Candidate
 
 
 class EvidenceKeeper:
@@ -72,34 +110,30 @@ class EvidenceKeeper:
 
     Of the whole track the `policy.evidence` strongest faces; of faces at or above `policy.fake` those that
     are among the strongest of their span, or so recent that a span may still grow around them.
+
+    open_until: seconds; earlier faces may belong to a span that began before the first face, and are all kept.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, open_until: float = float("-inf")) -> None:
         self._policy = policy
+        self._open_until = open_until
         self._order = itertools.count()
-        self._strongest: list[tuple[tuple[float, int], Candidate]] = []
-        self._hot: list[Candidate] = []
+        self._strongest: list[_Kept] = []
+        self._hot: list[_Kept] = []
         self._room = 32
 
-    def add(self, score: FaceScore) -> None:
+    def add(self, candidate: Candidate) -> None:
         """Consider a face; faces come in order of time."""
         count = self._policy.evidence
         if count == 0:
             return
-        rank = (score.probability, -next(self._order))
-        strong = len(self._strongest) < count or rank > self._strongest[0][0]
-        hot = score.probability >= self._policy.fake
-        if not (strong or hot):
-            return
-        candidate = Candidate(score, -rank[1], self._policy.mask_threshold)
-        if strong:
-            entry = (candidate.strength, candidate)
-            if len(self._strongest) < count:
-                heapq.heappush(self._strongest, entry)
-            else:
-                heapq.heapreplace(self._strongest, entry)
-        if hot:
-            self._hot.append(candidate)
+        kept = _Kept(candidate.probability, -next(self._order), candidate)
+        if len(self._strongest) < count:
+            heapq.heappush(self._strongest, kept)
+        elif kept > self._strongest[0]:
+            heapq.heapreplace(self._strongest, kept)
+        if candidate.probability >= self._policy.fake:
+            self._hot.append(kept)
 
     @property
     def full(self) -> bool:
@@ -111,30 +145,44 @@ class EvidenceKeeper:
         seconds), given the time of the newest face: parts are the spans so far, and what may yet become one.
         """
         policy = self._policy
-        settled = now - (policy.window + policy.merge_gap + policy.min_span + SETTLE_SLACK)
-        needed = {id(candidate) for part in parts for candidate in self._best(*part)}
-        self._hot = [c for c in self._hot if c.pts >= settled or id(c) in needed]
-        for candidate in self._hot:
-            if candidate.pts < settled:
-                candidate.evidence()
+        settled = now - settling(policy)
+        needed = {kept.earliness for part in parts for kept in self._best(*part)}
+        self._hot = [
+            kept
+            for kept in self._hot
+            if kept.candidate.pts >= settled or kept.candidate.pts < self._open_until or kept.earliness in needed
+        ]
+        for kept in self._hot:
+            if kept.candidate.pts < settled:
+                kept.candidate.evidence()
         self._room = 2 * len(self._hot) + 32
 
     def seal(self) -> None:
         """Encode all that is kept, so that no pixels stay behind."""
-        for candidate in (*self._hot, *(entry[1] for entry in self._strongest)):
-            candidate.evidence()
+        for kept in (*self._hot, *self._strongest):
+            kept.candidate.evidence()
 
     def of_span(self, span: Span) -> tuple[Evidence, ...]:
         """Strongest faces within a span, the strongest first."""
-        return tuple(candidate.evidence() for candidate in self._best(span.start, span.end))
+        return tuple(kept.candidate.evidence() for kept in self._best(span.start, span.end))
 
     def of_track(self) -> tuple[Evidence, ...]:
         """Strongest faces of the track, the strongest first."""
-        return tuple(entry[1].evidence() for entry in sorted(self._strongest, reverse=True))
+        return tuple(kept.candidate.evidence() for kept in sorted(self._strongest, reverse=True))
 
-    def _best(self, start: float, end: float) -> list[Candidate]:
-        inside = [c for c in self._hot if start <= c.pts <= end]
-        return heapq.nlargest(self._policy.evidence, inside, key=lambda c: c.strength)
+    def all(self) -> tuple[Evidence, ...]:
+        """All that is kept, in order of time."""
+        kept = {each.earliness: each.candidate for each in (*self._hot, *self._strongest)}
+        return tuple(kept[earliness].evidence() for earliness in sorted(kept, reverse=True))
+
+    def _best(self, start: float, end: float) -> list[_Kept]:
+        inside = [kept for kept in self._hot if start <= kept.candidate.pts <= end]
+        return heapq.nlargest(self._policy.evidence, inside)
+
+
+def settling(policy: Policy) -> float:
+    """Seconds after a face within which later ones may still change the span that it is in."""
+    return policy.window + policy.merge_gap + policy.min_span + SETTLE_SLACK
 
 
 def mask_to_bytes(mask: NDArray[Any]) -> ImageArray:

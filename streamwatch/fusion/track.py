@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
-from streamwatch.fusion.evidence import EvidenceKeeper
+from streamwatch.fusion.evidence import Candidate, EvidenceKeeper, ScoredCandidate
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.quality import face_weight
 from streamwatch.fusion.spans import Array, find_spans, mean_score, open_stretches, to_logit
@@ -38,9 +39,11 @@ class TrackFusion:
 
     A track that is fake as a whole but in no shorter stretch is one span over all the faces that were judged, so that
     every fake track says when.
+
+    open_until: see `EvidenceKeeper`.
     """
 
-    def __init__(self, track_id: int, policy: Policy) -> None:
+    def __init__(self, track_id: int, policy: Policy, open_until: float = float("-inf")) -> None:
         self.track_id = track_id
         self.policy = policy
         self.records: deque[FrameRecord] = deque()
@@ -48,7 +51,7 @@ class TrackFusion:
         self._times = array("d")
         self._logits = array("d")
         self._weights = array("d")
-        self._keeper = EvidenceKeeper(policy)
+        self._keeper = EvidenceKeeper(policy, open_until)
 
     @property
     def last(self) -> float:
@@ -57,35 +60,33 @@ class TrackFusion:
 
     def add(self, score: FaceScore) -> None:
         """Take in the next face of the track. Faces come in order of media time, each with its crop."""
-        crop = score.crop
-        if crop is None:
-            raise ValueError("fusion needs scores with their crops")
-        face = crop.face
-        weight = face_weight(face, self.policy.limits)
+        record = replace(frame_record(score), track_id=self.track_id)
+        assert score.crop is not None
+        weight = face_weight(score.crop.face, self.policy.limits)
+        self.take(record, weight, ScoredCandidate(score, self.policy.mask_threshold))
+
+    def take(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
+        """As `add`. weight: see `face_weight`. candidate: the face as evidence; None where it will never be."""
         if self._start is None:
-            self._start = crop.pts
-        self._times.append(crop.pts)
-        self._logits.append(float(to_logit(score.probability)))
+            self._start = record.pts
+        self._times.append(record.pts)
+        self._logits.append(float(to_logit(record.probability)))
         self._weights.append(weight)
-        self.records.append(
-            FrameRecord(
-                track_id=self.track_id,
-                frame_index=crop.frame_index,
-                pts=crop.pts,
-                box=face.box,
-                confidence=face.confidence,
-                logit=score.logit,
-                probability=score.probability,
-                quality=face.quality or FaceQuality(face.short_side, 0.0, 0.0, 1.0),
-                wall_time=crop.wall_time,
-            )
-        )
-        if weight > 0:
-            self._keeper.add(score)
+        self.records.append(record)
+        if weight > 0 and candidate is not None:
+            self._keeper.add(candidate)
             if self._keeper.full:
-                columns = self._columns()
-                spans = [(span.start, span.end) for span in find_spans(*columns, self.policy)]
-                self._keeper.prune([*spans, *open_stretches(*columns, self.policy)], crop.pts)
+                self._prune()
+
+    def pictures(self) -> tuple[Evidence, ...]:
+        """Every face that the evidence of this track, or of a longer one that it is a part of, may need."""
+        self._prune()
+        return self._keeper.all()
+
+    def _prune(self) -> None:
+        columns = self._columns()
+        spans = [(span.start, span.end) for span in find_spans(*columns, self.policy)]
+        self._keeper.prune([*spans, *open_stretches(*columns, self.policy)], self.last)
 
     def seal(self) -> None:
         """Encode the evidence kept so far: for tracks that have ended, so that they hold no pixels."""
@@ -157,4 +158,23 @@ def _whole(times: Array, logits: Array, weights: Array) -> Span:
         end=float(times[-1]),
         peak=sigmoid(float(logits.max())),
         mean=mean_score(logits, weights),
+    )
+
+
+def frame_record(score: FaceScore) -> FrameRecord:
+    """What is stored of a scored face, which has its crop and its track id."""
+    crop = score.crop
+    if crop is None:
+        raise ValueError("fusion needs scores with their crops")
+    face = crop.face
+    return FrameRecord(
+        track_id=face.track_id or 0,
+        frame_index=crop.frame_index,
+        pts=crop.pts,
+        box=face.box,
+        confidence=face.confidence,
+        logit=score.logit,
+        probability=score.probability,
+        quality=face.quality or FaceQuality(face.short_side, 0.0, 0.0, 1.0),
+        wall_time=crop.wall_time,
     )

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from streamwatch.errors import StreamwatchError
+from streamwatch.fusion.evidence import Candidate
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.track import TrackFusion
 from streamwatch.records import (
     Alert,
+    Evidence,
     FaceScore,
     Failure,
     FrameCounts,
@@ -59,12 +61,13 @@ class SourceFusion:
     """Gathers the scores of all tracks of a source.
 
     horizon: seconds; None (files): everything counts. Else (live): labels and scores rest on the newest
-    `horizon` seconds, and what is older is let go of once a verdict has carried it.
+    `horizon` seconds, and what is older is let go of once a verdict has carried it. open_until: see `EvidenceKeeper`.
     """
 
-    def __init__(self, policy: Policy, horizon: float | None = None) -> None:
+    def __init__(self, policy: Policy, horizon: float | None = None, *, open_until: float = float("-inf")) -> None:
         self.policy = policy
         self.horizon = horizon
+        self._open_until = open_until
         self._tracks: dict[int, TrackFusion] = {}
         self._awake: set[int] = set()
 
@@ -72,13 +75,23 @@ class SourceFusion:
         """Take in a scored face; its crop's face must have a track id."""
         if score.crop is None or score.crop.face.track_id is None:
             raise ValueError("fusion needs scores with their crops and track ids")
-        track_id = score.crop.face.track_id
+        self._track(score.crop.face.track_id, score.crop.pts).add(score)
+
+    def take(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
+        """As `add`; see `TrackFusion.take`."""
+        self._track(record.track_id, record.pts).take(record, weight, candidate)
+
+    def pictures(self) -> list[Evidence]:
+        """Every face that the evidence of these tracks, or of longer ones that they are parts of, may need."""
+        return [picture for track in self._tracks.values() for picture in track.pictures()]
+
+    def _track(self, track_id: int, now: float) -> TrackFusion:
         track = self._tracks.get(track_id)
         if track is None:
-            track = self._tracks[track_id] = TrackFusion(track_id, self.policy)
-            self._rest(score.crop.pts)
+            track = self._tracks[track_id] = TrackFusion(track_id, self.policy, self._open_until)
+            self._rest(now)
         self._awake.add(track_id)
-        track.add(score)
+        return track
 
     def verdict(
         self,

@@ -64,10 +64,13 @@ class MediaClock:
     def _first(self, timestamp: float | None) -> float:
         if timestamp is None:
             return 0.0
-        lead = timestamp - self._start if self._start is not None else 0.0
-        time = lead if 0.0 <= lead <= self._max_step else 0.0
-        self._offset = timestamp - time
-        return time
+        self._offset = self.origin(timestamp)
+        return timestamp - self._offset
+
+    def origin(self, first: float) -> float:
+        """The timestamp that is media second 0 where the first picture has the timestamp `first`."""
+        lead = first - self._start if self._start is not None else 0.0
+        return self._start if self._start is not None and 0.0 <= lead <= self._max_step else first
 
 
 def utc_now() -> datetime:

@@ -26,14 +26,22 @@ class TimeSampler:
         """Start a new grid at the next picture, which is kept: media time has jumped."""
         self._anchor = None
 
+    def resume(self, first: float, before: float) -> None:
+        """Go on as if all pictures from the one at `first` to the one at `before` (media seconds) had been seen."""
+        self._anchor = first
+        self._last_cell = self._cell(first, before)
+
     def keep(self, pts: float) -> bool:
         """Whether the picture at media second `pts` is due. `pts` must not decrease between restarts."""
         if self._anchor is None:
             self._anchor = pts
             self._last_cell = 0
             return True
-        cell = math.floor((pts - self._anchor + ROUNDING) * self._fps)
+        cell = self._cell(self._anchor, pts)
         if cell <= self._last_cell:
             return False
         self._last_cell = cell
         return True
+
+    def _cell(self, anchor: float, pts: float) -> int:
+        return math.floor((pts - anchor + ROUNDING) * self._fps)

@@ -38,6 +38,7 @@ from streamwatch.sources.container import (
 from streamwatch.sources.recorder import Cut, PacketRecorder, Recording
 from streamwatch.sources.redact import is_url, redact
 from streamwatch.sources.sampling import TimeSampler
+from streamwatch.sources.segments import Segment, find_segments
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class VideoSource:
         duration, always are. Live frames carry `wall_time`, and `sampling.max_frames` does not apply to them.
     clock: gives the present UTC instant.
     recording: how much of a live stream is kept for `cut`; None: nothing.
+    segment: of a file, the part that is read, with the sampling that it has within the whole; `counts` are of it
+        alone, and so is `DecodedFrame.index`.
 
     Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
     """
@@ -87,8 +90,10 @@ class VideoSource:
         live: bool = False,
         clock: Callable[[], datetime] = utc_now,
         recording: Recording | None = None,
+        segment: Segment | None = None,
     ) -> None:
         self._url = url
+        self._segment = segment or Segment()
         self._recorder = None if recording is None else PacketRecorder(recording)
         self._clock = clock
         self._settings = decode or DecodeSettings()
@@ -108,12 +113,14 @@ class VideoSource:
             self._media_clock = self._make_media_clock()
             self._capture_clock = CaptureClock(clock) if self.live else None
             self._sampler = TimeSampler(self._sampling_rate())
+            if self._segment.start is not None:
+                self._container.seek(self._segment.start, stream=self._stream, backward=True)
+                self._sampler.resume(self._segment.first, self._segment.before)
             self._reformatter = VideoReformatter()
             self._decoded = self._sampled = self._corrupt = 0
             self._pictures = self._read_pictures()
-            first = self._prime()
-            self._first: VideoFrame | None = first
-            self.width, self.height = _upright_size(first)
+            self._first: VideoFrame | None = self._prime()
+            self.width, self.height = (0, 0) if self._first is None else _upright_size(self._first)
         except BaseException:
             self._container.close()
             raise
@@ -200,24 +207,35 @@ class VideoSource:
         limit = self._sampling.max_frames
         return limit is not None and not self.live and self._sampled >= limit
 
-    def _prime(self) -> VideoFrame:
+    def segments(self, seconds: float) -> list[Segment]:
+        """The file in parts of about so many seconds; one where it cannot be cut. To be called before it is read."""
+        timestamp = None if self._first is None else self._timestamp(self._first)
+        if timestamp is None or self.duration is None or self._sampling.max_frames is not None:
+            return [Segment()]
+        origin = self._media_clock.origin(timestamp)
+        length = {"seconds": seconds, "duration": self.duration}
+        return find_segments(self._url, self._settings, **length, origin=origin, first=timestamp - origin)
+
+    def _prime(self) -> VideoFrame | None:
+        """The first picture. A part of a file may have none."""
         first = next(self._pictures, None)
-        if first is None:
+        if first is None and self._segment.start is None:
             damage = f" ({self._corrupt} damaged packets)" if self._corrupt else ""
             raise SourceUnreadable(f"{self.source_id}: no picture could be decoded from its video{damage}")
         return first
 
     def _make_media_clock(self) -> MediaClock:
         start = self._container.start_time
+        begin = None if self.live or start is None else start / av.time_base
         may_jump = self.live or timestamps_may_restart(self._container)
         return MediaClock(
-            start=None if self.live or start is None else start / av.time_base,
+            start=begin if self._segment.start is None else self._segment.origin,
             frame_rate=self.frame_rate,
             max_step=MAX_STEP_DISCONTINUOUS if may_jump else MAX_STEP_CONTINUOUS,
         )
 
     def _timestamp(self, picture: VideoFrame) -> float | None:
-        ticks = picture.pts if picture.pts is not None else picture.dts
+        ticks = _ticks(picture)
         if ticks is None or self._time_base is None:
             return None
         return ticks * self._time_base.numerator / self._time_base.denominator
@@ -229,6 +247,8 @@ class VideoSource:
                 if self._recorder is not None and packet.size and not packet.is_corrupt:
                     self._recorder.keep(packet, self._clock().timestamp())
                 for picture in self._decode(packet):
+                    if not self._segment.before_end(_ticks(picture)):
+                        return
                     yield picture
                     last_picture = time.monotonic()
             if is_url(self._url) and time.monotonic() - last_picture > self._settings.read_timeout:
@@ -257,22 +277,22 @@ class VideoSource:
 
     def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
         if packet.is_corrupt:
-            self._corrupt += 1
+            self._corrupt += self._segment.holds(packet.pts)
             return
         context = self._stream.codec_context
         try:
             pictures = packet.decode()
         except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError):
             check_size(context.width, context.height, self._url, self._settings)
-            self._corrupt += 1
+            self._corrupt += self._segment.holds(packet.pts)
             return
         except av.error.FFmpegError as error:
             raise self._failure(error) from error
         for picture in pictures:
             assert isinstance(picture, VideoFrame)
             if picture.is_corrupt:
-                self._corrupt += 1
-            else:
+                self._corrupt += self._segment.holds(_ticks(picture))
+            elif self._segment.after_start(_ticks(picture)):
                 yield picture
 
     def _failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:
@@ -294,6 +314,10 @@ def iter_frames(url: str, fps: float = 2.0, decode: DecodeSettings | None = None
     """The frames of a path or URL, `fps` per second of media time; closed at the end or with the iterator."""
     with VideoSource(url, decode, SamplingSettings(fps=fps, min_frames=0)) as source:
         yield from source.frames()
+
+
+def _ticks(picture: VideoFrame) -> int | None:
+    return picture.pts if picture.pts is not None else picture.dts
 
 
 def _quarter_turns(picture: VideoFrame) -> int:

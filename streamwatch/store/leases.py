@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete, insert, select, update
 
-from streamwatch.records import ResultKey
+from streamwatch.records import Label, ResultKey
 from streamwatch.store.database import lock, transaction
-from streamwatch.store.tables import leases
+from streamwatch.store.tables import leases, verdicts
 
 LEASE = 15.0
 """Seconds for which a run has a content to itself; it renews that several times as often."""
@@ -27,11 +27,16 @@ class Leases:
         self._clock = clock
 
     def take(self, run_id: int, key: ResultKey) -> bool:
-        """Have a content for this run; False where another one has it."""
+        """Have a content for this run; False where another one has it, or there is a result by now."""
         now = self._clock()
         values = key._asdict()
+        done = select(verdicts.c.id).where(
+            *(verdicts.c[name] == value for name, value in values.items()), verdicts.c.label != Label.ERROR.value
+        )
         with transaction(self._engine) as connection:
             lock(connection, f"lease {key}")
+            if connection.execute(done).first() is not None:
+                return False
             mine = [leases.c[name] == value for name, value in values.items()]
             held = connection.execute(select(leases.c.run_id, leases.c.until).where(*mine)).first()
             if held is not None and held.run_id != run_id and held.until > now:

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Clip, Label, ModelRef, ResultKey, VideoVerdict
+from streamwatch.records import Alert, Clip, Label, ModelRef, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import schema
 from streamwatch.store.abandoned import end_abandoned
@@ -34,6 +34,7 @@ from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import Saving, chunks, insert_row
+from streamwatch.store.segments import Segments, save_segment
 from streamwatch.store.states import ReviewState, RunStatus
 from streamwatch.store.tables import alerts, evidence, runs, scores, verdicts
 
@@ -133,7 +134,7 @@ class Store:
     def save(
         self,
         run_id: int,
-        items: Sequence[VideoVerdict | Transition | Clip],
+        items: Sequence[VideoVerdict | Transition | Clip | SegmentResult],
         sinks: Sequence[SinkSettings] = (),
         clips: Path | None = None,
     ) -> list[str]:
@@ -152,6 +153,8 @@ class Store:
                     Saving(connection, run_id, item, self._clock(), sinks).save()
                 elif isinstance(item, Transition):
                     save_transition(connection, run_id, item)
+                elif isinstance(item, SegmentResult):
+                    save_segment(connection, item, self._clock())
                 else:
                     trouble.append(save_clip(connection, self._url, clips, item, self._clock()))
         return [line for line in trouble if line is not None]
@@ -175,6 +178,11 @@ class Store:
     def leases(self) -> Leases:
         """Which run works on which content."""
         return Leases(self._engine, self._clock)
+
+    @property
+    def segments(self) -> Segments:
+        """Parts of long files that were done before the whole."""
+        return Segments(self._engine)
 
     @property
     def deliveries(self) -> Deliveries:

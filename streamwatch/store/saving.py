@@ -14,6 +14,7 @@ from streamwatch.records import Label, ResultKey
 from streamwatch.store.database import lock
 from streamwatch.store.deliveries import enqueue
 from streamwatch.store.rows import Values, VerdictRows
+from streamwatch.store.segments import drop_segments
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, evidence, leases, scores, spans, tracks, verdicts
 
@@ -38,7 +39,7 @@ class Saving:
     def save(self) -> int:
         stored = self._stored()
         if self._of_file:
-            self._end_lease()
+            self._end_work()
         if stored is not None and self._stands(stored):
             return int(stored["id"])
         if self._of_file:
@@ -72,9 +73,12 @@ class Saving:
     def _key(self) -> Values:
         return {name: self._new.verdict[name] for name in ResultKey._fields}
 
-    def _end_lease(self) -> None:
+    def _end_work(self) -> None:
+        """End the lease on the content; what was found in parts of it is let go of, unless the rest failed."""
         key = (leases.c[name] == value for name, value in self._key.items())
         self._connection.execute(delete(leases).where(leases.c.run_id == self._run_id, *key))
+        if self._new.verdict["label"] != Label.ERROR.value:
+            drop_segments(self._connection, ResultKey(**self._key))
 
     def _stands(self, stored: RowMapping) -> bool:
         """Whether what is stored stays as it is."""

@@ -10,6 +10,7 @@
     clips: a file beside the database per alert, or why there is none. deliveries: what sinks are to be told.
     contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
     leases: which run works on which content at the moment.
+    segments: what was found in parts of long files, until the verdict on the file is there.
 
 A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
 could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
@@ -311,6 +312,17 @@ leases = Table(
     Column("run_id", ForeignKey("runs.id"), nullable=False),
     Column("until", UtcDateTime, nullable=False),
     Index(None, "run_id"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("model_sha256", String(64), primary_key=True),
+    Column("config_sha256", String(64), primary_key=True),
+    Column("place", String(48), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("stored_at", UtcDateTime, nullable=False),
 )
 
 jobs = Table(

@@ -1,0 +1,173 @@
+"""What is left of a segment of a file once its faces are scored, and the verdict on the file from all its segments.
+
+Decoding, finding and scoring faces look at each frame by itself, so segments can have them done anywhere and in any
+order. Tracking and fusion look at all of time, but need little of each frame: they are done anew, over all segments,
+when the last one is there. So the verdict does not depend on where the file was cut.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamwatch.engine.plan import Plan
+from streamwatch.faces import Tracker
+from streamwatch.faces.tracking import View
+from streamwatch.fusion import SourceFusion, face_weight
+from streamwatch.fusion.evidence import EncodedCandidate
+from streamwatch.records import Box, Evidence, Face, FaceQuality, FrameCounts, FrameRecord, MaskCoverage, Point
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentScores:
+    """Everything about a segment that the verdict on its file rests on.
+
+    counts: of its frames. views: of every sampled frame, in order of time. records: of every face, in the order of the
+    views; frames are counted from the beginning of the segment, and track ids mean nothing beyond it. pictures: the
+    faces that may become evidence, as crops and masks.
+    """
+
+    counts: FrameCounts
+    views: Sequence[View]
+    records: Sequence[FrameRecord]
+    pictures: Sequence[Evidence]
+
+    def to_bytes(self) -> bytes:
+        """For the store, and for the way between processes: a compressed NumPy archive (.npz)."""
+        faces = [face for view in self.views for face in view.faces]
+        counts = self.counts
+        arrays: Arrays = {
+            "counts": np.array([counts.decoded, counts.sampled, counts.analysed, counts.corrupt]),
+            "times": np.array([view.pts for view in self.views]),
+            "scenes": np.array([view.scene for view in self.views]),
+            "faces": np.array([len(view.faces) for view in self.views], np.int64),
+            "thumbnails": np.concatenate([np.zeros((0, 8, 8, 3), np.uint8), *(view.thumbnails for view in self.views)]),
+            "boxes": np.array([face.box for face in faces]).reshape(-1, 4),
+            "landmarks": np.array([face.landmarks for face in faces]).reshape(-1, 5, 2),
+            "confidences": np.array([face.confidence for face in faces]),
+            "frames": np.array([record.frame_index for record in self.records], np.int64),
+            "tracks": np.array([record.track_id for record in self.records], np.int64),
+            "logits": np.array([record.logit for record in self.records]),
+            "probabilities": np.array([record.probability for record in self.records]),
+            "qualities": np.array([astuple(record.quality) for record in self.records]).reshape(-1, 4),
+            **_pack(self.pictures),
+        }
+        file = io.BytesIO()
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SegmentScores:
+        """What `to_bytes` gave."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays: Arrays = dict(file)
+        decoded, sampled, analysed, corrupt = arrays["counts"].tolist()
+        boxes = [_box(box) for box in arrays["boxes"].tolist()]
+        faces = [
+            Face(box, (left, right, nose, left_corner, right_corner), confidence)
+            for box, (left, right, nose, left_corner, right_corner), confidence in zip(
+                boxes, map(_points, arrays["landmarks"].tolist()), arrays["confidences"].tolist(), strict=True
+            )
+        ]
+        ends = np.cumsum(arrays["faces"]).tolist()
+        times = arrays["times"].tolist()
+        views = [
+            View(pts, scene, faces[start:end], arrays["thumbnails"][start:end])
+            for pts, scene, (start, end) in zip(times, arrays["scenes"], itertools.pairwise([0, *ends]), strict=True)
+        ]
+        columns = ("frames", "tracks", "logits", "probabilities", "qualities")
+        rows = zip(*(arrays[name].tolist() for name in columns), strict=True)
+        records = [
+            FrameRecord(track, frame, view.pts, face.box, face.confidence, logit, probability, FaceQuality(*quality))
+            for (view, face), (frame, track, logit, probability, quality) in zip(_faces(views), rows, strict=True)
+        ]
+        counts = FrameCounts(decoded=decoded, sampled=sampled, analysed=analysed, corrupt=corrupt)
+        return cls(counts, views, records, _unpack(arrays, records))
+
+
+def fuse(segments: Sequence[SegmentScores], plan: Plan) -> tuple[SourceFusion, FrameCounts]:
+    """Tracks and scores of a file from those of its segments, which are given in order; and the sum of their counts."""
+    tracker = Tracker(plan.settings.tracks)
+    fusion = SourceFusion(plan.policy)
+    total = FrameCounts()
+    for segment in segments:
+        pictures = {(picture.frame_index, picture.track_id): picture for picture in segment.pictures}
+        records = iter(segment.records)
+        for view in segment.views:
+            for face in tracker.follow(view):
+                found = next(records)
+                assert face.track_id is not None
+                record = replace(found, track_id=face.track_id, frame_index=found.frame_index + total.decoded)
+                picture = pictures.get((found.frame_index, found.track_id))
+                if picture is not None:
+                    picture = replace(picture, track_id=record.track_id, frame_index=record.frame_index)
+                weight = face_weight(replace(face, quality=record.quality), plan.policy.limits)
+                fusion.take(record, weight, None if picture is None else EncodedCandidate(picture))
+        counts = segment.counts
+        total = FrameCounts(
+            decoded=total.decoded + counts.decoded,
+            sampled=total.sampled + counts.sampled,
+            analysed=total.analysed + counts.analysed,
+            corrupt=total.corrupt + counts.corrupt,
+        )
+    return fusion, total
+
+
+def _faces(views: Sequence[View]) -> Iterator[tuple[View, Face]]:
+    return ((view, face) for view in views for face in view.faces)
+
+
+def _pack(pictures: Sequence[Evidence]) -> Arrays:
+    """Pictures as arrays: which face each is of, where its crop lies, the encoded bytes one after the other."""
+    blobs = [blob for picture in pictures for blob in (picture.crop_jpeg, picture.mask_png or b"")]
+    nothing = (float("nan"),) * 7
+    coverages = [nothing if picture.coverage is None else astuple(picture.coverage) for picture in pictures]
+    return {
+        "picture_of": np.array([(picture.frame_index, picture.track_id) for picture in pictures], np.int64),
+        "regions": np.array([picture.region for picture in pictures], float).reshape(-1, 4),
+        "coverages": np.array(coverages, float).reshape(-1, 7),
+        "lengths": np.array([len(blob) for blob in blobs], np.int64),
+        "blobs": np.frombuffer(b"".join(blobs), np.uint8),
+    }
+
+
+def _unpack(arrays: Arrays, records: Sequence[FrameRecord]) -> list[Evidence]:
+    of = {(record.frame_index, record.track_id): record for record in records}
+    data, ends = arrays["blobs"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
+    blobs = [data[start:end] for start, end in itertools.pairwise([0, *ends])]
+    pictures = []
+    rows = zip(*(arrays[name].tolist() for name in ("picture_of", "regions", "coverages")), strict=True)
+    for ((frame, track), region, coverage), jpeg, png in zip(rows, blobs[::2], blobs[1::2], strict=True):
+        record = of[frame, track]
+        threshold, face, *parts = (None if np.isnan(value) else value for value in coverage)
+        pictures.append(
+            Evidence(
+                frame_index=frame,
+                pts=record.pts,
+                box=record.box,
+                score=record.probability,
+                crop_jpeg=jpeg,
+                mask_png=png or None,
+                region=_box(region),
+                coverage=None if threshold is None or face is None else MaskCoverage(threshold, face, *parts),
+                track_id=track,
+            )
+        )
+    return pictures
+
+
+def _box(values: Sequence[float]) -> Box:
+    x0, y0, x1, y1 = values
+    return x0, y0, x1, y1
+
+
+def _points(values: Sequence[Sequence[float]]) -> list[Point]:
+    return [(x, y) for x, y in values]
