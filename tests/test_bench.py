@@ -112,7 +112,7 @@ def test_case_that_fails_is_named() -> None:
 
 @pytest.mark.slow
 def test_materialised_attention_takes_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--preset", "m2tr-b4", "--batch", "2", "--precision", "fp32", "--device", "cpu"]
+    arguments = ["--preset", "m2tr-b4", "--batch", "1", "--precision", "fp32", "--device", "cpu"]
     with pytest.raises(SystemExit) as ended:
         main(["bench", "model", *arguments, "--seconds", "0.1", "--json"])
     assert ended.value.code == 0
@@ -120,6 +120,17 @@ def test_materialised_attention_takes_more_memory(capsys: pytest.CaptureFixture[
     assert (fused["case"]["materialised"], materialised["case"]["materialised"]) == (False, True)
     assert materialised["peak_mib"] > 1.3 * fused["peak_mib"]
     assert materialised["working_mib"] > fused["working_mib"] > 0
+
+
+@pytest.mark.slow
+def test_memory_command(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = str(face_clip(tmp_path / "clip.mp4", seconds=2.0))
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "memory", clip, "--model", settings.detector.model, "--device", "cpu", "--json"])
+    assert ended.value.code == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["source"] == clip
+    assert 200 < result["p95"] <= result["peak"] < 4000
 
 
 @pytest.mark.slow

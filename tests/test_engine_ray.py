@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -542,17 +542,17 @@ def test_a_death_leaves_standard_output_to_the_results(weights: Path, clips: lis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
+@pytest.mark.parametrize(("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
 def test_a_stopped_scan_keeps_what_is_done(
-    weights: Path, clips: list[str], tmp_path: Path, number: signal.Signals
+    weights: Path, clips: list[str], tmp_path: Path, send: Callable[[int, int], None], number: signal.Signals
 ) -> None:
-    """Signals from a terminal reach the whole process group."""
+    """As a terminal sends it, to the whole process group, and as `kill` does."""
     short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=240.0))
     store = f"sqlite:///{tmp_path / 'store.db'}"
     with scan_command([short, longer], store, weights) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        os.killpg(process.pid, number)
+        send(process.pid, number)
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(first)["source"] == short

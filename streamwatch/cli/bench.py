@@ -144,9 +144,8 @@ def kills(
     require_opencv()
     from streamwatch.evaluation.bench_kills import bench_kills
 
-    options = [part for name, value in (("--model", detector), ("--device", device)) if value for part in (name, value)]
     with Console(stderr=True).status("measuring") as status:
-        result = bench_kills(paths, options, times, seed=seed, progress=status.update)
+        result = bench_kills(paths, _scan_options(detector, device), times, seed=seed, progress=status.update)
     if as_json:
         typer.echo(json.dumps(asdict(result), indent=2))
     else:
@@ -158,6 +157,41 @@ def kills(
         common.console().print(table)
     if result.doubled or result.missing:
         raise typer.Exit(1)
+
+
+@app.command()
+def memory(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Each is scanned by itself.")],
+    workers: Annotated[int, typer.Option(min=1, help="Of the scans: a long file is worked on by all of them.")] = 1,
+    detector: running.ModelOption = None,
+    device: running.DeviceOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Memory of a scan, file by file: whether it grows with the length of a file."""
+    require_opencv()
+    from streamwatch.evaluation.bench_memory import bench_memory
+
+    with Console(stderr=True).status("measuring") as status:
+        options = [*_scan_options(detector, device), "--workers", str(workers)]
+        results = bench_memory(files, options, progress=status.update)
+    if as_json:
+        typer.echo(json.dumps([asdict(result) for result in results], indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    for name in ("seconds", "peak MiB", "95 % below MiB", "beside the first"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        share = result.peak / results[0].peak - 1
+        table.add_row(
+            result.source, *(f"{value:.0f}" for value in (result.seconds, result.peak, result.p95)), f"{share:+.1%}"
+        )
+    common.console().print(table)
+
+
+def _scan_options(detector: str | None, device: str | None) -> list[str]:
+    given = (("--model", detector), ("--device", device))
+    return [part for name, value in given if value for part in (name, value)]
 
 
 @app.command()

@@ -84,16 +84,21 @@ def bench_kills(
 
 def _scan(inputs: Sequence[str], options: Sequence[str], store: Path, limit: float | None) -> bool:
     """Whether a scan came to its end before it was killed, after `limit` seconds."""
-    command = [sys.executable, "-c", "from streamwatch.cli.main import main; main()", "scan", *inputs]
-    command += [*options, "--store", f"sqlite:///{store}"]
-    nowhere = subprocess.DEVNULL
-    with subprocess.Popen(command, start_new_session=True, stdout=nowhere, stderr=nowhere) as scan:
+    with begin_scan(inputs, options, store) as scan:
         try:
             return scan.wait(limit) == 0
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(scan.pid, signal.SIGKILL)
             return False
+
+
+def begin_scan(inputs: Sequence[str], options: Sequence[str], store: Path) -> subprocess.Popen[bytes]:
+    """The command `scan` in a process group of its own, that says nothing. store: SQLite file."""
+    command = [sys.executable, "-c", "from streamwatch.cli.main import main; main()", "scan", *inputs]
+    command += [*options, "--store", f"sqlite:///{store}"]
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, start_new_session=True, stdout=nowhere, stderr=nowhere)
 
 
 def _rows(store: Path) -> Counter[tuple[object, ...]]:
