@@ -50,7 +50,7 @@ def explain(alert: Alert, detector: Detector) -> list[Explanation]:
     """
     if not isinstance(detector, ExplainingDetector):
         raise DetectorError(f"{detector.name} cannot explain its scores; name an M2TR model with --model")
-    crops = [decode_crop(alert, item) for item in alert.evidence]
+    crops = [decode_crop(item, f"alert {alert.id}") for item in alert.evidence]
     side = detector.input_size
     for crop in crops:
         if crop.shape != (side, side, 3):
@@ -80,7 +80,7 @@ def write_panels(
     stem = file_stem(alert)
     written = []
     for number, item in enumerate(explanations, start=1):
-        masked = masked_crop(alert, item.evidence)
+        masked = masked_crop(item.evidence, f"alert {alert.id}")
         tiles = [
             _tile(f"face, score {item.evidence.score:.3f}", item.crop),
             _tile("mask" if masked is not None else "no mask", item.crop if masked is None else masked),

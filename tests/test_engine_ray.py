@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from streamwatch.cli.main import app
 from streamwatch.config import EngineSettings, Settings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, Analysis
@@ -123,6 +125,24 @@ def test_a_scan_says_what_the_stages_say(
     assert {name: verdict.score for name, verdict in resumed.items()} == {
         name: found[name].score for name in (*clips, str(copy))
     }
+
+
+def test_a_report_analyses_what_the_store_lacks_and_stores_it(
+    clips: list[str], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "settings.yaml"
+    config.write_text(settings.model_dump_json(include={"store", "detector", "sampling", "faces"}))
+    (tmp_path / "text.mp4").write_text("no video\n" * 50)
+    for source, status in ((clips[0], 0), ("text.mp4", 1)):
+        done = CliRunner().invoke(app, ["report", source, "--config", str(config)])
+        assert done.exit_code == status, done.output
+    page = (tmp_path / "clip-0.report.html").read_text(encoding="utf-8")
+    assert content_sha256(Path(clips[0])) in page
+    assert "data:image/jpeg" in page
+    assert "SourceUnreadable" in (tmp_path / "text.report.html").read_text(encoding="utf-8")
+    with Store.open(settings.store.url) as store:
+        assert {row.verdict.source for row in store.verdicts()} == {clips[0], "text.mp4"}
 
 
 def test_traces_come_when_asked_for(clips: list[str], settings: Settings) -> None:

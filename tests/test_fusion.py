@@ -24,7 +24,7 @@ from streamwatch.fusion import (
     find_spans,
 )
 from streamwatch.fusion.evidence import EvidenceKeeper, ScoredCandidate
-from streamwatch.fusion.quality import FLOOR
+from streamwatch.fusion.quality import FLOOR, Unusable, unusable
 from streamwatch.fusion.spans import LOGIT_BOUND, smooth, to_logit
 from streamwatch.records import (
     Face,
@@ -115,6 +115,19 @@ def test_policy_refuses_a_threshold_that_contradicts_the_card() -> None:
 @pytest.mark.parametrize("beyond", [{"sharpness": 4.9}, {"pose": 0.91}, {"short_side": 39.0}])
 def test_faces_beyond_the_limits_of_the_model_weigh_nothing(beyond: dict[str, float]) -> None:
     assert face_weight(face(quality=dataclasses.replace(GOOD, **beyond)), CARD.limits) == 0.0
+
+
+def test_a_face_without_weight_has_a_reason() -> None:
+    limits = Limits(40.0, 5.0, 0.5)
+    for changes, reason in (
+        ({}, None),
+        ({"short_side": 39.9, "sharpness": 1.0}, Unusable.SMALL),
+        ({"sharpness": 4.9}, Unusable.BLURRED),
+        ({"pose": 0.51}, Unusable.TURNED),
+    ):
+        quality = dataclasses.replace(GOOD, **changes)
+        assert unusable(quality, limits) is reason
+        assert (face_weight(face(quality=quality), limits) == 0) is (reason is not None)
 
 
 def test_a_track_of_faces_beyond_the_limits_is_inconclusive_and_says_why() -> None:

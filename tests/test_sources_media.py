@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from streamwatch.config import DecodeSettings, SamplingSettings
-from streamwatch.errors import SourceTooLarge, SourceUnreadable
-from streamwatch.sources import DecodedFrame, VideoSource, expand_inputs, iter_frames, open_source
+from streamwatch.errors import SourceNotFound, SourceTooLarge, SourceUnreadable
+from streamwatch.sources import DecodedFrame, VideoSource, expand_inputs, iter_frames, open_source, picture_at
 from tests import media
 
 FPS = 5.0
@@ -117,6 +117,24 @@ def test_every_clip_keeps_the_contract(case: Case, threads: int, tmp_path: Path)
         assert frame.image.shape[2] == 3
         assert frame.image.flags.c_contiguous
     assert frames[0].image.shape[:2] == case.size[::-1]
+
+
+@pytest.mark.parametrize("name", ["h264", "h264-ts", "hevc-10bit", "vp9", "mpeg4", "rotated-90", "variable-rate"])
+def test_a_picture_is_found_again_by_its_time(name: str, tmp_path: Path) -> None:
+    path = str(CASES[name].make(tmp_path))
+    frames = list(iter_frames(path, FPS))
+    for frame in frames:
+        found = picture_at(path, frame.pts)
+        assert found is not None
+        assert np.array_equal(found, frame.image)
+    assert picture_at(path, frames[-1].pts + 60) is None
+    assert picture_at(path, frames[1].pts + 0.011) is None
+
+
+def test_a_picture_that_cannot_be_sought_is_none(tmp_path: Path) -> None:
+    assert picture_at(str(CASES["h264-raw"].make(tmp_path)), 1.0) is None
+    with pytest.raises(SourceNotFound):
+        picture_at(str(tmp_path / "none.mp4"), 0.0)
 
 
 def test_rotated_pictures_come_upright(tmp_path: Path) -> None:

@@ -289,6 +289,19 @@ def test_a_verdict_comes_back_as_it_was_saved(store: Store, run: int) -> None:
     assert dataclasses.asdict(found) == dataclasses.asdict(saved)
 
 
+def test_a_verdict_is_found_with_when_it_was_stored_and_its_alerts(store: Store, run: int) -> None:
+    other = an_alert("alert-2", start=1.0, end=2.0)
+    key = store.save_verdict(run, a_verdict(alerts=(an_alert(), other)))
+    store.save_verdict(run, a_verdict("/archive/b.mp4", "b" * 64, alerts=(an_alert("alert-3", "/archive/b.mp4"),)))
+    store.review("alert-2", Label.REAL, "a mask of rubber")
+    row = store.find_row(ResultKey("f" * 64, MODEL.sha256, CONFIG))
+    assert row is not None
+    assert (row.id, row.run_id, row.stored_at) == (key, run, store.alert_row("alert-1").stored_at)
+    assert len(row.verdict.scores) == 10
+    found = store.alerts_of(row.id)
+    assert [(alert.id, alert.review_comment) for alert in found] == [("alert-2", "a mask of rubber"), ("alert-1", None)]
+
+
 def test_a_failure_comes_back_as_it_was_saved(store: Store, run: int) -> None:
     key = store.save_verdict(run, an_error())
     assert store.verdict(key).failure == Failure("SourceUnreadable", "/archive/clip.mp4: not a video")

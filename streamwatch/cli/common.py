@@ -22,6 +22,8 @@ from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
 from streamwatch.records import AlertKind, Label
 from streamwatch.store.states import ReviewState
+from streamwatch.times import instant as instant
+from streamwatch.times import media_time as media_time
 
 if TYPE_CHECKING:
     from streamwatch.store import Filters, Store
@@ -181,19 +183,3 @@ def note_more(shown: int) -> None:
 def plain(text: str) -> str:
     """Text without characters that would move the cursor or change the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
-def media_time(seconds: float | None) -> str:
-    """`1:02:03.4` or `2:03.4`; `…` for None, which is still open."""
-    if seconds is None:
-        return "…"
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{minutes:02d}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"
-    return f"{hours}:{clock}" if hours else clock
-
-
-def instant(value: datetime) -> str:
-    """`2026-03-01 10:00:03`, in UTC."""
-    return value.strftime("%Y-%m-%d %H:%M:%S")

@@ -21,6 +21,7 @@ from streamwatch.cli import (
     jobs,
     models,
     quality,
+    report,
     scan,
     streams,
     tracks,
@@ -59,6 +60,7 @@ def root(
 
 app.command("demo")(needs_opencv(demo.demo))
 app.command("scan")(needs_opencv(scan.scan))
+app.command("report")(needs_opencv(report.report))
 app.command("watch")(needs_opencv(watch.watch))
 app.command("train")(needs_opencv(train.train))
 app.add_typer(alerts.app, name="alerts", help="The spans that a person should see.")

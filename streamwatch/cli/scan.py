@@ -79,7 +79,7 @@ def scan(
     rows: list[Row] = []
     clips = _Clips(annotate) if annotate is not None else None
     stopped = ""
-    with running.stoppable(), _lines_to(output) as lines, _Bar(len(inputs)) as bar:
+    with running.stoppable(), _lines_to(output) as lines, ScanBar(len(inputs)) as bar:
         results = iter_scan(inputs, settings, progress=bar.update, resume=resume, trace=clips is not None)
         try:
             with contextlib.closing(results):
@@ -105,7 +105,7 @@ def scan(
         raise typer.Exit(INPUT_FAILED)
 
 
-class _Bar:
+class ScanBar:
     """Progress on standard error, where that is a terminal. job: of the scan, once it is known."""
 
     def __init__(self, total: int) -> None:
@@ -123,7 +123,7 @@ class _Bar:
         self._task = self._progress.add_task("", total=total)
         self.job: int | None = None
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> ScanBar:
         self._progress.start()
         return self
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from streamwatch.detectors.card import Limits
-from streamwatch.records import Face
+from streamwatch.enums import StrEnum
+from streamwatch.records import Face, FaceQuality
 
 FLOOR = 0.25
 """No factor falls below this, so that poor pixels speak quietly but several of them are still heard."""
@@ -11,6 +12,23 @@ FLOOR = 0.25
 SHARP = 100.0
 """Variance of the Laplacian from which a crop counts as sharp (a common limit for "not blurred", 8-bit grey).
 """
+
+
+class Unusable(StrEnum):
+    """The limit of the model that a face is beyond."""
+
+    SMALL = "small"
+    BLURRED = "blurred"
+    TURNED = "turned"
+
+
+def unusable(quality: FaceQuality, limits: Limits) -> Unusable | None:
+    """Why a face of this quality carries no weight; None for one that does."""
+    if quality.short_side < limits.min_face_side or quality.short_side <= 0:
+        return Unusable.SMALL
+    if quality.sharpness < limits.min_sharpness:
+        return Unusable.BLURRED
+    return Unusable.TURNED if quality.pose > limits.max_pose else None
 
 
 def face_weight(face: Face, limits: Limits) -> float:
@@ -29,7 +47,7 @@ def face_weight(face: Face, limits: Limits) -> float:
     side = face.short_side if quality is None else quality.short_side
     if side < limits.min_face_side or side <= 0:
         return 0.0
-    if quality is not None and (quality.sharpness < limits.min_sharpness or quality.pose > limits.max_pose):
+    if quality is not None and unusable(quality, limits) is not None:
         return 0.0
     size = 1.0 if limits.min_face_side == 0 else min(1.0, 0.5 * side / limits.min_face_side)
     weight = size * _bounded(face.confidence)

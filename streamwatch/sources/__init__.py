@@ -1,6 +1,6 @@
 """Where pictures come from: finding inputs, opening containers safely, sampling frames by time.
 
-`VideoSource`, `DecodedFrame`, `open_source` and `iter_frames` load PyAV on first use, so that
+`VideoSource`, `DecodedFrame`, `open_source`, `iter_frames` and `picture_at` load PyAV on first use, so that
 `import streamwatch.sources` alone stays cheap.
 """
 
@@ -12,7 +12,7 @@ from streamwatch.sources.inputs import VIDEO_SUFFIXES, Input, content_sha256, ex
 from streamwatch.sources.redact import is_url, redact
 
 if TYPE_CHECKING:
-    from streamwatch.sources.video import DecodedFrame, VideoSource, iter_frames, open_source
+    from streamwatch.sources.video import DecodedFrame, VideoSource, iter_frames, open_source, picture_at
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -24,11 +24,12 @@ __all__ = [
     "is_url",
     "iter_frames",
     "open_source",
+    "picture_at",
     "read_inputs",
     "redact",
 ]
 
-_NEEDS_PYAV = frozenset({"DecodedFrame", "VideoSource", "iter_frames", "open_source"})
+_NEEDS_PYAV = frozenset({"DecodedFrame", "VideoSource", "iter_frames", "open_source", "picture_at"})
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -37,8 +40,14 @@ from streamwatch.sources.container import (
 )
 from streamwatch.sources.recorder import Cut, PacketRecorder, Recording
 from streamwatch.sources.redact import is_url, redact
-from streamwatch.sources.sampling import TimeSampler
+from streamwatch.sources.sampling import ROUNDING, TimeSampler
 from streamwatch.sources.segments import Segment, find_segments
+
+SEEK_PICTURES = 1000
+"""Pictures after a key frame among which one is looked for."""
+
+SEEK_EARLIER = (0.0, 2.0, 12.0)
+"""Seconds to seek ahead of a picture, one after another: in streams without an index a seek may end behind it."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +317,28 @@ def open_source(
 ) -> VideoSource:
     """Open a path or URL; see `VideoSource`. For use in a `with` statement."""
     return VideoSource(url, decode, sampling, live=live)
+
+
+def picture_at(path: str, pts: float, decode: DecodeSettings | None = None) -> ImageArray | None:
+    """The picture of a file at media second `pts`, to a millisecond, as upright RGB; None where seeking finds none.
+
+    In files whose timestamps jump another picture may stand there. Raises a SourceError where it cannot be opened.
+    """
+    settings = decode or DecodeSettings()
+    with open_container(path, settings) as container:
+        stream = video_stream(container, path, settings, live=False)
+        start = (container.start_time or 0) / av.time_base
+        for earlier in SEEK_EARLIER:
+            with contextlib.suppress(av.error.FFmpegError):
+                container.seek(max(0, round((start + pts - earlier) * av.time_base)))
+                for picture in itertools.islice(container.decode(stream), SEEK_PICTURES):
+                    off = -math.inf if picture.time is None else picture.time - start - pts
+                    if abs(off) <= ROUNDING:
+                        rgb = picture.to_ndarray(format="rgb24")
+                        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(picture)), dtype=np.uint8)
+                    if off > 0:
+                        break
+    return None
 
 
 def iter_frames(url: str, fps: float = 2.0, decode: DecodeSettings | None = None) -> Iterator[Frame]:

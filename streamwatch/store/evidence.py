@@ -42,8 +42,8 @@ def write_evidence(alert: Alert, folder: Path) -> list[Path]:
     stem = file_stem(alert)
     written = []
     for number, item in enumerate(alert.evidence, start=1):
-        written.append(write_png(folder / f"{stem}-{number}-face.png", decode_crop(alert, item)))
-        masked = masked_crop(alert, item)
+        written.append(write_png(folder / f"{stem}-{number}-face.png", decode_crop(item, f"alert {alert.id}")))
+        masked = masked_crop(item, f"alert {alert.id}")
         if masked is not None:
             written.append(write_png(folder / f"{stem}-{number}-mask.png", masked))
     return written
@@ -54,20 +54,20 @@ def file_stem(alert: Alert) -> str:
     return re.sub(r"[^\w.-]", "_", alert.id)
 
 
-def decode_crop(alert: Alert, item: Evidence) -> ImageArray:
-    """The stored crop, S×S×3 RGB. Raises StoreError where it is damaged."""
-    return np.ascontiguousarray(_decode(item.crop_jpeg, cv2.IMREAD_COLOR, alert.id)[..., ::-1])
+def decode_crop(item: Evidence, owner: str) -> ImageArray:
+    """The stored crop, S×S×3 RGB. owner: whose it is, for the StoreError where it is damaged."""
+    return np.ascontiguousarray(_decode(item.crop_jpeg, cv2.IMREAD_COLOR, owner)[..., ::-1])
 
 
-def masked_crop(alert: Alert, item: Evidence) -> ImageArray | None:
+def masked_crop(item: Evidence, owner: str) -> ImageArray | None:
     """The stored crop under its mask, outlined at the threshold of its coverage; None without a mask.
 
-    Raises StoreError where one is damaged.
+    owner: whose it is, for the StoreError where one is damaged.
     """
     if item.mask_png is None:
         return None
-    mask = _decode(item.mask_png, cv2.IMREAD_GRAYSCALE, alert.id).astype(np.float32) / 255.0
-    return overlay(decode_crop(alert, item), mask, _OUTLINE if item.coverage is None else item.coverage.threshold)
+    mask = _decode(item.mask_png, cv2.IMREAD_GRAYSCALE, owner).astype(np.float32) / 255.0
+    return overlay(decode_crop(item, owner), mask, _OUTLINE if item.coverage is None else item.coverage.threshold)
 
 
 def write_png(path: Path, image: ImageArray) -> Path:
@@ -79,8 +79,8 @@ def write_png(path: Path, image: ImageArray) -> Path:
     return path
 
 
-def _decode(data: bytes, mode: int, alert_id: str) -> ImageArray:
+def _decode(data: bytes, mode: int, owner: str) -> ImageArray:
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
     if image is None:
-        raise StoreError(f"alert {alert_id}: a stored picture is damaged and cannot be decoded; scan the source again")
+        raise StoreError(f"{owner}: a stored picture is damaged and cannot be decoded; scan the source again")
     return np.asarray(image, dtype=np.uint8)

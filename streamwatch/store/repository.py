@@ -214,13 +214,18 @@ class Store:
 
     def find_verdict(self, key: ResultKey) -> VideoVerdict | None:
         """The final verdict on a file's content, complete; None if there is none yet, or only an error."""
+        found = self.find_row(key)
+        return None if found is None else found.verdict
+
+    def find_row(self, key: ResultKey) -> VerdictRow | None:
+        """As `find_verdict`, with when it was stored."""
         query = select(verdicts).where(
             *(verdicts.c[name] == value for name, value in key._asdict().items()),
             verdicts.c.label != Label.ERROR.value,
         )
         with reading(self._engine) as connection:
             found = connection.execute(query).mappings().all()
-            return next((row.verdict for row in load_verdicts(connection, found, complete=True)), None)
+            return next(load_verdicts(connection, found, complete=True), None)
 
     def verdict(self, verdict_id: int) -> VideoVerdict:
         """A verdict with scores and evidence. Raises StoreError for an unknown id."""
@@ -264,6 +269,12 @@ class Store:
             query = select_alerts(filters or Filters()).execution_options(yield_per=1000)
             for row in connection.execute(query).mappings():
                 yield to_alert_row(row)
+
+    def alerts_of(self, verdict_id: int) -> list[AlertRow]:
+        """The alerts of a verdict, in order of media time."""
+        query = select(alerts).where(alerts.c.verdict_id == verdict_id).order_by(alerts.c.start_pts, alerts.c.id)
+        with reading(self._engine) as connection:
+            return [to_alert_row(row) for row in connection.execute(query).mappings()]
 
     def iter_scores(self, filters: Filters | None = None) -> Iterator[dict[str, Any]]:
         """A row for each scored face of the verdicts that a filter lets through, in constant memory but for the ids: in
