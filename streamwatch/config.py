@@ -37,6 +37,7 @@ class SamplingSettings(Section):
     fps: float = Field(2.0, gt=0, le=120, description="analysed frames per second of media time")
     min_frames: int = Field(8, ge=0, description="shorter files are sampled more densely, to reach so many frames")
     max_frames: int | None = Field(None, gt=0, description="stop sampling a file after so many frames; null: no limit")
+    triage: bool = Field(False, description="look at key frames first, and closely only where they leave doubt")
 
 
 class DecodeSettings(Section):
@@ -211,7 +212,7 @@ class Settings(BaseSettings):
     def digest(self) -> str:
         """SHA-256 over the settings that can change a verdict: not where it is stored, nor how fast it is made."""
         relevant = {
-            "sampling": self.sampling.model_dump(mode="json"),
+            "sampling": self.sampling.model_dump(mode="json", exclude=set() if self.sampling.triage else {"triage"}),
             "decode": {"max_pixels": self.decode.max_pixels},
             "faces": self.faces.model_dump(mode="json", exclude={"batch", "threads"}),
             "tracks": self.tracks.model_dump(mode="json"),

@@ -95,7 +95,7 @@ def in_segments(analyser: Analyser, plan: Plan, path: str, number: int) -> tuple
     assert len(cut.segments) == number
     found = [analyser.analyse_segment(subject, path, segment) for segment in cut.segments]
     parts = [part for part in found if isinstance(part, bytes)]
-    return analyser.fuse(subject, parts, cut.duration).verdict, parts
+    return analyser.fuse(subject, cut, parts).verdict, parts
 
 
 def pictures(verdict: VideoVerdict) -> list[object]:

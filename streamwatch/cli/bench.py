@@ -189,6 +189,39 @@ def memory(
     common.console().print(table)
 
 
+@app.command()
+def triage(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="What is to be scanned.")],
+    preset: running.PipelineOption = "archive",
+    config: common.ConfigOption = None,
+    detector: running.ModelOption = None,
+    device: running.DeviceOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Time that `scan --triage` saves, and verdicts that it changes, beside the full look at the same files."""
+    require_opencv()
+    from streamwatch.evaluation.bench_triage import bench_triage
+    from streamwatch.sources import expand_inputs
+
+    settings = running.settings(config, preset, store=None, model=detector, device=device)
+    with Console(stderr=True).status("measuring") as status:
+        result = bench_triage(expand_inputs(paths), settings, progress=status.update)
+    if as_json:
+        typer.echo(json.dumps({**asdict(result), "saved": result.saved}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{result.files} files, {result.media_seconds:.0f} s", no_wrap=True)
+    for name in ("seconds", "frames analysed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("looked at in full", f"{result.full_seconds:.1f}", str(result.full_frames))
+    table.add_row("skimmed, then looked at", f"{result.triage_seconds:.1f}", str(result.triage_frames))
+    table.add_row("time saved", f"{result.saved:.0%}", "")
+    table.add_row("labels changed", str(len(result.changes)), "")
+    common.console().print(table)
+    for change in result.changes:
+        typer.echo(common.plain(f"{change.source}: {change.full}, with triage {change.triage}"))
+
+
 def _scan_options(detector: str | None, device: str | None) -> list[str]:
     given = (("--model", detector), ("--device", device))
     return [part for name, value in given if value for part in (name, value)]

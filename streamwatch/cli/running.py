@@ -45,12 +45,14 @@ def settings(
     model: str | None,
     device: str | None,
     workers: int | None = None,
+    triage: bool | None = None,
 ) -> Settings:
     """The settings of file, pipeline and environment, with the options that were given on top."""
     given: dict[str, Any] = {
         "store": {"url": store},
         "detector": {"model": model, "device": device},
         "engine": {"workers": workers},
+        "sampling": {"triage": triage},
     }
     overrides = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in given.items()

@@ -63,6 +63,10 @@ def scan(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Take results that the store has already.")
     ] = True,
+    triage: Annotated[
+        bool | None,
+        typer.Option("--triage/--no-triage", help="Look at key frames first, and closely only where they leave doubt."),
+    ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Analyse files. Exit status 1 where some could not be analysed.
@@ -74,7 +78,9 @@ def scan(
 
     if not paths and manifest is None:
         raise typer.BadParameter("give PATH... or --manifest FILE", param_hint="PATH...")
-    settings = running.settings(config, pipeline, store=store, model=model, device=device, workers=workers)
+    settings = running.settings(
+        config, pipeline, store=store, model=model, device=device, workers=workers, triage=triage
+    )
     inputs = read_inputs(paths or [], manifest)
     rows: list[Row] = []
     clips = _Clips(annotate) if annotate is not None else None

@@ -13,6 +13,7 @@ import numpy as np
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, ScoringQueue
 from streamwatch.engine.segments import SegmentScores, fuse
+from streamwatch.engine.triage import choose_looks, find_doubts, longest_gap
 from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
 from streamwatch.faces import FaceDetector, FaceFinder, load_face_detector
 from streamwatch.faces.tracking import View
@@ -24,18 +25,26 @@ from streamwatch.records import (
     DropReason,
     FaceScore,
     FaceTrace,
+    Frame,
     FrameCounts,
     FrameRecord,
     Metadata,
     VideoVerdict,
 )
 from streamwatch.sources import VideoSource, redact
+from streamwatch.sources.keyframes import key_pictures, read_key_frames
 from streamwatch.sources.segments import Segment
 
 TRACE_MASK = 28
 """Side of the masks in traces, pixels."""
 
 NOTHING = "no frame could be decoded"
+
+LEAST_LOOKS = 4
+"""Key frames that a file must have to be skimmed."""
+
+WORTH = 0.8
+"""Share of a file in doubt from which on it is looked at as a whole."""
 
 T = TypeVar("T")
 
@@ -51,10 +60,16 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A long file that is to be analysed in segments. duration: seconds."""
+    """A file that is to be analysed in segments. duration: seconds.
+
+    skim: what was seen of the rest of the file, as `SegmentScores` in bytes; None where the segments are all of it.
+    gap: the longest time between two looks there for which a track may not be seen, seconds.
+    """
 
     segments: tuple[Segment, ...]
     duration: float | None
+    skim: bytes | None = None
+    gap: float = 0.0
 
 
 class Analyser:
@@ -88,18 +103,31 @@ class Analyser:
         name: what the verdict calls the source; default: the source, credentials masked. sha256: of its
         content.
         """
-        found = self.begin(self._plan.subject(name or redact(source), sha256), source, trace=trace, segment=0.0)
-        assert isinstance(found, Analysis)
-        return found
+        subject = self._plan.subject(name or redact(source), sha256)
+        found = self.begin(subject, source, trace=trace, segment=0.0)
+        if isinstance(found, Analysis):
+            return found
+        parts: list[bytes] = []
+        for segment in found.segments:
+            part = self.analyse_segment(subject, source, segment)
+            if isinstance(part, Analysis):
+                return part
+            parts.append(part)
+        return self.fuse(subject, found, parts)
 
     def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | Cut:
         """As `analyse`; but a file that can be cut into two or more parts of about `segment` seconds is only cut.
-        0: none is. Traces are only of files that are not cut.
+        0: none is. With triage it is skimmed, and the cut is what is to be looked at closely. Traces are only of files
+        that are analysed whole.
         """
         try:
             with VideoSource(source, self._plan.settings.decode, self._plan.settings.sampling) as video:
                 if video.live:
                     raise SourceRefused(f"{redact(source)}: a live stream has no end to scan; use `streamwatch watch`")
+                if self._plan.settings.sampling.triage and not trace:
+                    skimmed = self._skim(source, video, segment)
+                    if skimmed is not None:
+                        return skimmed
                 segments = video.segments(segment) if segment and not trace else []
                 if len(segments) > 1:
                     return Cut(tuple(segments), video.duration)
@@ -110,37 +138,64 @@ class Analyser:
     def analyse_segment(self, subject: Subject, source: str, segment: Segment) -> bytes | Analysis:
         """What `SegmentScores` keep of a part of a file, as bytes; the verdict `error` on it where that fails."""
         settings = self._plan.settings
-        views: list[View] = []
-        records: list[FrameRecord] = []
-        fusion: SourceFusion | None = None
-
-        def deliver(score: FaceScore) -> None:
-            nonlocal fusion
-            record = frame_record(score)
-            if fusion is None:
-                fusion = SourceFusion(self._plan.policy, open_until=record.pts + settling(self._plan.policy))
-            fusion.add(score)
-            records.append(record)
-
         try:
             with VideoSource(source, settings.decode, settings.sampling, segment=segment) as video:
-                queue = self._queue(deliver)
-                finder = self._plan.face_finder(self._face_detector, on_view=views.append)
+                gathering = self._gathering()
                 try:
-                    self._score(video, finder, queue, settings.engine.segment)
+                    gathering.run(video.frames(), settings.engine.segment)
                 except StreamwatchError as error:
-                    return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
-                pictures = [] if fusion is None else fusion.pictures()
-                return SegmentScores(_counts(video, queue), views, records, pictures).to_bytes()
+                    return Analysis(error_verdict(subject, error, _counts(video, gathering.queue), video.duration))
+                return gathering.scores(_counts(video, gathering.queue)).to_bytes()
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error))
 
-    def fuse(self, subject: Subject, segments: Sequence[bytes], duration: float | None) -> Analysis:
+    def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
         """The verdict on a file from all its segments, in order."""
-        fusion, counts = fuse([SegmentScores.from_bytes(segment) for segment in segments], self._plan)
+        parts = [SegmentScores.from_bytes(segment) for segment in segments]
+        firsts: list[int | None] = [segment.index for segment in cut.segments]
+        if cut.skim is not None:
+            parts, firsts = [SegmentScores.from_bytes(cut.skim), *parts], [0, *firsts]
+        fusion, counts = fuse(parts, self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
-        return Analysis(fusion.verdict(subject, counts, duration))
+        return Analysis(fusion.verdict(subject, counts, cut.duration))
+
+    def _skim(self, source: str, video: VideoSource, segment: float) -> Cut | None:
+        """What the key frames of a file leave in doubt; None where it has to be looked at as a whole."""
+        settings, place = self._plan.settings, video.place()
+        if place is None or video.duration is None:
+            return None
+        origin, first = place
+        looks = choose_looks(read_key_frames(source, settings.decode, origin), settings.sampling.fps)
+        if len(looks) < LEAST_LOOKS:
+            return None
+        gap = longest_gap(looks)
+        gathering = self._gathering(gap)
+        pictures = key_pictures(source, settings.decode, looks)
+        seen: set[int] = set()
+
+        def frames() -> Iterator[Frame]:
+            for look, image in pictures:
+                seen.add(look.index)
+                yield Frame(video.source_id, look.index, look.pts, None, image)
+
+        gathering.run(frames(), video.duration)
+        found = gathering.scores(FrameCounts(decoded=len(seen), sampled=len(seen), analysed=len(seen)))
+        doubts = find_doubts(looks, seen, found.records, self._plan.policy, video.duration, segment)
+        if sum(doubt.seconds(video.duration) for doubt in doubts) > WORTH * video.duration:
+            return None
+        times = {look.pts for look in looks if any(doubt.holds(look.index) for doubt in doubts)}
+        return Cut(
+            tuple(doubt.segment(origin, first) for doubt in doubts),
+            video.duration,
+            found.without(times).to_bytes(),
+            gap,
+        )
+
+    def _gathering(self, gap: float = 0.0) -> _Gathering:
+        gathering = _Gathering(self._plan, self._client, self._face_detector, self._progress)
+        gathering.finder.relax(gap)
+        return gathering
 
     def _analyse(self, video: VideoSource, subject: Subject, trace: bool) -> Analysis:
         fusion = SourceFusion(self._plan.policy)
@@ -153,7 +208,8 @@ class Analyser:
 
         queue = self._queue(deliver)
         try:
-            self._score(video, self._plan.face_finder(self._face_detector), queue, video.duration)
+            finder = self._plan.face_finder(self._face_detector)
+            score_frames(video.frames(), finder, queue, self._plan.settings.faces.batch, video.duration, self._progress)
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
         counts = _counts(video, queue)
@@ -165,16 +221,56 @@ class Analyser:
         engine = self._plan.settings.engine
         return ScoringQueue(self._client, engine.batch_faces, engine.in_flight, deliver)
 
-    def _score(self, video: VideoSource, finder: FaceFinder, queue: ScoringQueue, duration: float | None) -> None:
-        """Have all faces of all sampled frames scored. duration: of what is read, about, seconds."""
-        began: float | None = None
-        for frames in batches(video.frames(), self._plan.settings.faces.batch):
-            began = frames[0].pts if began is None else began
-            for crops in finder.find(frames):
-                queue.put(crops)
-            if duration:
-                self._progress(min(1.0, (frames[-1].pts - began) / duration))
-        queue.drain()
+
+class _Gathering:
+    """Has the faces of frames scored, and keeps what `SegmentScores` keep of them."""
+
+    def __init__(
+        self, plan: Plan, client: DetectorClient, face_detector: FaceDetector, progress: Callable[[float], None]
+    ) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._views: list[View] = []
+        self._records: list[FrameRecord] = []
+        self._fusion: SourceFusion | None = None
+        engine = plan.settings.engine
+        self.queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._deliver)
+        self.finder = plan.face_finder(face_detector, on_view=self._views.append)
+
+    def run(self, frames: Iterable[Frame], duration: float) -> None:
+        """Raises StreamwatchError. duration: of the frames, about, seconds."""
+        score_frames(frames, self.finder, self.queue, self._plan.settings.faces.batch, duration, self._progress)
+
+    def scores(self, counts: FrameCounts) -> SegmentScores:
+        """What was found."""
+        pictures = [] if self._fusion is None else self._fusion.pictures()
+        return SegmentScores(counts, self._views, self._records, pictures)
+
+    def _deliver(self, score: FaceScore) -> None:
+        record = frame_record(score)
+        if self._fusion is None:
+            self._fusion = SourceFusion(self._plan.policy, open_until=record.pts + settling(self._plan.policy))
+        self._fusion.add(score)
+        self._records.append(record)
+
+
+def score_frames(
+    frames: Iterable[Frame],
+    finder: FaceFinder,
+    queue: ScoringQueue,
+    batch: int,
+    duration: float | None,
+    progress: Callable[[float], None],
+) -> None:
+    """Have all faces of all frames scored. batch: frames at a time. duration: of the frames, about, seconds."""
+    began: float | None = None
+    for some in batches(frames, batch):
+        began = some[0].pts if began is None else began
+        for crops in finder.find(some):
+            queue.put(crops)
+        if duration:
+            progress(min(1.0, (some[-1].pts - began) / duration))
+    queue.drain()
 
 
 def _counts(video: VideoSource, queue: ScoringQueue) -> FrameCounts:

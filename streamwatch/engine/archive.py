@@ -296,7 +296,7 @@ class _Scan:
         worker, file, segment = self._hire(), piece.file, piece.segment
         subject = self._subject(file.job)
         if segment is None:
-            reference = worker.fuse.remote(subject, file.scores(), file.duration)
+            reference = worker.fuse.remote(subject, file.cut, file.scores())
         else:
             reference = worker.analyse_segment.remote(subject, file.job.place, segment)
         self._busy[reference] = worker, piece

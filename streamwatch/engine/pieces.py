@@ -24,10 +24,9 @@ class CutFile:
 
     def __init__(self, job: Job, cut: Cut, stored: Mapping[str, bytes]) -> None:
         self.job = job
-        self.duration = cut.duration
+        self.cut = cut
         self.over = False
         """Whether there is a verdict, so that nothing more is to be done."""
-        self._segments = cut.segments
         self._done = {segment: stored[segment.place] for segment in cut.segments if segment.place in stored}
         self._waiting: deque[Segment | None] = deque(each for each in cut.segments if each not in self._done)
         self._attempts: Counter[Segment | None] = Counter()
@@ -36,12 +35,12 @@ class CutFile:
     @property
     def share(self) -> float:
         """How much of the file is done, 0..1."""
-        return len(self._done) / len(self._segments)
+        return len(self._done) / max(1, len(self.cut.segments))
 
     @property
     def weight(self) -> float:
         """The share of one segment."""
-        return 1 / len(self._segments)
+        return 1 / max(1, len(self.cut.segments))
 
     def next(self) -> Piece | None:
         """The next piece to be worked on; None where there is none at the moment."""
@@ -65,8 +64,8 @@ class CutFile:
 
     def scores(self) -> list[bytes]:
         """What came of all segments, in their order."""
-        return [self._done[segment] for segment in self._segments]
+        return [self._done[segment] for segment in self.cut.segments]
 
     def _end_if_complete(self) -> None:
-        if len(self._done) == len(self._segments):
+        if len(self._done) == len(self.cut.segments):
             self._waiting.append(None)

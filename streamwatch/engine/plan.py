@@ -49,7 +49,7 @@ class Plan:
             sha256=sha256,
             model=self.model,
             config_sha256=self.settings.digest(),
-            policy=self.policy.name,
+            policy=self.policy.name + (" triage" if self.settings.sampling.triage else ""),
             started_at=started_at,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -39,6 +39,16 @@ class SegmentScores:
     views: Sequence[View]
     records: Sequence[FrameRecord]
     pictures: Sequence[Evidence]
+
+    def without(self, times: Container[float]) -> SegmentScores:
+        """The same without the frames at these media seconds; the counts stay."""
+        rows = iter(self.records)
+        of_views = [(view, list(itertools.islice(rows, len(view.faces)))) for view in self.views]
+        kept = [(view, records) for view, records in of_views if view.pts not in times]
+        records = [record for _, of_view in kept for record in of_view]
+        known = {(record.frame_index, record.track_id) for record in records}
+        pictures = [picture for picture in self.pictures if (picture.frame_index, picture.track_id) in known]
+        return SegmentScores(self.counts, [view for view, _ in kept], records, pictures)
 
     def to_bytes(self) -> bytes:
         """For the store, and for the way between processes: a compressed NumPy archive (.npz)."""
@@ -93,24 +103,23 @@ class SegmentScores:
         return cls(counts, views, records, _unpack(arrays, records))
 
 
-def fuse(segments: Sequence[SegmentScores], plan: Plan) -> tuple[SourceFusion, FrameCounts]:
-    """Tracks and scores of a file from those of its segments, which are given in order; and the sum of their counts."""
+def fuse(
+    segments: Sequence[SegmentScores], plan: Plan, *, firsts: Sequence[int | None] = (), gap: float = 0.0
+) -> tuple[SourceFusion, FrameCounts]:
+    """Tracks and scores of a file from those of its segments, which are given in order; and the sum of their counts.
+
+    firsts: the index in the file of the first picture of each; None, or no number: that after the one before. Segments
+    whose index is known may lie within others' time. gap: seconds for which a track may not be seen, where that is more
+    than the settings say.
+    """
     tracker = Tracker(plan.settings.tracks)
+    tracker.relax(gap)
     fusion = SourceFusion(plan.policy)
     total = FrameCounts()
-    for segment in segments:
-        pictures = {(picture.frame_index, picture.track_id): picture for picture in segment.pictures}
-        records = iter(segment.records)
-        for view in segment.views:
-            for face in tracker.follow(view):
-                found = next(records)
-                assert face.track_id is not None
-                record = replace(found, track_id=face.track_id, frame_index=found.frame_index + total.decoded)
-                picture = pictures.get((found.frame_index, found.track_id))
-                if picture is not None:
-                    picture = replace(picture, track_id=record.track_id, frame_index=record.frame_index)
-                weight = face_weight(replace(face, quality=record.quality), plan.policy.limits)
-                fusion.take(record, weight, None if picture is None else EncodedCandidate(picture))
+    seen: list[_Seen] = []
+    for segment, first in itertools.zip_longest(segments, firsts):
+        assert segment is not None
+        seen.extend(_seen(segment, total.decoded if first is None else first))
         counts = segment.counts
         total = FrameCounts(
             decoded=total.decoded + counts.decoded,
@@ -118,7 +127,35 @@ def fuse(segments: Sequence[SegmentScores], plan: Plan) -> tuple[SourceFusion, F
             analysed=total.analysed + counts.analysed,
             corrupt=total.corrupt + counts.corrupt,
         )
+    for each in sorted(seen, key=lambda each: each.view.pts):
+        for face, record, picture in zip(tracker.follow(each.view), each.records, each.pictures, strict=True):
+            assert face.track_id is not None
+            weight = face_weight(replace(face, quality=record.quality), plan.policy.limits)
+            candidate = None if picture is None else EncodedCandidate(replace(picture, track_id=face.track_id))
+            fusion.take(replace(record, track_id=face.track_id), weight, candidate)
     return fusion, total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """A frame: its faces' records, counted within the file, and those that are pictures."""
+
+    view: View
+    records: Sequence[FrameRecord]
+    pictures: Sequence[Evidence | None]
+
+
+def _seen(segment: SegmentScores, first: int) -> Iterator[_Seen]:
+    pictures = {(picture.frame_index, picture.track_id): picture for picture in segment.pictures}
+    records = iter(segment.records)
+    for view in segment.views:
+        of_view = list(itertools.islice(records, len(view.faces)))
+        found = [pictures.get((record.frame_index, record.track_id)) for record in of_view]
+        yield _Seen(
+            view,
+            [replace(record, frame_index=first + record.frame_index) for record in of_view],
+            [None if each is None else replace(each, frame_index=first + each.frame_index) for each in found],
+        )
 
 
 def _faces(views: Sequence[View]) -> Iterator[tuple[View, Face]]:

@@ -47,9 +47,9 @@ class StreamWorker:
         """See `Analyser.analyse_segment`. Raises WeightsError where the face detector cannot be loaded."""
         return self._analyser().analyse_segment(subject, source, segment)
 
-    def fuse(self, subject: Subject, segments: Sequence[bytes], duration: float | None) -> Analysis:
+    def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
         """See `Analyser.fuse`."""
-        return self._analyser().fuse(subject, segments, duration)
+        return self._analyser().fuse(subject, cut, segments)
 
     def share(self) -> float:
         """How much of the present file or segment was read, 0..1."""

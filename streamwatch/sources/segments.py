@@ -32,6 +32,7 @@ class Segment:
 
     start, end: of key frames, in ticks of the stream's time base. origin: seconds of the timestamp that is media second
     0. first: media seconds of the file's first picture. before: media seconds of the last picture before the segment.
+    index: of its first picture among all of the file; None: the segment before it ends there.
     """
 
     start: int | None = None
@@ -39,6 +40,7 @@ class Segment:
     origin: float = 0.0
     first: float = 0.0
     before: float = 0.0
+    index: int | None = None
 
     @property
     def place(self) -> str:
@@ -91,7 +93,7 @@ def _cut_before(container: InputContainer, stream: VideoStream, target: int) -> 
     """Timestamps of the last key frame at or before the target, and of the picture that is shown before it."""
     container.seek(target, stream=stream, backward=True)
     key = next((packet.pts for packet in _packets(container, stream) if packet.is_keyframe), None)
-    if key is None or not _decodes_from(container, stream, key):
+    if key is None or not decodes_from(container, stream, key):
         return None
     for seconds in LOOK_BACK:
         container.seek(key - round(seconds / float(stream.time_base or 1)), stream=stream, backward=True)
@@ -101,7 +103,7 @@ def _cut_before(container: InputContainer, stream: VideoStream, target: int) -> 
     return None
 
 
-def _decodes_from(container: InputContainer, stream: VideoStream, key: int) -> bool:
+def decodes_from(container: InputContainer, stream: VideoStream, key: int) -> bool:
     """Whether decoding that begins at a key frame shows it. Where pictures are refreshed bit by bit, it does not."""
     container.seek(key, stream=stream, backward=True)
     pictures = (picture for packet in _packets(container, stream) for picture in packet.decode())

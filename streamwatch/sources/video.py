@@ -13,7 +13,6 @@ from types import TracebackType
 
 import av
 import av.error
-import numpy as np
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
@@ -38,6 +37,7 @@ from streamwatch.sources.container import (
     timestamps_may_restart,
     video_stream,
 )
+from streamwatch.sources.pixels import quarter_turns, upright
 from streamwatch.sources.recorder import Cut, PacketRecorder, Recording
 from streamwatch.sources.redact import is_url, redact
 from streamwatch.sources.sampling import ROUNDING, TimeSampler
@@ -66,8 +66,7 @@ class DecodedFrame:
 
     def to_image(self) -> ImageArray:
         """The picture as upright RGB, H×W×3 uint8, contiguous, full resolution."""
-        rgb = self._reformatter.reformat(self._picture, format="rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(self._picture)), dtype=np.uint8)
+        return upright(self._picture, self._reformatter)
 
 
 class VideoSource:
@@ -218,12 +217,22 @@ class VideoSource:
 
     def segments(self, seconds: float) -> list[Segment]:
         """The file in parts of about so many seconds; one where it cannot be cut. To be called before it is read."""
-        timestamp = None if self._first is None else self._timestamp(self._first)
-        if timestamp is None or self.duration is None or self._sampling.max_frames is not None:
+        place = self.place()
+        if place is None or self.duration is None:
             return [Segment()]
-        origin = self._media_clock.origin(timestamp)
+        origin, first = place
         length = {"seconds": seconds, "duration": self.duration}
-        return find_segments(self._url, self._settings, **length, origin=origin, first=timestamp - origin)
+        return find_segments(self._url, self._settings, **length, origin=origin, first=first)
+
+    def place(self) -> tuple[float, float] | None:
+        """Seconds of the timestamp that is media second 0, and media seconds of the first picture; None where parts of
+        the file cannot be told by time. To be called before it is read.
+        """
+        timestamp = None if self._first is None else self._timestamp(self._first)
+        if timestamp is None or self._sampling.max_frames is not None:
+            return None
+        origin = self._media_clock.origin(timestamp)
+        return origin, timestamp - origin
 
     def _prime(self) -> VideoFrame | None:
         """The first picture. A part of a file may have none."""
@@ -334,8 +343,7 @@ def picture_at(path: str, pts: float, decode: DecodeSettings | None = None) -> I
                 for picture in itertools.islice(container.decode(stream), SEEK_PICTURES):
                     off = -math.inf if picture.time is None else picture.time - start - pts
                     if abs(off) <= ROUNDING:
-                        rgb = picture.to_ndarray(format="rgb24")
-                        return np.ascontiguousarray(np.rot90(rgb, _quarter_turns(picture)), dtype=np.uint8)
+                        return upright(picture, VideoReformatter())
                     if off > 0:
                         break
     return None
@@ -351,11 +359,6 @@ def _ticks(picture: VideoFrame) -> int | None:
     return picture.pts if picture.pts is not None else picture.dts
 
 
-def _quarter_turns(picture: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that the display matrix asks for, 0 to 3."""
-    return round(picture.rotation / 90) % 4
-
-
 def _upright_size(picture: VideoFrame) -> tuple[int, int]:
     size = picture.width, picture.height
-    return size if _quarter_turns(picture) % 2 == 0 else size[::-1]
+    return size if quarter_turns(picture) % 2 == 0 else size[::-1]

@@ -1,0 +1,106 @@
+"""Skim, then look: which parts of a file have to be looked at closely, judged by its key frames alone.
+
+A key frame leaves doubt where a usable face in it scores above the policy's threshold for real, or where it could not
+be decoded. A track with too few usable faces for a verdict leaves doubt in all of its key frames, unless another track
+has enough: such a track decides nothing about the file. So do parts between key frames that lie far apart. Around each
+doubt the file is looked at as closely as without triage, from the key frame before it to the one after it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from streamwatch.fusion import Policy
+from streamwatch.fusion.quality import unusable
+from streamwatch.records import FrameRecord
+from streamwatch.sources.keyframes import KeyFrame
+from streamwatch.sources.segments import Segment
+
+FAR = 12.0
+"""Seconds between two key frames that are not left unseen: encoders set one every ten seconds or more often."""
+
+GAP = 1.5
+"""Share of the longest time between two looks for which a track may not be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a file that is to be looked at closely, from one key frame up to another (None: to the end)."""
+
+    start: KeyFrame
+    end: KeyFrame | None
+
+    def holds(self, frame_index: int) -> bool:
+        """Whether a picture lies in it."""
+        return self.start.index <= frame_index and (self.end is None or frame_index < self.end.index)
+
+    def seconds(self, duration: float) -> float:
+        """Its length. duration: of the file, seconds."""
+        return (duration if self.end is None else self.end.pts) - self.start.pts
+
+    def segment(self, origin: float, first: float) -> Segment:
+        """The window as a segment. origin, first: of the file, see `Segment`."""
+        end = None if self.end is None else self.end.ticks
+        start = None if self.start.index == 0 else self.start.ticks
+        return Segment(start, end, origin, first, self.start.before, self.start.index)
+
+
+def choose_looks(frames: Sequence[KeyFrame], fps: float) -> list[KeyFrame]:
+    """The key frames to be looked at: no more of them than `fps` per second."""
+    chosen: list[KeyFrame] = []
+    for frame in frames:
+        if not chosen or frame.pts - chosen[-1].pts >= 1 / fps:
+            chosen.append(frame)
+    return chosen
+
+
+def find_doubts(
+    looks: Sequence[KeyFrame],
+    seen: Collection[int],
+    records: Sequence[FrameRecord],
+    policy: Policy,
+    duration: float,
+    seconds: float,
+) -> list[Window]:
+    """The windows that leave doubt, in order, each of about `seconds` at most (0: as long as may be).
+
+    looks: key frames, in order. seen: indices of those whose pictures were looked at. records: of all faces in them,
+    with the ids of tracks over the looks alone. duration: of the file, seconds.
+    """
+    usable = [record for record in records if unusable(record.quality, policy.limits) is None]
+    faces = Counter(record.track_id for record in usable)
+    decided = any(number >= policy.min_faces for number in faces.values())
+    doubtful = {look.index for look in looks} - set(seen)
+    for record in usable:
+        if record.probability > policy.real or (not decided and faces[record.track_id] < policy.min_faces):
+            doubtful.add(record.frame_index)
+    ends = [*(look.pts for look in looks[1:]), duration]
+    parts: set[int] = set()
+    for number, (look, end) in enumerate(zip(looks, ends, strict=True)):
+        if look.index in doubtful:
+            parts |= {number, max(0, number - 1)}
+        if end - look.pts > FAR:
+            parts.add(number)
+    return _join(looks, sorted(parts), seconds)
+
+
+def _join(looks: Sequence[KeyFrame], parts: Sequence[int], seconds: float) -> list[Window]:
+    """Neighbouring parts together, as long as they are not too long."""
+    windows: list[Window] = []
+    for number in parts:
+        end = looks[number + 1] if number + 1 < len(looks) else None
+        last = windows[-1] if windows else None
+        if last is not None and last.end is looks[number] and not 0 < seconds <= looks[number].pts - last.start.pts:
+            windows[-1] = Window(last.start, end)
+        else:
+            windows.append(Window(looks[number], end))
+    return windows
+
+
+def longest_gap(looks: Sequence[KeyFrame]) -> float:
+    """Seconds for which a track that is only seen in key frames may not be seen."""
+    gaps = [later.pts - earlier.pts for earlier, later in itertools.pairwise(looks)]
+    return GAP * min(FAR, max(gaps, default=0.0))
