@@ -16,6 +16,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+# For processes of a cluster that is started here: without it glibc gives each of their many threads a heap of its own,
+# and what is freed in one is of no use to the others, so that memory grows with the length of a file.
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+
 # Ray 2.60 makes a token for a cluster on this machine, and gives it to clusters that `ray start` starts later, but does
 # not use it itself to join them unless it is told. To tell one that was imported before makes it contradict itself.
 with contextlib.suppress(RuntimeError):  # without a home there is none
