@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from streamwatch.errors import ConfigError
-from streamwatch.records import AlertKind
+from streamwatch.records import AlertKind, Label
 
 SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
@@ -139,6 +139,29 @@ class AlertSettings(Section):
     clips: Path | None = Field(None, description="folder of the clips; null: FILE.clips beside an SQLite store")
 
 
+class RetentionSettings(Section):
+    scores: float | None = Field(None, gt=0, description="days that scores of single faces are kept; null: for ever")
+    evidence: float | None = Field(None, gt=0, description="days that pictures and clips are kept")
+    results: float | None = Field(None, gt=0, description="days that verdicts and alerts are kept, with all under them")
+    labels: dict[Label, Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="days that verdicts of a label are kept, where they differ: {real: 30}"
+    )
+    history: float | None = Field(
+        None,
+        gt=0,
+        description="days for changes of state, told deliveries, empty runs, unfinished files, hashes not asked for",
+    )
+    max_bytes: int | None = Field(
+        None, gt=0, description="bytes above which scores, then pictures and clips go, the oldest first"
+    )
+    every: float = Field(3600.0, gt=0, description="seconds between two looks of a watch or a scan")
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether anything is to go."""
+        return any(getattr(self, name) for name in RetentionSettings.model_fields if name != "every")
+
+
 class MetricsSettings(Section):
     port: int | None = Field(None, ge=1, le=65535, description="where `watch` answers Prometheus; null: nowhere")
     host: str = Field("127.0.0.1", description="address to listen on")
@@ -196,6 +219,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     live: LiveSettings = LiveSettings()
     alerts: AlertSettings = AlertSettings()
+    retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     sinks: tuple[SinkSettings, ...] = ()

@@ -33,6 +33,7 @@ from streamwatch.records import (
 )
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store, schema
+from streamwatch.store.cursors import Cursor
 from streamwatch.store.evidence import overlay
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -135,6 +136,7 @@ def test_alerts_are_listed_as_json_lines(url: str) -> None:
         "review_label": None,
         "review_comment": None,
         "reviewed_at": None,
+        "cursor": str(Cursor(NOON + timedelta(minutes=1), "1f00aa11-2222", 3.2)),
     }
 
 
@@ -161,9 +163,15 @@ def test_filters_reach_the_store(url: str, options: list[str], expected: int) ->
 def test_a_cut_table_says_so_on_standard_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "TABLE_ROWS", 2)
     result = run(alerts.app, "list", "--store", url)
-    assert result.stderr == "the newest 2 are shown; --limit N shows more, --json all\n"
+    said = "the newest 2 are shown; --limit N shows more, --json all; --after "
+    assert result.stderr.startswith(said)
     assert "1f00bb11" not in result.stdout
-    assert run(alerts.app, "list", "--store", url, "--limit", "2").stderr == ""
+    cursor = result.stderr.removeprefix(said).split()[0]
+    rest = run(alerts.app, "list", "--store", url, "--after", cursor)
+    assert "1f00bb11" in rest.stdout
+    assert rest.stderr == ""
+    assert run(alerts.app, "list", "--store", url, "--limit", "2").stderr == result.stderr
+    assert run(alerts.app, "list", "--store", url, "--limit", "3").stderr == ""
     assert len(lines(run(alerts.app, "list", "--store", url, "--json"))) == 3
 
 
@@ -219,6 +227,7 @@ def test_verdicts_are_listed_as_the_lines_of_results_jsonl(url: str) -> None:
         "config_sha256": "c" * 64,
         "policy": "mean_logit",
         "error": None,
+        "cursor": str(Cursor(NOON + timedelta(minutes=2), "2")),
     }
 
 

@@ -20,6 +20,7 @@ from streamwatch.cli import alerts as commands
 from streamwatch.cli import verdicts as verdict_commands
 from streamwatch.records import AlertKind, Label
 from streamwatch.store import AlertRow, ReviewState, Store
+from streamwatch.store.cursors import Cursor
 from streamwatch.store.timelines import SourceTimeline, TimelineFormat, file_names, timelines, write_timeline
 from tests.test_cli_store import a_verdict, an_alert
 from tests.test_store import a_verdict as complete_verdict
@@ -51,6 +52,7 @@ def alert(number: int, start: float, end: float | None, **changes: object) -> Al
         review_label=None,
         review_comment=None,
         reviewed_at=None,
+        cursor=Cursor(NOON, f"alert-{number}", start),
     )
     return dataclasses.replace(row, **changes)
 

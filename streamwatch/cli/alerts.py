@@ -46,6 +46,7 @@ def list_alerts(
     state: common.StateOption = None,
     kind: common.KindOption = None,
     limit: common.LimitOption = None,
+    after: common.AfterOption = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
@@ -55,14 +56,15 @@ def list_alerts(
 
     with common.open_store(store, config) as opened:
         if as_json:
-            wanted = common.filters(source, label, since, until, min_score, state, limit, kind)
-            common.print_json_lines(alert_line(alert) for alert in opened.iter_alerts(wanted))
+            wanted = common.filters(source, label, since, until, min_score, state, limit, kind, after)
+            found = opened.iter_alerts(wanted)
+            common.print_json_lines({**alert_line(alert), "cursor": str(alert.cursor)} for alert in found)
             return
         rows = limit or common.TABLE_ROWS
-        found = opened.alerts(common.filters(source, label, since, until, min_score, state, rows + 1, kind))
-    common.console().print(_table(found[:rows]) if found else "no alerts")
-    if limit is None and len(found) > rows:
-        common.note_more(rows)
+        page = opened.alerts(common.filters(source, label, since, until, min_score, state, rows + 1, kind, after))
+    common.console().print(_table(page[:rows]) if page else "no alerts")
+    if len(page) > rows:
+        common.note_more(rows, page[rows - 1].cursor)
 
 
 @app.command()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from streamwatch.engine.histogram import Histogram
     from streamwatch.evaluation.bench_model import ModelResult
     from streamwatch.evaluation.bench_pipeline import PipelineResult
+    from streamwatch.evaluation.bench_store import StoreResult
     from streamwatch.evaluation.bench_streams import StreamsResult
 
 app = typer.Typer(no_args_is_help=True)
@@ -250,6 +253,75 @@ def decode(
     if result.ratio is not None:
         table.add_row("ratio", f"{result.ratio:.2f}")
     common.console().print(table)
+
+
+@app.command("store")
+def store_(
+    count: Annotated[
+        int, typer.Option("--verdicts", min=0, help="How many to add; 0: measure what is there.")
+    ] = 10_000,
+    scores: Annotated[int, typer.Option("--scores-per-verdict", min=0, help="Scored faces of each, on average.")] = 20,
+    sources: Annotated[
+        int, typer.Option("--sources", min=10, help="Cameras and files that the verdicts are on.")
+    ] = 5_000,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each listing is asked.")] = 3,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows of a listing.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the rows.")] = 1,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="An empty one, or one that this made; default: a file for now."),
+    ] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """A store of synthetic rows: how fast it takes them, how long listings with any combination of filters take."""
+    from streamwatch.evaluation.bench_store import bench_store
+    from streamwatch.evaluation.synthetic_store import Shape
+
+    with tempfile.TemporaryDirectory(prefix="streamwatch-") as folder, Console(stderr=True).status("filling") as status:
+        result = bench_store(
+            store or f"sqlite:///{folder}/store.db",
+            Shape(count, scores, sources, seed),
+            repeats=repeats,
+            limit=limit,
+            progress=status.update,
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(result), indent=2))
+        return
+    for table in _store_tables(result):
+        common.console().print(table)
+        common.console().print()
+
+
+def _store_tables(result: StoreResult) -> Iterator[Table]:
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    held = ("verdicts", "scores", "tracks", "spans", "alerts", "sources")
+    facts.add_row("database", result.database)
+    facts.add_row("rows", ", ".join(f"{result.rows[name]:,} {name}" for name in held))
+    facts.add_row("size", f"{result.bytes / 1e6:,.1f} MB")
+    if result.filled is not None:
+        filled = result.filled
+        inserted = sum(filled.rows.values())
+        facts.add_row("filled", f"{inserted:,} rows, {inserted / filled.seconds:,.0f} a second")
+        if filled.rows.get("scores"):
+            facts.add_row("", f"of these scores: {filled.rows['scores'] / filled.score_seconds:,.0f} a second")
+    facts.add_row("saved as by a run", f"{result.saved_scores:,.0f} scores a second")
+    yield facts
+    overview = Table(box=None, pad_edge=False, header_style="bold")
+    overview.add_column("listing, and the slowest of it", overflow="fold")
+    for name in ("cases", "rows", "median ms", "worst ms"):
+        overview.add_column(name, justify="right", no_wrap=True)
+    for listing in dict.fromkeys(case.listing for case in result.cases):
+        cases = result.of(listing)
+        medians = statistics.median(case.median_ms for case in cases)
+        worst = max(case.worst_ms for case in cases)
+        overview.add_row(f"{listing} list", str(len(cases)), "", f"{medians:.1f}", f"{worst:.1f}")
+        for case in result.slowest(listing, 5):
+            words = ", ".join(f"{name} {value}" for name, value in case.filters.items()) or "no filter"
+            overview.add_row(f"  {words}", "", str(case.rows), f"{case.median_ms:.1f}", f"{case.worst_ms:.1f}")
+    yield overview
 
 
 def _streams_tables(result: StreamsResult) -> Iterator[Table]:

@@ -21,6 +21,7 @@ from streamwatch.config import load_settings
 from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
 from streamwatch.records import AlertKind, Label
+from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
 from streamwatch.times import instant as instant
 from streamwatch.times import media_time as media_time
@@ -55,6 +56,14 @@ def parse_duration(text: str) -> float:
     return float(found[1]) * timedelta(**{_UNITS.get(found[2], "seconds"): 1}).total_seconds()
 
 
+def parse_cursor(text: str) -> Cursor:
+    """A cursor as listings give them."""
+    try:
+        return Cursor.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; `list` says where it ended, --json in every line") from None
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: the settings'."),
@@ -75,9 +84,16 @@ UntilOption = Annotated[
 MinScoreOption = Annotated[
     float | None, typer.Option("--min-score", min=0.0, max=1.0, help="Only with at least this (peak) score.")
 ]
-StateOption = Annotated[ReviewState | None, typer.Option("--state", help="Only alerts in this state.")]
-KindOption = Annotated[AlertKind | None, typer.Option("--kind", help="Only alerts of this kind.")]
+StateOption = Annotated[
+    ReviewState | None, typer.Option("--state", help="Only alerts in this state; verdicts with one.")
+]
+KindOption = Annotated[AlertKind | None, typer.Option("--kind", help="Only alerts of this kind; verdicts with one.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="The newest so many.")]
+
+AfterOption = Annotated[
+    Cursor | None,
+    typer.Option("--after", metavar="CURSOR", parser=parse_cursor, help="Go on after this place of a listing."),
+]
 
 
 def store_url(store: str | None, config: Path | None) -> str:
@@ -118,11 +134,12 @@ def filters(
     state: ReviewState | None,
     limit: int | None,
     kind: AlertKind | None = None,
+    after: Cursor | None = None,
 ) -> Filters:
     """The options as `Filters`."""
     from streamwatch.store import Filters
 
-    return Filters(source, label, since, until, min_score, state, limit, kind)
+    return Filters(source, label, since, until, min_score, state, limit, kind, after)
 
 
 @contextmanager
@@ -175,9 +192,10 @@ def console() -> Console:
     return Console(width=None if known else 100, markup=False, highlight=False)
 
 
-def note_more(shown: int) -> None:
-    """Say on standard error that a table was cut."""
-    typer.echo(f"the newest {shown} are shown; --limit N shows more, --json all", err=True)
+def note_more(shown: int, after: Cursor | None = None) -> None:
+    """Say on standard error that a table was cut; after: where the next page begins, if there are pages."""
+    page = "" if after is None else f"; --after {after} goes on"
+    typer.echo(f"the newest {shown} are shown; --limit N shows more, --json all{page}", err=True)
 
 
 def plain(text: str) -> str:

@@ -1,12 +1,20 @@
-"""`streamwatch db`: the schema of the store."""
+"""`streamwatch db`: the schema of the store, what it lets go of, its upkeep and copies of it."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamwatch.cli import common
+from streamwatch.config import load_settings
+from streamwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamwatch.store.retention import Pruned
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -37,3 +45,97 @@ def current(
         typer.echo(f"{shown(url)}: schema {revision}, up to date")
     else:
         typer.echo(f"{shown(url)}: schema {revision or 'none'}; this version needs {needed}")
+
+
+@app.command()
+def downgrade(
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="For instance 0005.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Columns and tables that are newer go, with what is in them.")
+    ] = False,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+) -> None:
+    """Take the store back to the schema of an older version, before that is installed. This version upgrades it again
+    as soon as it opens it.
+    """
+    from streamwatch.store import schema
+    from streamwatch.store.database import parse_url, shown
+
+    url = parse_url(common.store_url(store, config))
+    if not yes:
+        message = "what only newer schemas can hold goes; `streamwatch db backup` first, then give --yes"
+        raise typer.BadParameter(message, param_hint="--yes")
+    schema.downgrade(url, revision)
+    typer.echo(f"{shown(url)}: schema {schema.revision_of(url) or 'none'}")
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Let go of what the settings under `retention` say, while others write. Reviewed alerts stay."""
+    settings = load_settings(config)
+    if not settings.retention.asked_for:
+        raise ConfigError("retention: nothing is set, so that everything is kept; config.yaml explains its keys")
+    with common.open_store(store or settings.store.url, None) as opened:
+        done = opened.prune(settings.retention, dry=dry_run)
+    if as_json:
+        typer.echo(json.dumps({"dry_run": dry_run, **asdict(done), "over": done.over}, indent=2))
+    else:
+        for line in _pruned(done, dry_run=dry_run):
+            typer.echo(line)
+    for line in done.trouble:
+        typer.echo(common.plain(line), err=True)
+    if done.trouble:
+        raise typer.Exit(1)
+
+
+@app.command()
+def vacuum(store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
+    """Give the room of deleted rows back, and renew the statistics that queries are planned by.
+
+    SQLite writes its file anew: others wait, and as much room is needed beside it. PostgreSQL keeps the room for rows
+    to come, and keeps nobody waiting.
+    """
+    with common.open_store(store, config) as opened:
+        before, after = opened.vacuum()
+        typer.echo(f"{opened.shown}: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after")
+
+
+@app.command()
+def backup(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file.")],
+    store: common.StoreOption = None,
+    config: common.ConfigOption = None,
+) -> None:
+    """Copy the store into a new file, as it is at one instant, while others write.
+
+    SQLite: a store that can be named with --store. PostgreSQL: pg_dump's custom format, for pg_restore. Clips lie
+    beside the store, and are to be copied with it.
+    """
+    from streamwatch.store.database import parse_url, shown
+    from streamwatch.store.maintenance import backup as copy
+
+    url = parse_url(common.store_url(store, config))
+    copy(url, path)
+    typer.echo(f"{shown(url)}: {path}, {path.stat().st_size / 1e6:,.1f} MB")
+
+
+def _pruned(done: Pruned, *, dry_run: bool) -> list[str]:
+    lines = [f"{count:,} {name}" for name, count in done.rows.items()]
+    if done.files:
+        lines.append(f"{done.files:,} clips, {done.file_bytes / 1e6:,.1f} MB")
+    what = ", ".join(lines) or "nothing"
+    said = [f"would go: {what}" if dry_run else f"gone: {what}"]
+    if done.in_use is not None and done.limit is not None:
+        room = f"{done.in_use / 1e6:,.1f} MB in use, {done.limit / 1e6:,.1f} MB allowed"
+        if done.over:
+            room += (
+                "; scores, then pictures and clips would go until it is below" if dry_run else "; nothing heavy is left"
+            )
+        said.append(room)
+    return said

@@ -69,7 +69,7 @@ app.add_typer(jobs.app, name="jobs", help="The scans of a store, and what has be
 app.add_typer(streams.app, name="streams", help="How the streams stand that are watched.")
 app.add_typer(models.app, name="models", help="Forgery and face detectors: list, show, import.")
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")
-app.add_typer(db.app, name="db", help="The schema of the store.")
+app.add_typer(db.app, name="db", help="The store: its schema, retention, upkeep, backups.")
 evaluate.app.command("quality")(needs_opencv(quality.quality))
 evaluate.app.command("fusion")(needs_opencv(tracks.fusion))
 evaluate.app.command("scale")(needs_opencv(tracks.scale))

@@ -33,24 +33,27 @@ def list_verdicts(
     until: common.UntilOption = None,
     min_score: common.MinScoreOption = None,
     state: common.StateOption = None,
+    kind: common.KindOption = None,
     limit: common.LimitOption = None,
+    after: common.AfterOption = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List verdicts, the newest first. --json gives the lines of results.jsonl."""
+    """List verdicts, the newest first. --json gives the lines of results.jsonl, each with its cursor."""
     from streamwatch.store import verdict_line
 
     with common.open_store(store, config) as opened:
         if as_json:
-            wanted = common.filters(source, label, since, until, min_score, state, limit)
-            common.print_json_lines(verdict_line(row.verdict) for row in opened.iter_verdicts(wanted))
+            wanted = common.filters(source, label, since, until, min_score, state, limit, kind, after)
+            found = opened.iter_verdicts(wanted)
+            common.print_json_lines({**verdict_line(row.verdict), "cursor": str(row.cursor)} for row in found)
             return
         rows = limit or common.TABLE_ROWS
-        found = opened.verdicts(common.filters(source, label, since, until, min_score, state, rows + 1))
-    common.console().print(_table(found[:rows]) if found else "no verdicts")
-    if limit is None and len(found) > rows:
-        common.note_more(rows)
+        page = opened.verdicts(common.filters(source, label, since, until, min_score, state, rows + 1, kind, after))
+    common.console().print(_table(page[:rows]) if page else "no verdicts")
+    if len(page) > rows:
+        common.note_more(rows, page[rows - 1].cursor)
 
 
 @app.command()
@@ -70,6 +73,7 @@ def export(
     until: common.UntilOption = None,
     min_score: common.MinScoreOption = None,
     state: common.StateOption = None,
+    kind: common.KindOption = None,
     limit: common.LimitOption = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
@@ -77,7 +81,7 @@ def export(
     """Write verdicts, or the scores of all their faces, as a table for other programs."""
     from streamwatch.store.export import SCORES, VERDICTS, verdict_cells
 
-    wanted = common.filters(source, label, since, until, min_score, state, limit)
+    wanted = common.filters(source, label, since, until, min_score, state, limit, kind)
     with common.open_store(store, config) as opened:
         if scores:
             common.write_table(opened.iter_scores(wanted), SCORES, file_format, output)

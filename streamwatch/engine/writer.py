@@ -14,6 +14,7 @@ from streamwatch.engine.cluster import QUIET, Actor, Cluster
 from streamwatch.records import Clip, SegmentResult, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import Store
+from streamwatch.store.janitor import Janitor
 
 if TYPE_CHECKING:
     from streamwatch.sinks import Courier, Failed
@@ -26,6 +27,7 @@ class StoreWriter:
         self._settings = settings
         self._run_id = run_id
         self._store: Store | None = None
+        self._janitor = Janitor(settings)
 
     def save(self, items: Sequence[VideoVerdict | Transition | Clip | SegmentResult]) -> list[str]:
         """Store results, changes of state, clips and segments; doing it again changes nothing. Returns what could not
@@ -33,7 +35,8 @@ class StoreWriter:
         """
         if self._store is None:
             self._store = Store.open(self._settings.store.url)
-        return self._store.save(self._run_id, items, self._settings.sinks, self._settings.alerts.clips)
+        trouble = self._store.save(self._run_id, items, self._settings.sinks, self._settings.alerts.clips)
+        return [*trouble, *self._janitor.look()]
 
 
 class AlertCourier:

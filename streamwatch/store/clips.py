@@ -79,10 +79,14 @@ def load_clip(connection: Connection, url: URL, alert_id: str) -> ClipRow | None
     row = connection.execute(select(clips).where(clips.c.alert_id == alert_id)).mappings().first()
     if row is None:
         return None
-    path, file = row["path"], sqlite_file(url)
-    if path is not None and file is not None:
-        path = str(file.absolute().parent / path)
+    path = None if row["path"] is None else str(place_of(url, row["path"]))
     return ClipRow(alert_id, path, row["sha256"], row["bytes"], row["started_at"], row["ended_at"], row["failure"])
+
+
+def place_of(url: URL, path: str) -> Path:
+    """Where the file of a stored path lies: beside an SQLite store, unless the path is absolute."""
+    file = sqlite_file(url)
+    return Path(path) if file is None else file.absolute().parent / path
 
 
 def _write(folder: Path, alert_id: str, data: bytes) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
 
-from sqlalchemy import Engine, bindparam, delete, insert, select
+from sqlalchemy import Engine, bindparam, delete, insert, select, update
 
 from streamwatch.records import Content
 from streamwatch.store.database import lock, reading, transaction
@@ -14,23 +15,37 @@ from streamwatch.store.tables import contents
 
 
 class Contents:
-    """A cache of hashes. What it says of a path holds as long as size and time of change are the same."""
+    """A cache of hashes. What it says of a path holds as long as size and time of change are the same.
 
-    def __init__(self, engine: Engine) -> None:
+    clock: gives the aware "now".
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
+        self._clock = clock
 
     def known(self, paths: Sequence[str]) -> dict[str, Content]:
-        """What is known of these absolute paths."""
+        """What is known of these absolute paths. That they were asked for is noted once a day."""
+        today = self._clock().date()
+        columns = [contents.c[field.name] for field in fields(Content)]
+        found: dict[str, Content] = {}
+        old: list[str] = []
         with reading(self._engine) as connection:
-            return {
-                row["path"]: Content(**row)
-                for chunk in chunks(paths)
-                for row in connection.execute(select(contents).where(contents.c.path.in_(chunk))).mappings()
-            }
+            for chunk in chunks(paths):
+                query = select(*columns, contents.c.seen_on).where(contents.c.path.in_(chunk))
+                for *values, seen_on in connection.execute(query):
+                    content = Content(*values)
+                    found[content.path] = content
+                    if seen_on != today:
+                        old.append(content.path)
+        for chunk in chunks(old):
+            with transaction(self._engine) as connection:
+                connection.execute(update(contents).where(contents.c.path.in_(chunk)).values(seen_on=today))
+        return found
 
     def note(self, fresh: Sequence[Content]) -> None:
         """Keep hashes, in place of older ones of the same paths."""
-        rows = [asdict(content) for content in fresh]
+        rows = [{**asdict(content), "seen_on": self._clock().date()} for content in fresh]
         if rows:
             with transaction(self._engine) as connection:
                 lock(connection, "contents")

@@ -112,6 +112,17 @@ def lock(connection: Connection, key: str) -> None:
 
 
 @contextmanager
+def driver_of(connection: Connection) -> Iterator[Any]:
+    """The driver's own connection, for what SQLAlchemy has no words for; its errors leave as SQLAlchemy's."""
+    dbapi = connection.dialect.dbapi
+    assert dbapi is not None
+    try:
+        yield connection.connection.driver_connection
+    except dbapi.Error as error:
+        raise DBAPIError.instance(None, None, error, dbapi.Error, hide_parameters=True) from None
+
+
+@contextmanager
 def translated(url: URL) -> Iterator[None]:
     """Turn SQLAlchemy's and the driver's errors into a one-line `StoreError` with the password masked."""
     try:

@@ -14,6 +14,7 @@ from streamwatch.sources.states import DOWN, Cause, StreamState, Transition
 from streamwatch.store.filters import Filters
 from streamwatch.store.loading import VerdictRow, load_verdicts
 from streamwatch.store.rows import clean_text
+from streamwatch.store.sources import names_with, note_sources
 from streamwatch.store.states import RunStatus
 from streamwatch.store.tables import runs, transitions, verdicts
 
@@ -55,7 +56,7 @@ class StreamStatus:
 
 def save_transition(connection: Connection, run_id: int, transition: Transition) -> None:
     """Store a change of state; doing it again changes nothing."""
-    key = {
+    key: dict[str, Any] = {
         "run_id": run_id,
         "source": clean_text(transition.source),
         "at": transition.at,
@@ -63,6 +64,7 @@ def save_transition(connection: Connection, run_id: int, transition: Transition)
     }
     known = select(transitions.c.id).where(*(transitions.c[name] == value for name, value in key.items()))
     if connection.execute(known).first() is None:
+        note_sources(connection, [key["source"]])
         values = {
             "previous": transition.previous.value,
             "cause": None if transition.cause is None else transition.cause.value,
@@ -76,7 +78,7 @@ def select_transitions(filters: Filters) -> Select[Any]:
     """Those that a filter's source, times and limit let through, newest first."""
     query = select(transitions)
     if filters.source is not None:
-        query = query.where(transitions.c.source.icontains(filters.source, autoescape=True))
+        query = query.where(transitions.c.source.in_(names_with(filters.source)))
     if filters.since is not None:
         query = query.where(transitions.c.at >= filters.since)
     if filters.until is not None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, Table, select
 
 from streamwatch.records import AlertKind, Evidence, Label, VideoVerdict
 from streamwatch.store import rows as to
+from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, evidence, scores, spans, tracks
 
@@ -23,7 +24,7 @@ class AlertRow:
     """An alert in a listing: no pictures, but what a person said of it.
 
     track_id, peak, mean, faces: of a forgery; see `records.Alert`. start, end: media seconds. started_at, ended_at: UTC
-    instants of capture (live sources). stored_at: when it was first stored.
+    instants of capture (live sources). stored_at: when it was first stored. cursor: its place in a listing.
     """
 
     id: str
@@ -46,6 +47,7 @@ class AlertRow:
     review_label: Label | None
     review_comment: str | None
     reviewed_at: datetime | None
+    cursor: Cursor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +62,11 @@ class VerdictRow:
     stored_at: datetime
     occurred_at: datetime
     verdict: VideoVerdict
+
+    @property
+    def cursor(self) -> Cursor:
+        """Its place in a listing."""
+        return Cursor(self.occurred_at, str(self.id))
 
 
 def load_verdicts(connection: Connection, found: Sequence[RowMapping], *, complete: bool) -> Iterator[VerdictRow]:
@@ -136,4 +143,5 @@ def to_alert_row(row: RowMapping) -> AlertRow:
         review_label=None if review_label is None else Label(review_label),
         review_comment=row["review_comment"],
         reviewed_at=row["reviewed_at"],
+        cursor=Cursor(row["occurred_at"], row["id"], row["start_pts"]),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from streamwatch.config import SinkSettings
+from streamwatch.config import RetentionSettings, SinkSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import Alert, Clip, Label, ModelRef, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources.states import Transition
@@ -27,14 +27,17 @@ from streamwatch.store.database import (
     transaction,
 )
 from streamwatch.store.deliveries import Deliveries
-from streamwatch.store.filters import Filters, select_alerts, select_verdicts
+from streamwatch.store.filters import Filters, select_alerts, sources_of, verdict_ids
 from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
 from streamwatch.store.jobs import JobLedger
 from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
+from streamwatch.store.maintenance import vacuum
+from streamwatch.store.retention import Pruned, Pruning
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import Saving, chunks, insert_row
 from streamwatch.store.segments import Segments, save_segment
+from streamwatch.store.size import file_bytes
 from streamwatch.store.states import ReviewState, RunStatus
 from streamwatch.store.tables import alerts, evidence, runs, scores, verdicts
 
@@ -90,7 +93,7 @@ class Store:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Store({shown(self._url)!r})"
+        return f"Store({self.shown!r})"
 
     # ── runs ──
 
@@ -164,10 +167,25 @@ class Store:
         with transaction(self._engine) as connection:
             return end_abandoned(connection, self._clock(), sinks)
 
+    def prune(self, settings: RetentionSettings, *, dry: bool = False) -> Pruned:
+        """Let go of what these settings say; `dry`: only say what would go."""
+        return Pruning(self._engine, settings, self._clock(), dry=dry).run()
+
+    def vacuum(self) -> tuple[int, int]:
+        """Give the room of deleted rows back, and renew the statistics; bytes of the database before and after."""
+        before = file_bytes(self._engine)
+        vacuum(self._engine)
+        return before, file_bytes(self._engine)
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: password masked."""
+        return shown(self._url)
+
     @property
     def contents(self) -> Contents:
         """Hashes of files."""
-        return Contents(self._engine)
+        return Contents(self._engine, self._clock)
 
     @property
     def jobs(self) -> JobLedger:
@@ -251,7 +269,7 @@ class Store:
     def iter_verdicts(self, filters: Filters | None = None) -> Iterator[VerdictRow]:
         """As `verdicts`, in constant memory but for the ids."""
         with reading(self._engine) as connection:
-            ids = connection.execute(select_verdicts(filters or Filters())).scalars().all()
+            ids = verdict_ids(connection, filters or Filters())
             for chunk in chunks(ids):
                 found = {
                     row["id"]: row
@@ -264,11 +282,16 @@ class Store:
         return list(self.iter_alerts(filters))
 
     def iter_alerts(self, filters: Filters | None = None) -> Iterator[AlertRow]:
-        """As `alerts`, in constant memory."""
+        """As `alerts`, in constant memory but for the ids."""
+        wanted = filters or Filters()
         with reading(self._engine) as connection:
-            query = select_alerts(filters or Filters()).execution_options(yield_per=1000)
-            for row in connection.execute(query).mappings():
-                yield to_alert_row(row)
+            ids = connection.execute(select_alerts(wanted, sources_of(connection, wanted))).scalars().all()
+            for chunk in chunks(ids):
+                found = {
+                    row["id"]: row
+                    for row in connection.execute(select(alerts).where(alerts.c.id.in_(chunk))).mappings()
+                }
+                yield from (to_alert_row(found[key]) for key in chunk)
 
     def alerts_of(self, verdict_id: int) -> list[AlertRow]:
         """The alerts of a verdict, in order of media time."""
@@ -282,7 +305,7 @@ class Store:
         """
         names = [column.name for column in scores.c if column.name not in ("verdict_id", "track_id", "frame_index")]
         with reading(self._engine) as connection:
-            ids = sorted(connection.execute(select_verdicts(filters or Filters())).scalars(), reverse=True)
+            ids = sorted(verdict_ids(connection, filters or Filters()), reverse=True)
             for chunk in chunks(ids):
                 query = (
                     select(scores, verdicts.c.source)

@@ -11,10 +11,12 @@ from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert,
 from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import Label, ResultKey
+from streamwatch.store.bulk import insert_rows
 from streamwatch.store.database import lock
 from streamwatch.store.deliveries import enqueue
 from streamwatch.store.rows import Values, VerdictRows
 from streamwatch.store.segments import drop_segments
+from streamwatch.store.sources import note_sources
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, evidence, leases, scores, spans, tracks, verdicts
 
@@ -44,6 +46,7 @@ class Saving:
             return int(stored["id"])
         if self._of_file:
             self._drop_unhashed_errors()
+        note_sources(self._connection, [self._new.verdict["source"], *(alert["source"] for alert in self._new.alerts)])
         if stored is None:
             verdict_id = self._insert_verdict()
         else:
@@ -214,8 +217,7 @@ class Saving:
         )
 
     def _insert_all(self, table: Table, verdict_id: int, values: Sequence[Values]) -> None:
-        if values:
-            self._connection.execute(insert(table), [{**row, "verdict_id": verdict_id} for row in values])
+        insert_rows(self._connection, table, [{**row, "verdict_id": verdict_id} for row in values])
 
 
 def insert_row(connection: Connection, table: Table, values: Values) -> int:

@@ -59,7 +59,16 @@ def upgrade(url: URL) -> str | None:
 
 
 def downgrade(url: URL, revision: str) -> None:
-    """Take the database back to an older revision, or to `base`: an empty one. Rows of dropped tables go."""
+    """Take the database back to an older revision, or to `base`: an empty one. Rows of dropped tables go.
+
+    Raises StoreError for one that is not older, and where there is no store.
+    """
+    current = revision_of(url)
+    script = ScriptDirectory.from_config(_config())
+    older = [] if current is None else [step.revision for step in script.iterate_revisions(current, "base")][1:]
+    if revision not in ("base", *older):
+        has = "there is no store" if current is None else f"its schema is {current}"
+        raise StoreError(f"{shown(url)}: {has}; it can be taken back to {', '.join([*older, 'base'])}")
     _move(url, command.downgrade, revision)
 
 

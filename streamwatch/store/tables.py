@@ -11,10 +11,14 @@
     contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
     leases: which run works on which content at the moment.
     segments: what was found in parts of long files, until the verdict on the file is there.
+    sources: each source once, for those who look for one by a part of its name.
 
 A verdict on a file is unique by (content, model, configuration); one on a live source, or on an input that
 could not be hashed, by (run, source). `occurred_at` is the instant that a listing filters and sorts by: when
 the source was captured, or else when the result was stored. Everything under a verdict goes with it.
+
+A listing walks one of the indexes `newest` and `by_…`. They hold every column that it filters by, so that rows are read
+only for what it shows, and the worst combination of filters reads one index once.
 
 A change here needs a revision in `migrations/versions`; a test compares the two.
 """
@@ -28,6 +32,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Date,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -123,10 +128,9 @@ verdicts = Table(
         postgresql_where=text("sha256 IS NULL"),
     ),
     Index(None, "run_id"),
-    Index(None, "occurred_at"),
-    Index(None, "label", "occurred_at"),
-    Index(None, "source"),
-    Index(None, "score"),
+    Index("ix_verdicts_newest", "occurred_at", "id", "label", "score", "source"),
+    Index("ix_verdicts_by_label", "label", "occurred_at", "id", "score", "source"),
+    Index("ix_verdicts_by_source", "source", "occurred_at", "id", "label", "score"),
 )
 
 tracks = Table(
@@ -180,6 +184,9 @@ scores = Table(
     sqlite_with_rowid=False,
 )
 
+_PLACE = ("occurred_at", "start_pts", "id")
+"""What puts alerts in the order of a listing."""
+
 alerts = Table(
     "alerts",
     metadata,
@@ -211,12 +218,12 @@ alerts = Table(
     _one_of("state", ReviewState),
     _one_of("review_label", Label),
     _share("peak"),
-    Index(None, "verdict_id"),
-    Index(None, "occurred_at"),
-    Index(None, "state", "occurred_at"),
-    Index(None, "label", "occurred_at"),
-    Index(None, "kind", "occurred_at"),
-    Index(None, "peak"),
+    Index(None, "verdict_id", "state", "kind"),
+    Index("ix_alerts_newest", *_PLACE, "state", "kind", "label", "peak", "source", "verdict_id"),
+    Index("ix_alerts_by_state", "state", *_PLACE, "kind", "label", "peak", "source", "verdict_id"),
+    Index("ix_alerts_by_kind", "kind", *_PLACE, "state", "label", "peak", "source", "verdict_id"),
+    Index("ix_alerts_by_label", "label", *_PLACE, "state", "kind", "peak", "source", "verdict_id"),
+    Index("ix_alerts_by_source", "source", *_PLACE, "state", "kind", "label", "peak", "verdict_id"),
 )
 
 evidence = Table(
@@ -301,6 +308,15 @@ contents = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("modified_ns", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("seen_on", Date),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("folded", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 leases = Table(
