@@ -337,7 +337,9 @@ class SegmentResult:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file held when it was read. path: absolute. modified_ns: its time of change, nanoseconds since 1970."""
+    """What a file or an object held when it was read. path: absolute, or a URL. modified_ns: a file's time of change,
+    nanoseconds since 1970; for an object a negative number, which is another one after each change.
+    """
 
     path: str
     bytes: int

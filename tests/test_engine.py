@@ -291,9 +291,9 @@ def test_jobs_come_by_size_with_their_hash_and_put_back_ones_last(tmp_path: Path
 def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
 
-    def read(path: Path) -> str:
-        reads.append(path.name)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+    def read(source: str) -> str:
+        reads.append(Path(source).name)
+        return hashlib.sha256(Path(source).read_bytes()).hexdigest()
 
     monkeypatch.setattr("streamwatch.engine.jobs.content_sha256", read)
     old, new = tmp_path / "old.mp4", tmp_path / "new.mp4"

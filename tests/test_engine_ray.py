@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from streamwatch.cli.main import app
@@ -25,11 +26,12 @@ from streamwatch.config import EngineSettings, Settings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, Analysis
 from streamwatch.engine.archive import ScanProgress, _Scan, iter_scan
+from streamwatch.engine.crew import memory_for
 from streamwatch.engine.jobs import Job
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
 from streamwatch.engine.segments import SegmentScores
-from streamwatch.errors import DetectorError, JobCancelled, WeightsError
+from streamwatch.errors import ConfigError, DetectorError, JobCancelled, WeightsError
 from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
 from streamwatch.records import Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import content_sha256
@@ -310,6 +312,48 @@ def test_a_segment_that_kills_every_worker_is_an_error_and_the_rest_goes_on(
     assert found[long].failure is not None
     assert found[long].failure.kind == "WorkerLost"
     assert_same(found[clips[0]], expected[clips[0]])
+
+
+def test_what_is_under_way_is_bounded_and_nothing_is_spilled(clips: list[str], settings: Settings) -> None:
+    engine = settings.engine.model_copy(update={"batch_faces": 128, "in_flight": 4})
+    faces = settings.faces.model_copy(update={"batch": 16})
+    sampling = settings.sampling.model_copy(update={"fps": 10.0})
+    settings = settings.model_copy(update={"engine": engine, "faces": faces, "sampling": sampling})
+    bound = memory_for(Plan.resolve(settings), engine.workers)
+    total = ray.cluster_resources()["object_store_memory"]
+    assert 0 < bound < total
+    used: list[float] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            used.append(total - ray.available_resources().get("object_store_memory", 0.0))
+
+    def spilled() -> list[Path]:
+        session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+        return [file for folder in session.glob("ray_spilled_objects*") for file in folder.iterdir()]
+
+    with ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(look)
+        try:
+            scan(clips, settings, store=False)
+        finally:
+            over.set()
+        looking.result()
+    assert max(used) <= bound
+    assert spilled() == []
+    too_much = [ray.put(np.ones(int(total) // 4, np.uint8)) for _ in range(6)]
+    end = time.monotonic() + 20
+    while not spilled():  # it would have been seen
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    del too_much
+
+
+def test_more_under_way_than_memory_has_room_for_is_refused(clips: list[str], settings: Settings) -> None:
+    engine = settings.engine.model_copy(update={"batch_faces": 1000, "in_flight": 20})
+    with pytest.raises(ConfigError, match=r"engine\.batch_faces: .* may need 1250 MiB .* of the cluster has 256"):
+        scan(clips, settings.model_copy(update={"engine": engine}))
 
 
 def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -23,37 +22,9 @@ from streamwatch.sources.states import StreamState
 from streamwatch.store import Filters, Store
 from tests.engine_support import face_clip, untrained_detector
 from tests.processes import descendants, is_actor
+from tests.ray_cluster import STREAMWATCH, ray_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-STREAMWATCH = (sys.executable, "-c", "from streamwatch.cli.main import main; main()")
-ROOT = Path(__file__).parents[1]
-
-
-@contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """The environment of commands that use it, and the process above all of its own."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "STREAMWATCH__ENGINE__ADDRESS": f"127.0.0.1:{port}",
-    }
-    start = [
-        *("start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"),
-        *("--node-ip-address=127.0.0.1", f"--object-store-memory={256 << 20}"),
-    ]
-    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-    with subprocess.Popen(
-        [*command, *start, "--block"], env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as head:
-        try:
-            yield environment, head.pid
-        finally:
-            head.terminate()
-            head.wait(30)
 
 
 @contextlib.contextmanager
@@ -101,8 +72,9 @@ def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> 
     with (
         serve_rtsp(clip, user="bob", password="hush", plays=0) as one,
         serve_rtsp(clip, plays=0) as two,
-        cluster(tmp_path) as (environment, head),
+        ray_head(tmp_path) as head,
     ):
+        environment = {**head.environment, "STREAMWATCH__ENGINE__ADDRESS": head.address}
         streams = f"streams: [{{url: '{one}', name: studio}}]\n"
         (tmp_path / "desk.yaml").write_text(streams + f"sampling: {{fps: 4}}\nmetrics: {{port: {port}}}\n")
         seen = one.replace("bob:hush", "***")
@@ -128,7 +100,7 @@ def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> 
         with watching([*watch, "--background", "attach", "--json"], environment, tmp_path) as attached:
             assert attached.stdout is not None
             assert json.loads(attached.stdout.readline())["source"] in (seen, two)
-            (supervisor,) = filter(is_actor("Supervisor"), descendants(head))
+            (supervisor,) = filter(is_actor("Supervisor"), descendants(head.pid))
             killed_at = utc_now()
             os.kill(supervisor, signal.SIGKILL)
             wait_for(lambda: list(states(killed_at).values()) == [StreamState.RUNNING] * 2, 60)

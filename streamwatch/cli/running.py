@@ -36,6 +36,11 @@ DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where the detector runs.")
 ]
 
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="Ray cluster to join; default: the settings'."),
+]
+
 
 def settings(
     config: Path | None,
@@ -44,6 +49,7 @@ def settings(
     store: str | None,
     model: str | None,
     device: str | None,
+    address: str | None = None,
     workers: int | None = None,
     triage: bool | None = None,
 ) -> Settings:
@@ -51,7 +57,7 @@ def settings(
     given: dict[str, Any] = {
         "store": {"url": store},
         "detector": {"model": model, "device": device},
-        "engine": {"workers": workers},
+        "engine": {"workers": workers, "address": address},
         "sampling": {"triage": triage},
     }
     overrides = {

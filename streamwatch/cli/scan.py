@@ -34,14 +34,15 @@ def scan(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATH...", help="Files, directories, globs, http(s) URLs; - reads a list from standard input."
+            metavar="PATH...",
+            help="Files, directories, globs, http(s) and s3 URLs; - reads a list from standard input.",
         ),
     ] = None,
     manifest: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--manifest",
-            metavar="FILE",
+            metavar="FILE|URL",
             help="Text with one input a line, CSV, JSON Lines or Parquet; see docs/archive.md.",
         ),
     ] = None,
@@ -59,6 +60,7 @@ def scan(
         int | None, typer.Option("--workers", min=1, help="Files at once; default: one per core.")
     ] = None,
     device: running.DeviceOption = None,
+    address: running.AddressOption = None,
     model: running.ModelOption = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Take results that the store has already.")
@@ -79,7 +81,14 @@ def scan(
     if not paths and manifest is None:
         raise typer.BadParameter("give PATH... or --manifest FILE", param_hint="PATH...")
     settings = running.settings(
-        config, pipeline, store=store, model=model, device=device, workers=workers, triage=triage
+        config,
+        pipeline,
+        store=store,
+        model=model,
+        device=device,
+        address=address,
+        workers=workers,
+        triage=triage,
     )
     inputs = read_inputs(paths or [], manifest)
     rows: list[Row] = []

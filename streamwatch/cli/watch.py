@@ -53,6 +53,7 @@ def watch(
         float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after so long.")
     ] = None,
     device: running.DeviceOption = None,
+    address: running.AddressOption = None,
     model: running.ModelOption = None,
     metrics_port: Annotated[
         int | None,
@@ -74,7 +75,7 @@ def watch(
     from streamwatch.engine.load import Load
 
     def load() -> Settings:
-        settings = running.settings(config, pipeline, store=store, model=model, device=device)
+        settings = running.settings(config, pipeline, store=store, model=model, device=device, address=address)
         if metrics_port is None:
             return settings
         return settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"port": metrics_port})})

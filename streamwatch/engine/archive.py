@@ -117,7 +117,7 @@ class _Scan:
         self._trace = trace
         self._total = len(inputs)
         self._told = 0
-        self._most_workers = plan.settings.engine.workers or usable_cores()
+        self._most_workers = self._limit(usable_cores())
         self._inputs = [item if isinstance(item, Input) else Input(item) for item in inputs]
         known = {} if store is None else store.contents.known(paths_of(self._inputs))
         self._jobs = Jobs(self._inputs, 2 * self._most_workers, known)
@@ -190,6 +190,10 @@ class _Scan:
                 for analysis, _ in (*(self._saving[1] if self._saving else ()), *self._unsaved):
                     self._store.save_verdict(self._run_id, analysis.verdict)
                 self._store.end_run(self._run_id, status)
+
+    def _limit(self, cores: int) -> int:
+        """Workers at most, on so many cores."""
+        return self._plan.settings.engine.workers or cores
 
     # ── handing out ──
 
@@ -303,7 +307,9 @@ class _Scan:
 
     def _hire(self) -> Actor:
         if self._crew is None:
-            self._crew = self._stack.enter_context(assemble(self._plan, self._run_id))
+            self._crew = self._stack.enter_context(assemble(self._plan, self._run_id, self._limit))
+            self._most_workers = self._limit(self._crew.cluster.cores)
+            self._jobs.ahead = 2 * self._most_workers
         return self._idle.pop() if self._idle else self._crew.hire()
 
     def _subject(self, job: Job) -> Subject:

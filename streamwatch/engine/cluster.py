@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
+import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ from streamwatch.config import EngineSettings
 from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
 
 OBJECT_STORE_BYTES = 256 << 20
-"""Shared memory for batches and results under way; what is in flight is bounded far below."""
+"""Shared memory for batches and results under way, where no more is needed."""
+
+SHARED_MEMORY = Path("/dev/shm")
 
 NAMESPACE = "streamwatch"
 
@@ -34,20 +38,51 @@ LOST = (
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ActorUnschedulableError,
+    ray.exceptions.ObjectLostError,
 )
-"""What Ray raises where the process of an actor has died."""
+"""What Ray raises where the process of an actor has died, or its machine, or the one that had its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of a cluster, or what stands for one. cores: those that Ray may use."""
+
+    id: str
+    cores: float
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster that this process is connected to."""
+    """A cluster that this process is connected to. cores: of all its machines. memory: bytes of its object store."""
 
     local: bool
     gpus: int
+    nodes: int = 1
+    cores: int = 1
+    memory: int = OBJECT_STORE_BYTES
 
     def here(self) -> NodeAffinitySchedulingStrategy:
         """Places an actor on the machine of this process, for what must reach its files."""
         return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def nodes() -> list[Node]:
+    """The machines that are there at the moment."""
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [Node(node["NodeID"], node["Resources"].get("CPU", 0.0)) for node in listed if node["Alive"]]
+
+
+def roomiest(taken: Mapping[str, int], among: Sequence[Node]) -> Node:
+    """Where the next worker goes, so that each machine has them in proportion to its cores. taken: workers by node."""
+    working = [node for node in among if node.cores] or among
+    return min(working, key=lambda node: (taken.get(node.id, 0) + 1) / max(node.cores, 1))
+
+
+def this_machine() -> str:
+    """What the machine of this process is called: its host name, and its address in the cluster."""
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return f"{platform.node()} ({address})"
 
 
 def usable_cores() -> int:
@@ -56,18 +91,18 @@ def usable_cores() -> int:
 
 
 @contextlib.contextmanager
-def connect(settings: EngineSettings) -> Iterator[Cluster]:
+def connect(settings: EngineSettings, memory: int = 0) -> Iterator[Cluster]:
     """Join the cluster at `engine.address`, or start one on this machine; end or leave it afterwards.
 
-    A connection that this process has already is used, and left as it is. Raises ConfigError where there is
-    no cluster at the address, ClusterError where none can be started here.
+    memory: bytes that its object store must hold. A connection that this process has already is used, and left as it
+    is. Raises ConfigError where there is no cluster at the address, ClusterError where none can be started here.
     """
     if ray.is_initialized():
         yield _describe(local=settings.address is None)
         return
     with _importable_package(), _signals_kept():
         if settings.address is None:
-            _start()
+            _start(memory)
         else:
             _join(settings.address)
     try:
@@ -86,12 +121,14 @@ def result_of(reference: Any) -> Any:
         raise
 
 
-def _start() -> None:
+def _start(memory: int) -> None:
+    if SHARED_MEMORY.is_dir() and memory > (free := shutil.disk_usage(SHARED_MEMORY).free):
+        raise too_little_memory(memory, f"{SHARED_MEMORY} has {free >> 20} free")
     try:
         ray.init(
             address="local",
             num_cpus=usable_cores(),
-            object_store_memory=OBJECT_STORE_BYTES,
+            object_store_memory=max(OBJECT_STORE_BYTES, memory),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -106,7 +143,20 @@ def _start() -> None:
         ) from None
 
 
+def too_little_memory(needed: int, there: str) -> ConfigError:
+    """The error for settings that keep more in shared memory than there is."""
+    return ConfigError(
+        "engine.workers, engine.in_flight, engine.batch_faces: the batches under way may need "
+        f"{needed >> 20} MiB of shared memory, and {there}; lower one of them, or give more"
+    )
+
+
 def _join(address: str) -> None:
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"engine.address: {address} is for Ray's client, on a machine that is none of the cluster; run this on one "
+            "that is, and give HOST:PORT of the head (6379), or auto"
+        )
     try:
         ray.init(
             address=address,
@@ -114,15 +164,23 @@ def _join(address: str) -> None:
             logging_level=logging.ERROR,
             namespace=NAMESPACE,
         )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"engine.address: no Ray cluster at {address} ({error}); start one with `ray start --head`"
+            f"engine.address: no Ray cluster at {address} ({reason}); start one with `ray start --head`, or, if "
+            "it asks for a token, set RAY_AUTH_MODE=token and the same token"
         ) from None
 
 
 def _describe(*, local: bool) -> Cluster:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Cluster(local=local, gpus=int(resources.get("GPU", 0)))
+    return Cluster(
+        local=local,
+        gpus=int(resources.get("GPU", 0)),
+        nodes=len(nodes()),
+        cores=max(1, int(resources.get("CPU", 0))),
+        memory=int(resources.get("object_store_memory", 0)),
+    )
 
 
 @contextlib.contextmanager

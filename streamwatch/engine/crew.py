@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
 
-from streamwatch.engine.cluster import Actor, connect
+from streamwatch.engine.cluster import Actor, Cluster, Node, connect, nodes, roomiest, too_little_memory, usable_cores
 from streamwatch.engine.detector import start_detectors
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.worker import start_worker
-from streamwatch.engine.writer import start_courier, start_writer
+from streamwatch.engine.writer import is_sqlite, start_courier, start_writer
+from streamwatch.errors import ConfigError
 
 
 class Crew:
-    """Handles to the actors.
+    """Handles to the actors on a cluster.
 
     loading: a reference per detector that is ready, or raises WeightsError, once the model was loaded.
     lanes: batches that a detector scores at a time. writer: None for a run that stores nothing. courier: None for one
@@ -25,8 +27,15 @@ class Crew:
     """
 
     def __init__(
-        self, plan: Plan, detectors: list[Actor], lanes: int, writer: Actor | None, courier: Actor | None
+        self,
+        plan: Plan,
+        cluster: Cluster,
+        detectors: list[Actor],
+        lanes: int,
+        writer: Actor | None,
+        courier: Actor | None,
     ) -> None:
+        self.cluster = cluster
         self.detectors = detectors
         self.lanes = lanes
         self.writer = writer
@@ -34,14 +43,14 @@ class Crew:
         self.loading: list[Any] = [detector.ready.remote() for detector in detectors]
         self._plan = plan
         self._names = itertools.count(1)
-        self._workers: list[Actor] = []
-        self._spare: Actor | None = None
+        self._workers: list[tuple[Actor, Node]] = []
+        self._spare: tuple[Actor, Node] | None = None
 
     def hire(self) -> Actor:
         """A worker: the one that stands by, or else a new one, which takes seconds to start."""
         worker, self._spare = self._spare or self._start(), None
         self._workers.append(worker)
-        return worker
+        return worker[0]
 
     def stand_by(self) -> None:
         """Have a worker ready for the next `hire`."""
@@ -50,32 +59,52 @@ class Crew:
 
     def dismiss(self, worker: Actor) -> None:
         """End a worker, whatever it is doing."""
-        self._workers.remove(worker)
+        self._workers = [hired for hired in self._workers if hired[0] != worker]
         ray.kill(worker)
 
     def disband(self) -> None:
         """End all actors."""
-        for actor in (*self._workers, self._spare, *self.detectors, self.writer, self.courier):
+        workers = [worker for worker, _ in (*self._workers, *([self._spare] if self._spare else []))]
+        for actor in (*workers, *self.detectors, self.writer, self.courier):
             if actor is not None:
                 ray.kill(actor)
 
-    def _start(self) -> Actor:
-        return start_worker(self._plan, self.detectors, f"worker-{next(self._names)}")
+    def _start(self) -> tuple[Actor, Node]:
+        node = roomiest(Counter(node.id for _, node in self._workers), nodes())
+        return start_worker(self._plan, self.detectors, f"worker-{next(self._names)}", node), node
 
 
 @contextlib.contextmanager
-def assemble(plan: Plan, run_id: int | None) -> Iterator[Crew]:
+def assemble(plan: Plan, run_id: int | None, workers: Callable[[int], int]) -> Iterator[Crew]:
     """Join or start the cluster and the actors on it; end what was started. run_id: of the run in the store,
-    if any.
+    if any. workers: how many there will be on so many cores.
 
-    Raises ConfigError where the cluster or the device that the settings ask for is not there.
+    Raises ConfigError where the cluster or the device that the settings ask for is not there, or where a cluster of
+    several machines is to work for an SQLite file, or has too little shared memory.
     """
-    with connect(plan.settings.engine) as cluster:
-        settings = plan.settings
+    settings = plan.settings
+    with connect(settings.engine, memory_for(plan, workers(usable_cores()))) as cluster:
+        needed = memory_for(plan, workers(cluster.cores))
+        if needed > cluster.memory:
+            raise too_little_memory(needed, f"the object store of the cluster has {cluster.memory >> 20}")
+        if run_id is not None and cluster.nodes > 1 and is_sqlite(settings.store.url):
+            raise ConfigError(
+                f"store.url: an SQLite file is for one machine, and the cluster at {settings.engine.address} has "
+                f"{cluster.nodes}; use PostgreSQL: --store postgresql://USER:PASSWORD@HOST/DATABASE"
+            )
         writer = None if run_id is None else start_writer(settings, run_id, cluster)
         courier = start_courier(settings, cluster) if run_id is not None and settings.sinks else None
-        crew = Crew(plan, *start_detectors(plan, cluster), writer, courier)
+        crew = Crew(plan, cluster, *start_detectors(plan, cluster), writer, courier)
         try:
             yield crew
         finally:
             crew.disband()
+
+
+def memory_for(plan: Plan, workers: int) -> int:
+    """Most bytes that batches under way take in the object store: crops on their way, and scores with masks on theirs;
+    twice, for on a cluster a copy is on each of two machines, and results of files need room, too.
+    """
+    engine = plan.settings.engine
+    face = plan.card.input.size**2 * (3 + 1)
+    return 2 * workers * engine.in_flight * engine.batch_faces * face

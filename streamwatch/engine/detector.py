@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,10 +15,10 @@ from numpy.typing import NDArray
 
 from streamwatch.config import DetectorSettings
 from streamwatch.engine.batching import BatchCounts, MicroBatcher
-from streamwatch.engine.cluster import QUIET, Actor, Cluster, usable_cores
+from streamwatch.engine.cluster import QUIET, Actor, Cluster, this_machine
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import Scores, score_crops
-from streamwatch.errors import ConfigError, DetectorError, StreamwatchError
+from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError
 
 RESTARTS_PER_BATCH = 2
 """How often a batch is sent again after the detector's process died over it, before it is an error."""
@@ -34,6 +36,10 @@ class DetectorActor:
 
         self._failure: StreamwatchError | None = None
         try:
+            if not weights.exists():
+                raise WeightsError(
+                    f"{weights}: no such file on {this_machine()}; give all machines of the cluster the same"
+                )
             threads = 1 if device == "cpu" else None
             detector = load_detector(weights, device, threads=threads, precision=settings.precision)
         except StreamwatchError as error:
@@ -67,8 +73,8 @@ class DetectorActor:
 
 
 def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
-    """Start `detector.actors` actors on the devices that `detector.device` asks for; and how many batches each scores
-    at a time.
+    """Start `detector.actors` actors on the devices that `detector.device` asks for, or else one for each GPU, without
+    one for each machine; and how many batches each scores at a time.
 
     Raises ConfigError where cuda is asked for and the cluster has no GPU.
     """
@@ -76,12 +82,12 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
     if settings.device == "cuda" and cluster.gpus == 0:
         raise ConfigError("detector.device: cuda, but Ray sees no GPU; use `--device cpu` or a machine with one")
     on_gpu = settings.device != "cpu" and cluster.gpus > 0
-    count = settings.actors or (cluster.gpus if on_gpu else 1)
-    lanes = 1 if on_gpu else settings.threads or max(1, usable_cores() // count)
+    count = settings.actors or (cluster.gpus if on_gpu else cluster.nodes)
+    lanes = 1 if on_gpu else settings.threads or max(1, cluster.cores // count)
     options: dict[str, Any] = {
         **QUIET,
         "num_cpus": 0,
-        "num_gpus": min(1.0, cluster.gpus / count) if on_gpu else 0,
+        "num_gpus": gpu_share(count, cluster.gpus) if on_gpu else 0,
         "max_restarts": -1,
         "max_task_retries": RESTARTS_PER_BATCH,
         "max_concurrency": 1000,
@@ -90,6 +96,11 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
     actor: Actor = ray.remote(DetectorActor)
     device = "cuda" if on_gpu else "cpu"
     return [actor.options(**options).remote(plan.weights, settings, device, lanes) for _ in range(count)], lanes
+
+
+def gpu_share(actors: int, gpus: int) -> float:
+    """Of one GPU for each actor, so that all of them find room: a share never lies on two GPUs."""
+    return 1 / math.ceil(actors / gpus)
 
 
 class _RemoteScores:
@@ -117,15 +128,20 @@ class _RemoteScores:
 
 
 class RemoteClient:
-    """Sends batches to the detector actor that has the fewest of this client's under way."""
+    """Sends batches to the detector actor that has the fewest of this client's under way, to those that are alike in
+    turn.
+    """
 
     def __init__(self, detectors: list[Actor], name: str) -> None:
         self._detectors = detectors
         self._name = name
         self._under_way = [0] * len(detectors)
+        self._turn = zlib.crc32(name.encode())
 
     def submit(self, crops: NDArray[np.uint8]) -> _RemoteScores:
-        index = min(range(len(self._detectors)), key=self._under_way.__getitem__)
+        count = len(self._detectors)
+        index = min(range(count), key=lambda index: (self._under_way[index], (index - self._turn) % count))
+        self._turn = index + 1
         self._under_way[index] += 1
 
         def done() -> None:

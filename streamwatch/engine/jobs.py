@@ -13,18 +13,16 @@ from pathlib import Path
 from streamwatch.errors import SourceError
 from streamwatch.records import Content, Metadata
 from streamwatch.sources import Input, content_sha256, is_url, redact
+from streamwatch.sources.content import content_key, content_stamp, has_content, settled
 
 THREADS = 2
 """Files that are read at once to be hashed."""
 
-SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was read may change again without its time of change telling."""
-
 
 @dataclass(slots=True)
 class Job:
-    """One input on its way. number: its place in the scan, from 1. `sha256` is None for a URL. `failure` says why its
-    content could not be read.
+    """One input on its way. number: its place in the scan, from 1. `sha256` is None for a URL that is no object.
+    `failure` says why its content could not be read.
     """
 
     source: str
@@ -51,12 +49,12 @@ class Jobs:
     """Inputs, the largest first, so that none is left over for the end that takes long; URLs, of which that is not
     known, before them. Hashed on threads `ahead` of being asked for; those put back come last.
 
-    known: contents by absolute path; a file that has not changed since is not read.
+    known: contents by their keys; what has not changed since is not read.
     """
 
     def __init__(self, inputs: Sequence[Input], ahead: int, known: Mapping[str, Content] | None = None) -> None:
         self._inputs = iter(sorted(enumerate(inputs, start=1), key=lambda numbered: _size(numbered[1]), reverse=True))
-        self._ahead = ahead
+        self.ahead = ahead
         self._known = known or {}
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
         self._hashing: deque[tuple[Job, Future[None]]] = deque()
@@ -94,32 +92,31 @@ class Jobs:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _hash_ahead(self) -> None:
-        while len(self._hashing) < self._ahead and (numbered := next(self._inputs, None)) is not None:
+        while len(self._hashing) < self.ahead and (numbered := next(self._inputs, None)) is not None:
             number, item = numbered
             job = Job(item.source, number, item.metadata, failure=item.failure)
             self._hashing.append((job, self._threads.submit(self._hash, job)))
 
     def _hash(self, job: Job) -> None:
-        if is_url(job.source) or job.failure is not None:
+        if job.failure is not None or not has_content(job.source):
             return
-        path = Path(job.source)
-        key, stamp = str(path.absolute()), _stamp(path)
-        known = self._known.get(key)
-        if known is not None and (known.bytes, known.modified_ns) == stamp:
-            job.sha256 = known.sha256
-            return
+        key = content_key(job.source)
         try:
-            job.sha256 = content_sha256(path)
+            stamp = content_stamp(job.source)
+            known = self._known.get(key)
+            if known is not None and (known.bytes, known.modified_ns) == stamp:
+                job.sha256 = known.sha256
+                return
+            job.sha256 = content_sha256(job.source)
+            if stamp is not None and stamp == content_stamp(job.source) and settled(stamp) and _is_text(key):
+                self._fresh.append(Content(key, *stamp, job.sha256))
         except SourceError as error:
             job.failure = error
-            return
-        if stamp is not None and stamp == _stamp(path) and time.time_ns() - stamp[1] > SETTLED_NS and _is_text(key):
-            self._fresh.append(Content(key, *stamp, job.sha256))
 
 
 def paths_of(inputs: Sequence[Input]) -> list[str]:
-    """The absolute paths of those that are files, as contents are known by."""
-    paths = (str(Path(item.source).absolute()) for item in inputs if not is_url(item.source))
+    """The keys of those that have a content of their own."""
+    paths = (content_key(item.source) for item in inputs if has_content(item.source))
     return [path for path in paths if _is_text(path)]
 
 
@@ -129,17 +126,8 @@ def _size(item: Input) -> float:
         return 0
     if is_url(item.source):
         return math.inf
-    stamp = _stamp(Path(item.source))
+    stamp = content_stamp(item.source)
     return 0 if stamp is None else stamp[0]
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of change."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _is_text(path: str) -> bool:

@@ -25,7 +25,7 @@ from streamwatch.fusion import SourceAlerts, error_verdict
 from streamwatch.records import Alert, AlertKind, Clip, VideoVerdict
 from streamwatch.sources import redact
 from streamwatch.sources.clocks import utc_now
-from streamwatch.sources.container import access_for
+from streamwatch.sources.container import check_watchable
 from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
 
@@ -101,7 +101,7 @@ def iter_watch(
     be done at all.
     """
     for url in urls:
-        access_for(url)
+        check_watchable(url)
     plan = Plan.resolve(settings)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(Store.open(settings.store.url)) if store else None
@@ -142,7 +142,7 @@ class _Watch:
             if self._store is not None:
                 self._store.end_abandoned(settings.sinks)
                 self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
-            with assemble(self._plan, self._run_id) as crew:
+            with assemble(self._plan, self._run_id, lambda cores: len(self._wanted)) as crew:
                 if crew.writer is not None:
                     self._outbox = Outbox(crew.writer, settings.live.store_patience)
                 if crew.courier is not None:
@@ -213,7 +213,7 @@ class _Watch:
             try:
                 wanted = self._follow()
                 for url in wanted or ():
-                    access_for(url)
+                    check_watchable(url)
             except (ConfigError, SourceRefused) as error:
                 yield Notice(utc_now(), f"{error}; the streams stay as they are")
                 return

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamwatch.engine.analysis import Analyser, Analysis, Cut
-from streamwatch.engine.cluster import QUIET, Actor
+from streamwatch.engine.cluster import QUIET, Actor, Node, this_machine
 from streamwatch.engine.detector import RemoteClient
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover, LiveStream
-from streamwatch.fusion import Subject
+from streamwatch.errors import SourceNotFound
+from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Clip, VideoVerdict
+from streamwatch.sources import is_url
 from streamwatch.sources.segments import Segment
 from streamwatch.sources.states import Transition
 
@@ -41,10 +45,14 @@ class StreamWorker:
 
     def begin(self, subject: Subject, source: str, trace: bool, segment: float) -> Analysis | Cut:
         """See `Analyser.begin`. Raises WeightsError where the face detector cannot be loaded."""
+        if _missing(subject, source):
+            return Analysis(error_verdict(subject, _elsewhere(subject.source)))
         return self._analyser().begin(subject, source, trace=trace, segment=segment)
 
     def analyse_segment(self, subject: Subject, source: str, segment: Segment) -> bytes | Analysis:
         """See `Analyser.analyse_segment`. Raises WeightsError where the face detector cannot be loaded."""
+        if _missing(subject, source):
+            return Analysis(error_verdict(subject, _elsewhere(subject.source)))
         return self._analyser().analyse_segment(subject, source, segment)
 
     def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
@@ -91,8 +99,24 @@ class StreamWorker:
             self._filled.notify_all()
 
 
-def start_worker(plan: Plan, detectors: list[Actor], name: str) -> Actor:
-    """Start a worker. Three calls at a time: the work, what it brings forth, and questions about it."""
+def start_worker(plan: Plan, detectors: list[Actor], name: str, node: Node) -> Actor:
+    """Start a worker on a machine; where that is lost, its calls raise one of `LOST`.
+
+    Three calls at a time: the work, what it brings forth, and questions about it.
+    """
     actor: Actor = ray.remote(StreamWorker)
-    options = {**QUIET, "num_cpus": 0, "max_restarts": 0, "max_concurrency": 3, "scheduling_strategy": "SPREAD"}
+    place = NodeAffinitySchedulingStrategy(node.id, soft=False)  # a soft one is not kept to
+    options = {**QUIET, "num_cpus": 0, "max_restarts": 0, "max_concurrency": 3, "scheduling_strategy": place}
     return actor.options(**options).remote(plan, detectors, name)
+
+
+def _missing(subject: Subject, source: str) -> bool:
+    """Whether a file is not there that was there when it was hashed."""
+    return subject.sha256 is not None and not is_url(source) and not Path(source).exists()
+
+
+def _elsewhere(name: str) -> SourceNotFound:
+    return SourceNotFound(
+        f"{name}: no such file on {this_machine()}, where a worker runs; give all machines of the cluster the files "
+        "under the same path, or put them into an object store"
+    )

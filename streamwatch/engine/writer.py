@@ -70,6 +70,11 @@ def start_courier(settings: Settings, cluster: Cluster) -> Actor:
     return actor.options(**_options(cluster)).remote(_rooted(settings))
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether the store is a file of one machine."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
 def _options(cluster: Cluster) -> dict[str, Any]:
     return {
         **QUIET,
@@ -94,6 +99,6 @@ def _rooted(settings: Settings) -> Settings:
 def _absolute(url: str) -> str:
     """The URL with an SQLite file's path from the root: the actor has a working folder of its own."""
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
+    if is_sqlite(url) and parsed.database:
         parsed = parsed.set(database=str(Path(parsed.database).absolute()))
     return parsed.render_as_string(hide_password=False)

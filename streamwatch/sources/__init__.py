@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamwatch.sources.inputs import VIDEO_SUFFIXES, Input, content_sha256, expand_inputs, read_inputs
+from streamwatch.sources.content import content_sha256
+from streamwatch.sources.inputs import VIDEO_SUFFIXES, Input, expand_inputs, read_inputs
 from streamwatch.sources.redact import is_url, redact
 
 if TYPE_CHECKING:

@@ -38,6 +38,8 @@ from streamwatch.errors import (
     SourceUnreadable,
     SourceUntrusted,
 )
+from streamwatch.sources import objects
+from streamwatch.sources.objects import ObjectFile, is_object
 from streamwatch.sources.redact import redact, scheme_of
 
 av.logging.set_level(None)
@@ -59,6 +61,8 @@ class Access:
 
 
 FILE_ACCESS = Access("file", _FILE_FORMATS, live=False)
+OBJECT_ACCESS = Access("none", _FILE_FORMATS, live=False)
+"""FFmpeg reads an object through this program, and nothing else."""
 
 SCHEMES = {
     "http": Access("http,https,httpproxy,tcp,tls,crypto", _HTTP_FORMATS, live=False),
@@ -78,24 +82,39 @@ _SESSIONS = ("rtmp", "rtmps", "rtsp", "rtsps")
 
 
 def access_for(source: str) -> Access:
-    """What may be reached for a path or URL. Raises SourceRefused for a scheme that is not in `SCHEMES`."""
+    """What may be reached for a path or URL. Raises SourceRefused for a scheme that is neither in `SCHEMES` nor that of
+    an object store.
+    """
     scheme = scheme_of(source)
     if not scheme:
         return FILE_ACCESS
+    if is_object(source):
+        return OBJECT_ACCESS
     try:
         return SCHEMES[scheme]
     except KeyError:
-        hint = "give the path alone" if scheme == "file" else f"use a path or one of {', '.join(SCHEMES)}"
+        known = ", ".join((*SCHEMES, *objects.SCHEMES))
+        hint = "give the path alone" if scheme == "file" else f"use a path or one of {known}"
         raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed; {hint}") from None
 
 
-def open_container(source: str, settings: DecodeSettings) -> InputContainer:
-    """Open a path or URL for reading; the caller closes the container.
+def check_watchable(source: str) -> None:
+    """Raise SourceRefused for what cannot be watched: a scheme that is not allowed, an object in a store."""
+    if access_for(source) is OBJECT_ACCESS:
+        raise SourceRefused(f"{redact(source)}: an object in a store is no stream; use `streamwatch scan`")
+
+
+def open_container(source: str, settings: DecodeSettings, opened: ObjectFile | None = None) -> InputContainer:
+    """Open a path or URL for reading; the caller closes the container. opened: the object, if it is one; it is closed
+    with the container.
 
     Raises SourceNotFound, SourceRefused, SourceTimeout or SourceUnreadable.
     """
     access = access_for(source)
-    if access is FILE_ACCESS:
+    name: str | ObjectFile
+    if opened is not None:
+        name = opened
+    elif access is FILE_ACCESS:
         _check_file(source)
         name = f"file:{source}"  # or a name such as "a:b.mp4" would be taken for a protocol
     else:
@@ -111,6 +130,8 @@ def open_container(source: str, settings: DecodeSettings) -> InputContainer:
             timeout=(settings.open_timeout, settings.read_timeout),
         )
     except av.error.FFmpegError as error:
+        if opened is not None:
+            opened.check()
         waited = time.monotonic() - begun
         raise source_error(error, source, waited=waited, limit=settings.open_timeout, opening=True) from error
 
@@ -230,7 +251,7 @@ def _container_options(source: str, access: Access, settings: DecodeSettings) ->
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = settings.rtsp_transport
         options["timeout"] = socket_timeout
-    elif scheme:
+    elif scheme and access is not OBJECT_ACCESS:
         options["rw_timeout"] = socket_timeout
     return options
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from streamwatch.errors import SourceNotFound, SourceRefused
+from streamwatch.errors import SourceNotFound
 from streamwatch.records import Metadata
 from streamwatch.sources.manifests import Entry, read_manifest, read_stream
-from streamwatch.sources.redact import is_url
+from streamwatch.sources.objects import exists, is_object, matching, objects_below
+from streamwatch.sources.redact import is_url, redact
 
 VIDEO_SUFFIXES = frozenset(
     """
@@ -22,8 +22,6 @@ VIDEO_SUFFIXES = frozenset(
     """.split()  # noqa: SIM905 - one suffix a line would hide the rest of the module
 )
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-_HASH_BLOCK = 1 << 20
-
 
 STDIN = "-"
 """The input that stands for the list on standard input."""
@@ -40,17 +38,19 @@ class Input:
     failure: SourceNotFound | None = None
 
 
-def read_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[Input]:
+def read_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> list[Input]:
     """List every source that `inputs` and `manifest` name, in order, each once.
 
-    A URL stands for itself. A directory gives the files below it with a suffix of `VIDEO_SUFFIXES`, sorted
+    A URL stands for itself, but that of an object store may be a prefix (it ends with `/`, or has no suffix of a video
+    and is no object) or a glob, too. A directory gives the files below it with a suffix of `VIDEO_SUFFIXES`, sorted
     by path; links to directories are not followed. A name with `*`, `?` or `[` that is not itself a file is a
     glob (`**` crosses directories). `-` is a list on standard input, one input a line or JSON Lines. A manifest names
     its inputs as `read_manifest` reads them, paths relative to its own directory. All files of a directory or glob have
     its metadata.
 
     An entry of a manifest or of standard input that gives nothing is an input with a failure, and the rest goes on.
-    Raises SourceNotFound naming one of `inputs` that gives nothing, and what `read_manifest` raises.
+    Raises SourceNotFound naming one of `inputs` that gives nothing, what `read_manifest` raises, and any SourceError or
+    LibraryMissing where an object store cannot be listed.
     """
     found: dict[str, Input] = {}
     for entry in _entries(inputs, manifest):
@@ -67,7 +67,7 @@ def read_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[Inp
     return list(found.values())
 
 
-def expand_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[str]:
+def expand_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> list[str]:
     """The sources of `read_inputs`. Raises SourceNotFound for an entry of a manifest that gives nothing, too."""
     found = read_inputs(inputs, manifest)
     for each in found:
@@ -76,34 +76,29 @@ def expand_inputs(inputs: Sequence[str], manifest: Path | None = None) -> list[s
     return [each.source for each in found]
 
 
-def _entries(inputs: Sequence[str], manifest: Path | None) -> Iterator[Entry]:
+def _entries(inputs: Sequence[str], manifest: str | Path | None) -> Iterator[Entry]:
     for item in inputs:
         if item == STDIN:
             yield from read_stream(sys.stdin, "standard input")
         else:
             yield Entry(item, "")
     if manifest is not None:
-        for entry in read_manifest(manifest):
-            place = entry.place if is_url(entry.place) else str(manifest.parent / entry.place)
-            yield replace(entry, place=place)
+        for entry in read_manifest(str(manifest)):
+            yield replace(entry, place=_beside(str(manifest), entry.place))
 
 
-def content_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes in hexadecimal, read in blocks. Raises SourceNotFound or SourceRefused."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_HASH_BLOCK):
-                digest.update(block)
-    except FileNotFoundError as error:
-        raise SourceNotFound(f"{path}: no such file") from error
-    except OSError as error:
-        raise SourceRefused(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
+def _beside(manifest: str, place: str) -> str:
+    if is_url(place) or Path(place).is_absolute():
+        return place
+    if is_object(manifest):
+        return f"{manifest.rpartition('/')[0]}/{place}"
+    return str(Path(manifest).parent / place)
 
 
 def _expand(item: str, origin: str) -> Iterator[str]:
-    if is_url(item):
+    if is_object(item):
+        yield from _objects(item, origin)
+    elif is_url(item):
         yield item
     elif Path(item).is_dir():
         yield from _videos_below(item, origin)
@@ -120,18 +115,39 @@ def _expand(item: str, origin: str) -> Iterator[str]:
 
 
 def _videos_below(directory: str, origin: str) -> list[str]:
-    found = [
-        str(Path(folder) / name)
-        for folder, _, names in os.walk(directory)
-        for name in names
-        if Path(name).suffix.lower() in VIDEO_SUFFIXES
-    ]
+    found = [str(Path(folder) / name) for folder, _, names in os.walk(directory) for name in names if _is_video(name)]
     if not found:
         raise SourceNotFound(
             f"{origin}{directory}: no video file below this directory (by suffix: .mp4, .mkv, .mov, .ts, …); "
             "name files with an unusual suffix themselves"
         )
     return sorted(found)
+
+
+def _objects(url: str, origin: str) -> list[str]:
+    """One whose name ends as that of a video is not looked for before its turn: a manifest may name a million."""
+    if glob.has_magic(url):
+        objects, prefixes = ([url], []) if exists(url) else matching(url)
+        if not objects and not prefixes:
+            raise SourceNotFound(f"{origin}{redact(url)}: no object matches this pattern")
+        return objects + [video for prefix in prefixes for video in _videos_in(prefix)]
+    if not url.endswith("/") and (_is_video(url) or exists(url)):
+        return [url]
+    found = _videos_in(url)
+    if not found:
+        raise SourceNotFound(
+            f"{origin}{redact(url)}: no video below this prefix (by suffix: .mp4, .mkv, .mov, .ts, …), nor an object "
+            "of this name"
+        )
+    return found
+
+
+def _videos_in(prefix: str) -> list[str]:
+    return [url for url in objects_below(prefix) if _is_video(url)]
+
+
+def _is_video(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _identity(source: str) -> str:

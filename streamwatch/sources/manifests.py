@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from streamwatch.errors import LibraryMissing, SourceNotFound, SourceRefused, SourceUnreadable
 from streamwatch.records import Metadata
+from streamwatch.sources.objects import is_object, read_object
 
 PLACES = ("source", "path", "file", "filename", "url", "uri", "video")
 """Names of the column that says where an input is; the first of them that a manifest has."""
@@ -27,23 +28,23 @@ class Entry:
     metadata: Metadata = field(default_factory=dict)
 
 
-def read_manifest(path: Path) -> Iterator[Entry]:
-    """The inputs of a manifest, by its suffix: `.csv` and `.tsv` with a header, `.jsonl` and `.ndjson`, `.parquet`; any
-    other is text with one place a line.
+def read_manifest(place: str) -> Iterator[Entry]:
+    """The inputs of a manifest, a file or an object in a store, by its suffix: `.csv` and `.tsv` with a header,
+    `.jsonl` and `.ndjson`, `.parquet`; any other is text with one place a line.
 
     Columns other than that of the place are metadata; empty values are left out. Raises SourceNotFound, SourceRefused,
     SourceUnreadable with the line or row, and LibraryMissing where Parquet cannot be read.
     """
-    suffix = path.suffix.lower()
+    suffix = PurePosixPath(place).suffix.lower()
     if suffix == ".parquet":
-        yield from _records(_parquet_rows(path), path, "row")
+        yield from _records(_parquet_rows(place), place, "row")
         return
-    text = _text_of(path)
+    text = _text_of(place)
     if suffix in (".csv", ".tsv"):
-        yield from _records(_csv_rows(text, "\t" if suffix == ".tsv" else ",", path), path, "line")
+        yield from _records(_csv_rows(text, "\t" if suffix == ".tsv" else ",", place), place, "line")
     else:
         in_json = suffix in (".jsonl", ".ndjson")
-        yield from _entries(text.splitlines(), str(path), lambda line: in_json)
+        yield from _entries(text.splitlines(), place, lambda line: in_json)
 
 
 def read_stream(lines: Iterable[str], name: str) -> Iterator[Entry]:
@@ -72,11 +73,11 @@ def _entries(lines: Iterable[str], name: str, is_json: Callable[[str], bool]) ->
             raise SourceUnreadable(f"{origin}neither an object nor the place of an input")
 
 
-def _records(rows: Iterable[tuple[int, dict[str, Any]]], path: Path, unit: str) -> Iterator[Entry]:
+def _records(rows: Iterable[tuple[int, dict[str, Any]]], place: str, unit: str) -> Iterator[Entry]:
     column = None
     for number, row in rows:
-        origin = f"{path}, {unit} {number}: "
-        column = column or _column(row, f"{path}: ")
+        origin = f"{place}, {unit} {number}: "
+        column = column or _column(row, f"{place}: ")
         yield _entry(row, column, origin)
 
 
@@ -104,29 +105,39 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else json.dumps(value, default=str)
 
 
-def _text_of(path: Path) -> str:
+def _opened(place: str) -> BinaryIO:
+    if is_object(place):
+        return read_object(place)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return Path(place).open("rb")
     except FileNotFoundError as error:
-        raise SourceNotFound(f"{path}: no such manifest") from error
+        raise SourceNotFound(f"{place}: no such manifest") from error
     except OSError as error:
-        raise SourceRefused(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise SourceUnreadable(f"{path}: not UTF-8 text with one path or URL a line") from error
+        raise SourceRefused(f"{place}: cannot be read ({error.strerror})") from error
 
 
-def _csv_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _text_of(place: str) -> str:
+    with _opened(place) as file:
+        try:
+            return file.read().decode("utf-8-sig")
+        except OSError as error:
+            raise SourceRefused(f"{place}: cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise SourceUnreadable(f"{place}: not UTF-8 text with one path or URL a line") from error
+
+
+def _csv_rows(text: str, delimiter: str, place: str) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", strict=True)
     try:
         for row in rows:
             if row.get(""):
-                raise SourceUnreadable(f"{path}, line {rows.line_num}: more columns than the header names")
+                raise SourceUnreadable(f"{place}, line {rows.line_num}: more columns than the header names")
             yield rows.line_num, row
     except csv.Error as error:
-        raise SourceUnreadable(f"{path}, after line {rows.line_num}: not CSV ({error})") from None
+        raise SourceUnreadable(f"{place}, after line {rows.line_num}: not CSV ({error})") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parquet_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -134,12 +145,10 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise LibraryMissing("pyarrow is missing: pip install 'streamwatch[parquet]'") from None
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with _opened(place) as opened, pyarrow.parquet.ParquetFile(opened) as file:
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except FileNotFoundError as error:
-        raise SourceNotFound(f"{path}: no such manifest") from error
     except (pyarrow.ArrowException, OSError) as error:
-        raise SourceUnreadable(f"{path}: not Parquet ({error})") from None
+        raise SourceUnreadable(f"{place}: not Parquet ({error})") from None

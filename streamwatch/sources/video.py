@@ -37,6 +37,7 @@ from streamwatch.sources.container import (
     timestamps_may_restart,
     video_stream,
 )
+from streamwatch.sources.objects import ObjectFile, is_object
 from streamwatch.sources.pixels import quarter_turns, upright
 from streamwatch.sources.recorder import Cut, PacketRecorder, Recording
 from streamwatch.sources.redact import is_url, redact
@@ -78,7 +79,7 @@ class VideoSource:
     Damaged packets and pictures are skipped and counted, and a local file that breaks off gives what it has.
     Nothing blocks for longer than `decode.open_timeout` (opening) or `decode.read_timeout` (each read).
 
-    url: path, or URL of a scheme in `container.SCHEMES`.
+    url: path, or URL of a scheme in `container.SCHEMES` or `objects.SCHEMES`.
     live: treat the source as live whatever its scheme; rtsp, rtmp, srt and udp, and http(s) media without a
         duration, always are. Live frames carry `wall_time`, and `sampling.max_frames` does not apply to them.
     clock: gives the present UTC instant.
@@ -108,11 +109,16 @@ class VideoSource:
         self._sampling = sampling or SamplingSettings()
         self.source_id = redact(url)
         access = access_for(url)
-        self._container = open_container(url, self._settings)
-        try:
+        self._streamed = is_url(url) and not is_object(url)
+        self._object = ObjectFile(url, self._settings) if is_object(url) else None
+        with contextlib.ExitStack() as stack:
+            if self._object is not None:
+                stack.callback(self._object.close)
+            self._container = open_container(url, self._settings, self._object)
+            stack.callback(self._container.close)
             duration = self._container.duration
             self.duration: float | None = duration / av.time_base if duration and duration > 0 else None
-            self.live = live or access.live or (is_url(url) and self.duration is None)
+            self.live = live or access.live or (self._streamed and self.duration is None)
             self._stream = video_stream(self._container, url, self._settings, live=self.live)
             self._time_base = self._stream.time_base
             rate = self._stream.average_rate or self._stream.guessed_rate
@@ -129,9 +135,7 @@ class VideoSource:
             self._pictures = self._read_pictures()
             self._first: VideoFrame | None = self._prime()
             self.width, self.height = (0, 0) if self._first is None else _upright_size(self._first)
-        except BaseException:
-            self._container.close()
-            raise
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> VideoSource:
         return self
@@ -148,7 +152,7 @@ class VideoSource:
         """Release the decoder and the file or connection. May be called more than once."""
         self._first = None
         self._pictures.close()
-        self._container.close()
+        self._opened.close()
 
     @property
     def counts(self) -> FrameCounts:
@@ -269,7 +273,7 @@ class VideoSource:
                         return
                     yield picture
                     last_picture = time.monotonic()
-            if is_url(self._url) and time.monotonic() - last_picture > self._settings.read_timeout:
+            if self._streamed and time.monotonic() - last_picture > self._settings.read_timeout:
                 raise SourceTimeout(
                     f"{self.source_id}: data came, but no picture for {self._settings.read_timeout:g} s; "
                     "check the sender"
@@ -280,18 +284,25 @@ class VideoSource:
         try:
             # All streams: time must be checked between packets even when those of the video stay away.
             for packet in self._container.demux():
-                if is_url(self._url) and time.monotonic() - asked >= self._settings.read_timeout:
+                if self._streamed and time.monotonic() - asked >= self._settings.read_timeout:
                     # FFmpeg empties its parser when a read ends by its limit: that packet came long ago.
                     raise timed_out(self._url, self._settings.read_timeout)
                 yield packet
                 asked = time.monotonic()
         except av.error.FFmpegError as error:
-            if is_url(self._url) or not isinstance(error, av.error.InvalidDataError):
+            self._check_object()
+            if self._streamed or not isinstance(error, av.error.InvalidDataError):
                 raise self._failure(error, waited=time.monotonic() - asked) from error
             self._corrupt += 1
             flush: Packet[Stream] = Packet()
             flush.stream = self._stream
             yield flush
+        self._check_object()
+
+    def _check_object(self) -> None:
+        """An object that cannot be read any more looks like the end of a file to FFmpeg."""
+        if self._object is not None:
+            self._object.check()
 
     def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
         if packet.is_corrupt:

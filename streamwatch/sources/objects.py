@@ -1,0 +1,234 @@
+"""Videos in object stores, through fsspec: listing, stamping and reading them.
+
+Endpoint, region and credentials are those of the store's own client: its environment variables and configuration files
+(`AWS_ENDPOINT_URL`, `AWS_PROFILE`, …). They are never settings of this program, nor parts of a URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from streamwatch.config import DecodeSettings
+from streamwatch.errors import (
+    LibraryMissing,
+    SourceError,
+    SourceNotFound,
+    SourceRefused,
+    SourceTimeout,
+    SourceUnauthorized,
+    SourceUnreadable,
+    StreamwatchError,
+)
+from streamwatch.sources.redact import redact, scheme_of
+
+SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+"""Schemes of object stores, with the package that speaks each. Of these only s3 is tested."""
+
+BLOCK = 4 << 20
+"""Bytes of one request while a video is read."""
+
+BLOCKS = 4
+"""Blocks of a video that are kept: the next one is fetched while the present one is decoded."""
+
+_ATTEMPTS = 2
+_LISTED = re.compile(r"\w+://[^\s\"']+")
+_CREDENTIALS = re.compile(r"Credential|TokenRetrieval|Profile|Unauthorized|LoginRefresh|Token.*Expired")
+
+T = TypeVar("T")
+
+
+def is_object(source: str) -> bool:
+    """Whether it is a URL of an object store."""
+    return scheme_of(source) in SCHEMES
+
+
+def object_stamp(url: str, settings: DecodeSettings | None = None) -> tuple[int, int]:
+    """Size in bytes, and a negative number that changes with the object: a digest of its ETag and its time of change.
+    Raises a SourceError, and LibraryMissing where its client is not installed.
+    """
+    about = _about(url, settings)
+    marks = [str(value) for name, value in sorted(about.items()) if re.fullmatch(_MARKS, name)]
+    digest = hashlib.sha256("\n".join(marks).encode()).digest()
+    return about["size"], -1 - (int.from_bytes(digest[:8], "big") >> 1)
+
+
+_MARKS = re.compile(r"e_?tag|last_?modified|updated|version_?id|generation|md5hash|content_md5", re.IGNORECASE)
+"""What a store tells of an object that is another one after each change."""
+
+
+def objects_below(url: str) -> list[str]:
+    """URLs of all objects below a prefix, sorted. Raises as `object_stamp` does."""
+    store = _store(url, None)
+    names: list[str] = _asked(url, None, lambda: store.find(_strip(url).rstrip("/")))
+    return [f"{scheme_of(url)}://{name}" for name in sorted(names) if not name.endswith("/")]
+
+
+def matching(url: str) -> tuple[list[str], list[str]]:
+    """URLs of the objects and of the prefixes that a pattern (`*`, `?`, `[`, `**`) matches, sorted. Raises as
+    `object_stamp` does.
+    """
+    store = _store(url, None)
+    matches: dict[str, dict[str, Any]] = _asked(url, None, lambda: store.glob(_strip(url), detail=True))
+    found: dict[str, list[str]] = {"file": [], "directory": []}
+    for name, about in sorted(matches.items()):
+        found[about["type"]].append(f"{scheme_of(url)}://{name}")
+    return found["file"], found["directory"]
+
+
+def exists(url: str) -> bool:
+    """Whether there is an object of exactly this name. Raises as `object_stamp` does, but not SourceNotFound."""
+    try:
+        _about(url, None)
+    except SourceNotFound:
+        return False
+    return True
+
+
+def read_object(url: str) -> io.BytesIO:
+    """All of a small object. Raises as `object_stamp` does."""
+    store = _store(url, None)
+    return io.BytesIO(_asked(url, None, lambda: store.cat_file(_strip(url))))
+
+
+class ObjectFile:
+    """An object as a file that FFmpeg reads: a few blocks in memory, the next one fetched ahead.
+
+    Reading never raises: FFmpeg would take no notice, or tell another file of it. It ends instead, and `check` raises
+    what happened. Raises as `object_stamp` does where it cannot be opened, SourceUnreadable where it is empty.
+    """
+
+    def __init__(self, url: str, settings: DecodeSettings | None = None) -> None:
+        self._url = url
+        self._settings = settings
+        self._failure: StreamwatchError | None = None
+        store = _store(url, settings)
+        self._file: Any = _asked(
+            url,
+            settings,
+            lambda: store.open(
+                _strip(url), "rb", block_size=BLOCK, cache_type="background", cache_options={"maxblocks": BLOCKS}
+            ),
+        )
+        if self._file.size == 0:
+            raise SourceUnreadable(f"{redact(url)}: is empty (zero bytes)")
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; none at the end, or after a failure."""
+        if self._failure is not None:
+            return b""
+        try:
+            data: bytes = _asked(self._url, self._settings, lambda: self._file.read(size))
+        except StreamwatchError as error:
+            self._failure = error
+            return b""
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; the new one in bytes from the start."""
+        position: int = self._file.seek(offset, whence)
+        return position
+
+    def tell(self) -> int:
+        """The place in bytes from the start."""
+        position: int = self._file.tell()
+        return position
+
+    def close(self) -> None:
+        """Let go of the blocks and of the connection."""
+        self._file.close()
+
+    def check(self) -> None:
+        """Raise what kept it from being read."""
+        if self._failure is not None:
+            raise self._failure
+
+
+def object_sha256(url: str) -> str:
+    """SHA-256 of an object's bytes in hexadecimal, fetched block by block. Raises as `object_stamp` does."""
+    digest = hashlib.sha256()
+    store = _store(url, None)
+    size = _about(url, None)["size"]
+
+    def read() -> None:
+        with store.open(_strip(url), "rb", block_size=BLOCK, cache_type="readahead") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+            if file.tell() != size:
+                raise OSError("it changed while it was read")
+
+    _asked(url, None, read)
+    return digest.hexdigest()
+
+
+def _about(url: str, settings: DecodeSettings | None) -> dict[str, Any]:
+    store = _store(url, settings)
+    about: dict[str, Any] = _asked(url, settings, lambda: store.info(_strip(url)))
+    if about["type"] != "file":
+        raise SourceNotFound(f"{redact(url)}: no such object, only names that begin so; end it with / for all of them")
+    return about
+
+
+def _strip(url: str) -> str:
+    """`bucket/key`."""
+    return url.partition("://")[2]
+
+
+def _store(url: str, settings: DecodeSettings | None) -> Any:
+    """The file system of a URL. Raises LibraryMissing, and SourceRefused for a URL with credentials."""
+    if "@" in _strip(url).partition("/")[0] and scheme_of(url) == "s3":
+        raise SourceRefused(
+            f"{redact(url)}: credentials do not belong in the URL of an object; put them into the environment "
+            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile (AWS_PROFILE)"
+        )
+    limits = settings or DecodeSettings()
+    return _open_store(scheme_of(url), limits.open_timeout, limits.read_timeout)
+
+
+@lru_cache(maxsize=8)
+def _open_store(scheme: str, open_timeout: float, read_timeout: float) -> Any:
+    try:
+        import fsspec
+
+        kind = fsspec.get_filesystem_class(scheme)
+    except ImportError:
+        package = SCHEMES[scheme]
+        install = "'streamwatch[s3]'" if scheme == "s3" else f"fsspec {package}"
+        raise LibraryMissing(f"{scheme}:// needs the package {package}: pip install {install}") from None
+    if scheme != "s3":
+        return kind(use_listings_cache=False, skip_instance_cache=True)
+    limits = {"connect_timeout": open_timeout, "read_timeout": read_timeout}
+    retries = {"total_max_attempts": _ATTEMPTS, "mode": "standard"}
+    store = kind(use_listings_cache=False, skip_instance_cache=True, config_kwargs={**limits, "retries": retries})
+    store.retries = _ATTEMPTS
+    return store
+
+
+def _asked(url: str, settings: DecodeSettings | None, ask: Callable[[], T]) -> T:
+    """What the store answers; what its client raises, as a SourceError."""
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 - every store's client has errors of its own
+        raise _source_error(error, url, settings or DecodeSettings()) from None
+
+
+def _source_error(error: Exception, url: str, settings: DecodeSettings) -> SourceError:
+    name, kind = redact(url), type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return SourceNotFound(f"{name}: no such object or bucket; check its name, and the endpoint")
+    if isinstance(error, PermissionError) or _CREDENTIALS.search(kind):
+        return SourceUnauthorized(
+            f"{name}: the store wants other credentials ({kind}); give them as its client reads them, for s3 "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    if isinstance(error, TimeoutError) or "Timeout" in kind:
+        return SourceTimeout(
+            f"{name}: nothing came within {settings.open_timeout:g} s to connect, or {settings.read_timeout:g} s to "
+            "read; check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout"
+        )
+    detail = _LISTED.sub(lambda found: redact(found[0]), " ".join(str(error).split())) or kind
+    return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail}); check the endpoint")
