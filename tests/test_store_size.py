@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, delete, event, func, select
 
 from streamwatch.cli.main import main
 from streamwatch.errors import StoreError
@@ -16,12 +17,13 @@ from streamwatch.evaluation import bench_store as bench
 from streamwatch.evaluation.bench_store import bench_store
 from streamwatch.evaluation.synthetic_store import BEGIN, YEARS, Shape, fill, source_names
 from streamwatch.records import AlertKind, Label
+from streamwatch.sources.states import StreamState, Transition
 from streamwatch.store import AlertRow, Filters, ReviewState, Store, VerdictRow
 from streamwatch.store.cursors import Cursor
-from streamwatch.store.database import create_store_engine, parse_url, reading
+from streamwatch.store.database import create_store_engine, parse_url, reading, transaction
 from streamwatch.store.filters import select_alerts, select_verdicts, sources_of
 from streamwatch.store.maintenance import analyse
-from streamwatch.store.tables import alerts, scores, verdicts
+from streamwatch.store.tables import alerts, scores, transitions, verdicts
 
 pytest_plugins = ["tests.postgres"]
 
@@ -197,6 +199,37 @@ def test_a_listing_takes_the_same_queries_however_long_it_is(filled: Engine) -> 
     assert counts["alerts", 5] == counts["alerts", 120] <= 4
     assert counts["verdicts", 5] == counts["verdicts", 120] <= 7
     assert not any("scores" in statement for statement in said), "a listing reads no scores"
+
+
+def test_what_a_run_asks_at_every_save_is_answered_by_narrow_indexes(filled: Engine) -> None:
+    """With the statistics of a large store, SQLite took `sha256 IS NULL` for one row, and went through all streams."""
+    if filled.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's statistics count the rows without a value")
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if not many and statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            asked.append((statement, parameters))
+
+    with Store(address(filled)) as store:
+        event.listen(store._engine, "before_cursor_execute", note)
+        run = store.begin_run("synthetic", "{}", "")
+        change = Transition(MIDDLE, "rtsp://camera/1", StreamState.CONNECTING, StreamState.RUNNING)
+        store.save(run, [bench._verdict(7), dataclasses.replace(bench._verdict(8), sha256=None), change])
+        store.streams()
+        store.end_abandoned()
+    plans = {}
+    with transaction(filled) as connection:
+        for statement, parameters in asked:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans[statement] = [row[3] for row in rows]
+        connection.execute(delete(transitions).where(transitions.c.run_id == run))
+        connection.execute(delete(verdicts).where(verdicts.c.run_id == run))
+    assert len(plans) > 8
+    for statement, lines in plans.items():
+        for line in lines:
+            assert not line.endswith("verdicts_1 (sha256=?)"), statement
+            assert not line.startswith(("SCAN verdicts", "SCAN scores", "SCAN tracks")), statement
 
 
 # ── cursors ──

@@ -133,6 +133,7 @@ def test_a_backup_writes_over_nothing(file_url: str, tmp_path: Path, capsys: pyt
         ("sqlite:///{folder}/typo.db", "copy.db", "there is no store to back up"),
         ("sqlite:///{folder}/store.db", "nowhere/copy.db", "nowhere does not exist; create it"),
         ("sqlite:///{folder}/text.db", "copy.db", "file is not a database"),
+        ("sqlite:///{folder}/store.db", "/proc/copy.db", "/proc/copy.db: cannot be written"),
     ],
 )
 def test_a_backup_that_cannot_be_made_leaves_nothing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from streamwatch.config import SinkSettings
 from streamwatch.store.deliveries import enqueue
@@ -22,7 +22,7 @@ def end_abandoned(connection: Connection, now: datetime, sinks: Sequence[SinkSet
         select(alerts, runs.c.status, runs.c.heard_at, runs.c.settings)
         .join(verdicts, verdicts.c.id == alerts.c.verdict_id)
         .join(runs, runs.c.id == verdicts.c.run_id)
-        .where(alerts.c.end_pts.is_(None), verdicts.c.sha256.is_(None))
+        .where(alerts.c.end_pts.is_(None), func.coalesce(verdicts.c.sha256, "") == "")
     )
     left = [row for row in connection.execute(query).mappings().all() if not is_watched(row, now)]
     for row in left:

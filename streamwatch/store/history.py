@@ -142,7 +142,7 @@ def is_watched(row: RowMapping, now: datetime) -> bool:
 def _verdicts(connection: Connection, rows: Sequence[RowMapping]) -> dict[tuple[int, str], VerdictRow]:
     """What their runs said of these streams, by run and source."""
     query = select(verdicts).where(
-        verdicts.c.sha256.is_(None),
+        func.coalesce(verdicts.c.sha256, "") == "",  # the bare column has planners go through all streams there were
         verdicts.c.run_id.in_({row["run_id"] for row in rows}),
         verdicts.c.source.in_([row["source"] for row in rows]),
     )

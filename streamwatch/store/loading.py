@@ -47,7 +47,7 @@ class AlertRow:
     review_label: Label | None
     review_comment: str | None
     reviewed_at: datetime | None
-    cursor: Cursor
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

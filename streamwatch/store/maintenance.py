@@ -59,7 +59,7 @@ def backup(url: URL, path: Path) -> None:
         raise StoreError(f"{path}: the folder {path.parent} does not exist; create it or choose another")
     partial = path.with_name(f"{path.name}.part")
     try:
-        partial.unlink(missing_ok=True)
+        partial.write_bytes(b"")
         file = sqlite_file(url)
         if file is None:
             _dump(url, partial)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, func, insert, select, update
 
 from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
@@ -96,8 +96,9 @@ class Saving:
         self._connection.execute(
             delete(verdicts).where(
                 verdicts.c.source == self._new.verdict["source"],
-                verdicts.c.sha256.is_(None),
-                verdicts.c.label == Label.ERROR.value,
+                # Not the bare columns: the source alone leads to few rows, but planners do not know.
+                func.coalesce(verdicts.c.sha256, "") == "",
+                verdicts.c.label + "" == Label.ERROR.value,
             )
         )
 
