@@ -9,27 +9,21 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import math
+import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
-import av
-import av.error
 import cv2
 import numpy as np
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
-from av.packet import Packet
 
 from streamwatch.config import DecodeSettings
 from streamwatch.errors import ConfigError
 from streamwatch.fusion.regions import brief
+from streamwatch.mp4 import CLOCK, Mp4Writer, Part, join
 from streamwatch.records import Box, FaceTrace, ImageArray, Label, MaskCoverage, VideoVerdict
-from streamwatch.sources.container import open_container
+from streamwatch.sources.segments import Segment
 from streamwatch.sources.video import VideoSource
 
 MAX_SIDE = 1280
@@ -41,10 +35,6 @@ BRIDGE = 1.5
 HOLD = 0.25
 """Seconds that a box stays before the first and after the last scored face of a stretch."""
 
-AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
-"""Sound that MP4 carries as it is; other sound is left out rather than encoded anew."""
-
-CLOCK = Fraction(1, 90_000)
 FONT = cv2.FONT_HERSHEY_DUPLEX
 BACKGROUND = (24, 26, 30)
 GRID = (70, 74, 80)
@@ -61,150 +51,98 @@ LABEL_COLOURS = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """An annotated clip that is to be made in parts, here or in several processes: `draw` each, `join` them, `clear`.
+
+    output: of the clip (MP4); it appears under this name only when it is complete. Beside it is a hidden folder with
+    the parts, which all those processes must reach.
+    """
+
+    source: Path
+    traces: Sequence[FaceTrace]
+    verdict: VideoVerdict
+    output: Path
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+
+    def draw(
+        self,
+        segment: Segment | None = None,
+        *,
+        length: float | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Part | None:
+        """Draw and encode the pictures of a segment, or of the whole; None where it has none.
+
+        length: of the segment, about, seconds. progress: hears the share that is done.
+        Raises SourceError where the source cannot be read and ConfigError where the output cannot be written.
+        """
+        with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return self._draw(segment or Segment(), length, progress)
+
+    def join(self, parts: Sequence[Part | None]) -> None:
+        """Make the clip from its parts, with the source's sound where MP4 can carry it. Raises as `draw` does."""
+        with self._writing():
+            whole = self._folder / "whole.mp4"
+            join([part for part in parts if part is not None], self.source, whole)
+            whole.replace(self.output)
+
+    def clear(self) -> None:
+        """Remove the parts."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _folder(self) -> Path:
+        return self.output.with_name(f".{self.output.name}.parts")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"{self.output}: cannot be written ({reason}); name another place") from None
+
+    def _draw(self, segment: Segment, length: float | None, progress: Callable[[float], None]) -> Part | None:
+        # Two threads as for the encoder: pictures are drawn one by one, in between.
+        decode = self.decode.model_copy(update={"threads": 2})
+        timeline = Timeline(self.traces)
+        with VideoSource(str(self.source), decode) as video:  # the first picture of the file decides on the size
+            shrink = min(1.0, MAX_SIDE / max(video.width, video.height))
+            width, height = _even(video.width * shrink), _even(video.height * shrink)
+            duration = self.verdict.duration or video.duration or timeline.end
+        strip = ScoreStrip(timeline, self.verdict, duration, width, height)
+        path = self._folder / f"{segment.start or 0}.mp4"
+        start: int | None = None
+        with contextlib.ExitStack() as stack:
+            video = stack.enter_context(VideoSource(str(self.source), decode, segment=segment))
+            writer = stack.enter_context(Mp4Writer(path, (width, height + strip.height)))
+            for decoded in video.decoded():
+                start = round(decoded.pts / CLOCK) if start is None else start
+                began = float(start * CLOCK)
+                image = decoded.to_image()
+                scale_x, scale_y = width / image.shape[1], height / image.shape[0]
+                if image.shape[:2] != (height, width):
+                    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+                for mark in timeline.at(decoded.pts):
+                    draw_mark(image, mark, scale_x, scale_y)
+                writer.write(np.vstack([image, strip.at(decoded.pts)]), decoded.pts - began)
+                progress(min(1.0, (decoded.pts - began) / (length or duration or 1.0)))
+        return None if start is None else Part(path, start)
+
+
 def annotate(source: Path, traces: Sequence[FaceTrace], verdict: VideoVerdict, output: Path) -> None:
     """Write `source` with the marks of `traces` and the strip of `verdict` to `output` (MP4).
 
     The file appears under its name only when it is complete. Raises SourceError where the source cannot be
     read and ConfigError where the output cannot be written.
     """
-    partial = output.with_name(f".{output.name}.part")
+    drawing = Drawing(source, traces, verdict, output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(source, Timeline(traces), verdict, partial)
-            partial.replace(output)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"{output}: cannot be written ({reason}); name another place") from None
-
-
-class Mp4Writer:
-    """H.264 in MP4, pictures at any times. A context manager: leaving it finishes the file.
-
-    size: width and height of the pictures, both even. crf: x264's constant rate factor, lower is finer. live: as
-    cameras send it: a key frame every two seconds, no pictures that refer to later ones.
-    """
-
-    def __init__(
-        self, path: Path, size: tuple[int, int], *, sound: Sound | None = None, crf: int = 20, live: bool = False
-    ) -> None:
-        self._container: OutputContainer = av.open(
-            str(path), "w", format="mp4", container_options={"movflags": "+faststart"}
-        )
-        try:
-            self._stream = self._container.add_stream("libx264", rate=25)
-            self._stream.width, self._stream.height = size
-            self._stream.pix_fmt = "yuv420p"
-            self._stream.time_base = CLOCK
-            self._stream.codec_context.time_base = CLOCK
-            self._stream.codec_context.thread_count = 2
-            self._stream.options = {"crf": str(crf), "preset": "veryfast", **({"bf": "0", "g": "50"} if live else {})}
-            self._sound = sound
-            self._heard: AudioStream | None = None
-            if sound is not None:
-                self._heard = self._container.add_stream_from_template(sound.stream)
-        except BaseException:
-            self._container.close()
-            raise
-        self._last = -1
-
-    def __enter__(self) -> Mp4Writer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode(None))
-                self._mux_sound(math.inf)
-        finally:
-            self._container.close()
-
-    def write(self, picture: ImageArray, pts: float) -> None:
-        """Add an H×W×3 RGB picture at media second `pts`; times must not go back."""
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        self._last = max(round(pts / CLOCK), self._last + 1)
-        frame.pts, frame.time_base = self._last, CLOCK
-        self._container.mux(self._stream.encode(frame))
-        self._mux_sound(pts)
-
-    def _mux_sound(self, until: float) -> None:
-        if self._sound is None or self._heard is None:
-            return
-        for packet in self._sound.packets(until):
-            packet.stream = self._heard
-            self._container.mux(packet)
-
-
-class Sound:
-    """The packets of a file's sound, unchanged, in step with the pictures. Close it after use."""
-
-    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
-        self.stream = stream
-        self._container = container
-        self._offset = -(container.start_time or 0) / av.time_base
-        self._packets = self._read()
-        self._next: Packet[AudioStream] | None = next(self._packets, None)
-
-    @classmethod
-    def open(cls, path: Path) -> Sound | None:
-        """The sound of a file, or None where there is none that MP4 carries as it is."""
-        container = open_container(str(path), DecodeSettings())
-        stream = container.streams.best("audio")
-        if isinstance(stream, AudioStream) and stream.codec_context.name in AUDIO_CODECS:
-            return cls(container, stream)
-        container.close()
-        return None
-
-    def close(self) -> None:
-        self._container.close()
-
-    def packets(self, until: float) -> Iterator[Packet[AudioStream]]:
-        """Those not yet taken whose time is up to media second `until`."""
-        while self._next is not None and _seconds(self._next) <= until:
-            packet, self._next = self._next, next(self._packets, None)
-            yield packet
-
-    def _read(self) -> Iterator[Packet[AudioStream]]:
-        # Damaged sound ends the sound, not the clip.
-        with contextlib.suppress(av.error.FFmpegError):
-            for packet in self._container.demux(self.stream):
-                if packet.dts is None or packet.pts is None or packet.time_base is None:
-                    continue
-                shift = round(self._offset / packet.time_base)
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                yield packet
-
-
-def _seconds(packet: Packet[AudioStream]) -> float:
-    assert packet.dts is not None
-    assert packet.time_base is not None
-    return float(packet.dts * packet.time_base)
-
-
-def _write(source: Path, timeline: Timeline, verdict: VideoVerdict, output: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        # Two threads as for the encoder: pictures are drawn one by one, in between.
-        video = stack.enter_context(VideoSource(str(source), DecodeSettings(threads=2)))
-        shrink = min(1.0, MAX_SIDE / max(video.width, video.height))
-        width, height = _even(video.width * shrink), _even(video.height * shrink)
-        duration = verdict.duration or video.duration or timeline.end
-        strip = ScoreStrip(timeline, verdict, duration, width, height)
-        sound = Sound.open(source)
-        if sound is not None:
-            stack.callback(sound.close)
-        writer = stack.enter_context(Mp4Writer(output, (width, height + strip.height), sound=sound))
-        for decoded in video.decoded():
-            image = decoded.to_image()
-            scale_x, scale_y = width / image.shape[1], height / image.shape[0]
-            if image.shape[:2] != (height, width):
-                image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-            for mark in timeline.at(decoded.pts):
-                draw_mark(image, mark, scale_x, scale_y)
-            writer.write(np.vstack([image, strip.at(decoded.pts)]), decoded.pts)
+        drawing.join([drawing.draw()])
+    finally:
+        drawing.clear()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

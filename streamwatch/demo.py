@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwatch.annotate import Mp4Writer, annotate
+from streamwatch.annotate import annotate
 from streamwatch.config import FaceSettings, Settings
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces import load_face_detector
+from streamwatch.mp4 import Mp4Writer
 from streamwatch.records import FloatArray, ImageArray, Label, Span, VideoVerdict
 
 Progress = Callable[[str, float], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ import pytest
 from streamwatch.annotate import (
     BRIDGE,
     HOLD,
+    Drawing,
     Mark,
     ScoreStrip,
     Timeline,
@@ -22,7 +24,8 @@ from streamwatch.annotate import (
     overlay_mask,
     score_colour,
 )
-from streamwatch.errors import ConfigError, SourceNotFound, SourceUnreadable
+from streamwatch.errors import ConfigError, SourceNotFound, SourceUnreadable, StreamwatchError
+from streamwatch.mp4 import Mp4Writer, Part
 from streamwatch.records import (
     Box,
     FaceTrace,
@@ -35,6 +38,8 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
+from streamwatch.sources import VideoSource
+from streamwatch.sources.segments import Segment
 from tests import media
 
 BOX = (40.0, 20.0, 80.0, 70.0)
@@ -127,6 +132,60 @@ def test_size(tmp_path: Path, options: dict[str, object], size: tuple[int, int])
     assert picture.shape[1] == size[0]
     strip = ScoreStrip(Timeline([]), verdict(), 2.0, size[0], size[1])
     assert picture.shape[0] == size[1] + strip.height
+
+
+SLOWER = [number / 25 for number in range(20)] + [0.8 + number / 2 for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("options", "cuts"),
+    [({"frames": 70}, [0, 20, 40]), ({"times": SLOWER}, [0, 10, 20])],
+    ids=["steady", "slower after a cut"],
+)
+def test_parts_join_to_the_clip_from_one_piece(tmp_path: Path, options: dict[str, object], cuts: list[int]) -> None:
+    clip = media.encode(tmp_path / "clip.mp4", audio=True, **options)  # type: ignore[arg-type]
+    times = [time for time, _ in pictures(clip)]
+    traces = [trace(t, box=(30 + 20 * t, 20, 70 + 20 * t, 70)) for t in np.arange(0, times[-1] + 0.5, 0.5)]
+    annotate(clip, traces, verdict(), tmp_path / "whole.mp4")
+    with VideoSource(str(clip)) as video:
+        segments = video.segments(0.8)
+    drawing = Drawing(clip, traces, verdict(), tmp_path / "marked.mp4")
+    shares: list[float] = []
+    parts = [drawing.draw(segment, length=0.8, progress=shares.append) for segment in reversed(segments)][::-1]
+    starts = [round(times[cut] * 90_000) for cut in cuts]
+    assert [part.start for part in parts if part is not None] == pytest.approx(starts, abs=1)
+    assert 0.9 < max(shares) <= 1.0
+    assert not drawing.output.exists()
+    drawing.join(parts)
+    drawing.clear()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "marked.mp4", "whole.mp4"]
+
+    whole, found = pictures(tmp_path / "whole.mp4"), pictures(drawing.output)
+    assert [time for time, _ in found] == pytest.approx([time for time, _ in whole], abs=1.5 / 90_000)
+    assert sound(drawing.output) == sound(clip)
+    for (time, mine), (_, theirs) in zip(found, whole, strict=True):
+        assert np.abs(mine.astype(int) - theirs).mean() < 3
+        row = mine[45, :, 0].astype(int) - mine[45, :, 1]
+        assert row[: round(50 + 20 * time)].argmax() == pytest.approx(30 + 20 * time, abs=2), "the left edge of the box"
+    with av.open(str(drawing.output)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    keys = [packet.pts for packet in packets if packet.is_keyframe]
+    assert set(starts) <= {key + off for key in keys for off in (-1, 0, 1) if key is not None}
+    assert all(packet.dts < after.dts <= after.pts for packet, after in pairwise(packets))
+
+
+def test_a_part_without_pictures_and_one_that_does_not_fit(clip: Path, tmp_path: Path) -> None:
+    drawing = Drawing(clip, [], verdict(), tmp_path / "marked.mp4")
+    assert drawing.draw(Segment(start=10**9, first=0.0, before=1.0)) is None
+    first = drawing.draw(Segment(end=8000))
+    other = tmp_path / "other.mp4"
+    with Mp4Writer(other, (64, 64)) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+    with pytest.raises(StreamwatchError, match=r"other\.mp4: was encoded with other parameters"):
+        drawing.join([first, None, Part(other, 90_000)])
+    with pytest.raises(SourceNotFound, match=r"gone\.mp4"):
+        drawing.join([Part(tmp_path / "gone.mp4", 0)])
+    assert not drawing.output.exists()
 
 
 def test_sound_that_mp4_cannot_carry_is_left_out(tmp_path: Path) -> None:

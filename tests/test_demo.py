@@ -10,7 +10,6 @@ import av
 import numpy as np
 import pytest
 
-from streamwatch.annotate import Mp4Writer
 from streamwatch.cli.demo import _lines
 from streamwatch.cli.main import main
 from streamwatch.config import FaceSettings, load_settings
@@ -30,6 +29,7 @@ from streamwatch.demo import (
 from streamwatch.detectors import weights_path
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces import load_face_detector
+from streamwatch.mp4 import Mp4Writer
 from streamwatch.records import (
     FloatArray,
     FrameCounts,

@@ -90,7 +90,10 @@ def test_a_file_that_another_machine_lacks_is_told_with_its_name(plan: Plan, tmp
     missing = str(tmp_path / "only-on-the-head.mp4")
     subject = plan.subject(missing, "ab" * 32)
     worker = StreamWorker(plan, [], "worker-1")
-    for found in (worker.begin(subject, missing, False, 300.0), worker.analyse_segment(subject, missing, Segment())):
+    for found in (
+        worker.begin(subject, missing, False, 300.0),
+        worker.analyse_segment(subject, missing, Segment(), False),
+    ):
         assert isinstance(found, Analysis)
         failure = found.verdict.failure
         assert failure is not None

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import ray
@@ -33,12 +34,13 @@ from streamwatch.engine.scoring import LocalClient
 from streamwatch.engine.segments import SegmentScores
 from streamwatch.errors import ConfigError, DetectorError, JobCancelled, WeightsError
 from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
-from streamwatch.records import Label, ResultKey, SegmentResult, VideoVerdict
+from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import content_sha256
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, Store
 from streamwatch.store.states import ItemState, JobState
-from tests.engine_support import face_clip, settings_for, untrained_detector
+from tests.engine_support import face_clip, face_picture, settings_for, untrained_detector
+from tests.media import encode
 from tests.processes import Killer, descendants, has_open, is_actor
 
 pytestmark = [
@@ -152,6 +154,44 @@ def test_traces_come_when_asked_for(clips: list[str], settings: Settings) -> Non
     assert isinstance(analysis, Analysis)
     assert len(analysis.traces) == len(analysis.verdict.scores) == 12
     assert not Path(settings.store.url.removeprefix("sqlite:///")).exists()
+
+
+def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(weights: Path, tmp_path: Path) -> None:
+    images = (face_picture(number, 1280, 720) for number in range(60))  # large, so that drawing takes a while
+    source = encode(tmp_path / "clip.mp4", fps=10, frames=60, images=images, width=1280, height=720, audio=True)
+    store = f"sqlite:///{tmp_path / 'store.db'}"
+    settings = settings_for(weights, store={"url": store}, faces={"long_side": 640}, engine={"workers": 2})
+    cut = settings.model_copy(update={"engine": EngineSettings(workers=2, segment=3.0)})
+    heard: list[ScanProgress] = []
+    with Killer(has_open(str(tmp_path / ".clip-2.mp4.parts" / "0.mp4")), times=1) as killer:
+        (found,) = iter_scan([str(source)], cut, annotate=tmp_path, progress=heard.append)
+    assert len(killer.killed) == 1
+    assert found.clip == tmp_path / "clip-2.mp4", "not over its own source"
+    assert len(found.segments) == 2
+    times, expected = (np.ravel(packets(path, "video", "pts")) for path in (found.clip, source))
+    assert times / 90_000 == pytest.approx(expected / 10_240, abs=1.5 / 90_000)
+    assert packets(found.clip, "audio", "pts", "size") == packets(source, "audio", "pts", "size")
+    assert len(found.traces) == len(found.verdict.scores) == 24
+    assert all(0 <= state.done <= 1 for state in heard)
+
+    once = settings.model_copy(update={"engine": EngineSettings(workers=2, attempts=1, segment=3.0)})
+    with Killer(has_open(str(tmp_path / "out" / ".clip.mp4.parts" / "0.mp4")), times=1) as killer:
+        (found,) = iter_scan([str(source)], once, annotate=tmp_path / "out")
+    assert len(killer.killed) == 1
+    assert isinstance(found.clip, Failure)
+    assert found.clip.kind == "WorkerLost"
+    assert found.verdict.failure is None
+    with Store.open(settings.store.url) as store:
+        assert {row.verdict.source: row.verdict.label for row in store.verdicts()} == {str(source): found.verdict.label}
+    assert not (tmp_path / "out" / "clip.mp4").exists()
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["clip-2.mp4", "clip.mp4"]
+
+
+def packets(path: Path, kind: str, *fields: str) -> list[tuple[object, ...]]:
+    with av.open(str(path)) as container:
+        stream = container.streams.best(kind)
+        found = [packet for packet in container.demux(stream) if packet.size]
+    return sorted(tuple(getattr(packet, field) for field in fields) for packet in found)
 
 
 def test_a_killed_worker_costs_a_retry(clips: list[str], settings: Settings, expected: dict[str, VideoVerdict]) -> None:

@@ -88,14 +88,16 @@ def plan(weights: Path) -> Plan:
     return Plan.resolve(settings_for(weights))
 
 
-def in_segments(analyser: Analyser, plan: Plan, path: str, number: int) -> tuple[VideoVerdict, list[bytes]]:
+def in_segments(
+    analyser: Analyser, plan: Plan, path: str, number: int, trace: bool = False
+) -> tuple[Analysis, list[bytes]]:
     subject = plan.subject(path, "a" * 64)
-    cut = analyser.begin(subject, path, trace=False, segment=SECONDS / number)
+    cut = analyser.begin(subject, path, trace=trace, segment=SECONDS / number)
     assert isinstance(cut, Cut)
     assert len(cut.segments) == number
-    found = [analyser.analyse_segment(subject, path, segment) for segment in cut.segments]
+    found = [analyser.analyse_segment(subject, path, segment, trace) for segment in cut.segments]
     parts = [part for part in found if isinstance(part, bytes)]
-    return analyser.fuse(subject, cut, parts).verdict, parts
+    return analyser.fuse(subject, cut, parts), parts
 
 
 def pictures(verdict: VideoVerdict) -> list[object]:
@@ -112,7 +114,7 @@ def test_the_verdict_does_not_depend_on_the_cuts(kind: str, number: int, plan: P
     client: DetectorClient = Brighter() if kind == "brighter" else LocalClient(load_detector(weights, "cpu", 1))
     analyser = Analyser(plan, client)
     whole = analyser.analyse(clip, sha256="a" * 64).verdict
-    found, _ = in_segments(analyser, plan, clip, number)
+    found = in_segments(analyser, plan, clip, number)[0].verdict
 
     assert len(whole.tracks) == 6
     assert len(found.tracks) == len(whole.tracks)
@@ -131,12 +133,35 @@ def test_the_verdict_does_not_depend_on_the_cuts(kind: str, number: int, plan: P
         assert [asdict(record) for record in found.scores] == [asdict(record) for record in whole.scores]
 
 
+@pytest.fixture(scope="module")
+def traced(plan: Plan, clip: str) -> Analysis:
+    return Analyser(plan, Brighter()).analyse(clip, sha256="a" * 64, trace=True)
+
+
+@pytest.mark.parametrize("number", [2, 7])
+def test_traces_do_not_depend_on_the_cuts(number: int, plan: Plan, clip: str, traced: Analysis) -> None:
+    whole = traced
+    found, parts = in_segments(Analyser(plan, Brighter()), plan, clip, number, trace=True)
+    assert len(found.traces) == len(whole.traces) == len(whole.verdict.scores) > 50
+    assert {trace.track_id for trace in found.traces} == {track.track_id for track in whole.verdict.tracks}
+    for mine, theirs in zip(found.traces, whole.traces, strict=True):
+        assert mine.mask is not None
+        assert mine.mask.shape == (28, 28)
+        assert np.array_equal(mine.mask, theirs.mask)
+        assert asdict(replace(mine, mask=None)) == asdict(replace(theirs, mask=None))
+    assert {trace.coverage is None for trace in found.traces} == {True, False}
+    bare = [replace(trace, mask=None) for trace in SegmentScores.from_bytes(parts[0]).traces]
+    again = SegmentScores.from_bytes(replace(SegmentScores.from_bytes(parts[0]), traces=bare).to_bytes())
+    assert [asdict(trace) for trace in again.traces] == [asdict(trace) for trace in bare]
+
+
 def test_what_is_kept_of_a_segment_comes_back_from_its_bytes(plan: Plan, clip: str) -> None:
     _, (first, *_) = in_segments(Analyser(plan, Brighter()), plan, clip, 2)
     scores = SegmentScores.from_bytes(first)
     assert scores.counts.analysed == len(scores.views) > 20
     assert scores.pictures
     assert sum(len(view.faces) for view in scores.views) == len(scores.records)
+    assert scores.traces == []
     assert SegmentScores.from_bytes(scores.to_bytes()).to_bytes() == scores.to_bytes()
     nothing = SegmentScores(FrameCounts(), [], [], [])
     assert SegmentScores.from_bytes(nothing.to_bytes()).counts == FrameCounts()
@@ -156,11 +181,10 @@ def test_a_part_that_fails_is_an_error_with_its_type(plan: Plan, clip: str) -> N
     assert (found.verdict.failure.kind, found.verdict.failure.message) == ("DetectorError", "broken")
 
 
-def test_a_short_file_and_a_traced_one_are_done_at_once(plan: Plan, clip: str) -> None:
+def test_a_short_file_is_done_at_once(plan: Plan, clip: str) -> None:
     analyser, subject = Analyser(plan, Brighter()), plan.subject(clip, None)
     assert isinstance(analyser.begin(subject, clip, trace=False, segment=SECONDS / 1.4), Analysis)
     assert isinstance(analyser.begin(subject, clip, trace=False, segment=0.0), Analysis)
-    assert isinstance(analyser.begin(subject, clip, trace=True, segment=5.0), Analysis)
 
 
 # --- what is still to be done
@@ -184,7 +208,7 @@ def test_the_verdict_comes_last_and_what_is_stored_is_not_done_again() -> None:
     assert file.next() is None
     file.done(CUT.segments[0], b"0")
     assert places(file) == [None]
-    assert file.scores() == [b"0", b"1", b"2"]
+    assert file.results() == [b"0", b"1", b"2"]
 
 
 def test_a_file_that_is_stored_in_all_its_parts_only_needs_its_verdict() -> None:

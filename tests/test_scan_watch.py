@@ -20,7 +20,7 @@ from streamwatch.config import Settings, load_settings
 from streamwatch.engine.analysis import Analysis
 from streamwatch.errors import SourceUnreadable
 from streamwatch.fusion import Subject, error_verdict
-from streamwatch.records import Alert, FrameCounts, Label, ModelRef, VideoVerdict
+from streamwatch.records import Alert, Failure, FrameCounts, Label, ModelRef, VideoVerdict
 from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
 
@@ -133,7 +133,7 @@ def test_scan_hands_its_options_to_the_engine(app: typer.Typer, clip: str, monke
     assert (settings.detector.device, settings.detector.model) == ("cpu", "m.safetensors")
     assert settings.faces.batch == 8, "the archive pipeline"
     assert stand_in.inputs == [Input(clip)]
-    assert (stand_in.options["resume"], stand_in.options["trace"]) == (False, False)
+    assert (stand_in.options["resume"], stand_in.options["annotate"]) == (False, None)
 
 
 def test_scan_takes_a_manifest(app: typer.Typer, clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,18 +169,19 @@ def test_an_interrupted_scan_shows_what_is_done(app: typer.Typer, clip: str, mon
     assert stand_in.closed
 
 
-def test_annotated_clips_get_names_of_their_own(
+def test_scan_says_where_the_annotated_clips_are_and_which_are_missing(
     app: typer.Typer, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[Path] = []
-    monkeypatch.setattr("streamwatch.annotate.annotate", lambda source, traces, verdict, output: written.append(output))
-    other = str(tmp_path / "other" / "clip.mp4")
-    items = [verdict(clip, Label.REAL, 0.1), verdict(other, Label.REAL, 0.1), failed("broken.mp4")]
-    stand_in = scans(monkeypatch, *items)
-    done = CliRunner().invoke(app, ["scan", clip, "--annotate", str(tmp_path / "out")])
-    assert done.exit_code == 1
-    assert stand_in.options["trace"] is True
-    assert written == [tmp_path / "out" / "clip.mp4", tmp_path / "out" / "clip-2.mp4"]
+    good = Analysis(verdict(clip, Label.REAL, 0.1), clip=tmp_path / "out" / "clip.mp4")
+    lost = Analysis(verdict("b.mp4", Label.REAL, 0.1), clip=Failure("SourceNotFound", "b.mp4: no such file"))
+    for items, status in (([good], 0), ([good, lost], 1)):
+        stand_in = scans(monkeypatch, *items)
+        done = CliRunner().invoke(app, ["scan", clip, "--annotate", str(tmp_path / "out")])
+        assert done.exit_code == status
+        assert stand_in.options["annotate"] == tmp_path / "out"
+        said = done.stderr.replace("\n", "")
+        assert f"{clip}: see {tmp_path}/out/clip.mp4" in said
+        assert ("no clip: b.mp4: no such file" in said) == (status == 1)
 
 
 CHANGE = Transition(

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from streamwatch.cli import common, running
 from streamwatch.errors import JobCancelled
-from streamwatch.records import Label, VideoVerdict
+from streamwatch.records import Failure, Label, VideoVerdict
 
 if TYPE_CHECKING:
     from streamwatch.engine.analysis import Analysis
@@ -71,7 +71,7 @@ def scan(
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Analyse files. Exit status 1 where some could not be analysed.
+    """Analyse files. Exit status 1 where some could not be analysed, or not drawn.
 
     Verdicts go to the store as they come; a scan that was cut off goes on where it stopped.
     """
@@ -90,20 +90,25 @@ def scan(
         workers=workers,
         triage=triage,
     )
+    if annotate is not None and settings.sampling.triage:
+        raise typer.BadParameter("annotated clips show a full look: give --no-triage", param_hint="--annotate")
     inputs = read_inputs(paths or [], manifest)
     rows: list[Row] = []
-    clips = _Clips(annotate) if annotate is not None else None
+    undrawn = 0
     stopped = ""
     with running.stoppable(), _lines_to(output) as lines, ScanBar(len(inputs)) as bar:
-        results = iter_scan(inputs, settings, progress=bar.update, resume=resume, trace=clips is not None)
+        results = iter_scan(inputs, settings, progress=bar.update, resume=resume, annotate=annotate)
         try:
             with contextlib.closing(results):
                 for analysis in results:
                     verdict = analysis.verdict
                     rows.append(Row.of(verdict))
                     _write(analysis, lines, as_json)
-                    if clips is not None and (clip := clips.make(analysis)) is not None:
-                        bar.note(f"{verdict.source}: see {clip}")
+                    if isinstance(analysis.clip, Failure):
+                        undrawn += 1
+                        bar.note(f"no clip: {analysis.clip.message}")
+                    elif analysis.clip is not None:
+                        bar.note(f"{verdict.source}: see {analysis.clip}")
         except KeyboardInterrupt:
             stopped = "stopped"
         except JobCancelled:
@@ -114,9 +119,9 @@ def scan(
         typer.echo(f"{stopped}: {len(rows)} of {len(inputs)} done; the same command goes on from here", err=True)
         raise typer.Exit(running.INTERRUPTED)
     failed = sum(row.label is Label.ERROR for row in rows)
-    if failed:
-        if bar.job is not None:
-            typer.echo(f"{failed} failed: `streamwatch jobs show {bar.job} --state failed` lists them", err=True)
+    if failed and bar.job is not None:
+        typer.echo(f"{failed} failed: `streamwatch jobs show {bar.job} --state failed` lists them", err=True)
+    if failed or undrawn:
         raise typer.Exit(INPUT_FAILED)
 
 
@@ -160,29 +165,6 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Files per minute."""
         return Text(f"{task.speed * 60:.1f}/min" if task.speed else "–/min", style="progress.data.speed")
-
-
-class _Clips:
-    """Writes annotated clips into a folder, each under a name of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._names: Counter[str] = Counter()
-
-    def make(self, analysis: Analysis) -> Path | None:
-        """The clip, or None where there is no file to draw on."""
-        from streamwatch.annotate import annotate
-        from streamwatch.sources import is_url
-
-        verdict = analysis.verdict
-        if verdict.label is Label.ERROR or is_url(verdict.source):
-            return None
-        source = Path(verdict.source)
-        self._names[source.stem] += 1
-        number = self._names[source.stem]
-        output = self._folder / f"{source.stem}{f'-{number}' if number > 1 else ''}.mp4"
-        annotate(source, analysis.traces, verdict, output)
-        return output
 
 
 @contextlib.contextmanager

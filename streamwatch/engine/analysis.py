@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -25,6 +26,7 @@ from streamwatch.records import (
     DropReason,
     FaceScore,
     FaceTrace,
+    Failure,
     Frame,
     FrameCounts,
     FrameRecord,
@@ -51,11 +53,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """A verdict, and the traces of its faces in order of time where they were asked for. metadata: of the input."""
+    """A verdict, and the traces of its faces in order of time where they were asked for.
+
+    segments: in which the file was analysed. metadata: of the input. clip: the annotated clip where one was asked for
+    and there is a file to draw on, or why it could not be made.
+    """
 
     verdict: VideoVerdict
     traces: tuple[FaceTrace, ...] = ()
+    segments: tuple[Segment, ...] = (Segment(),)
     metadata: Metadata = field(default_factory=dict)
+    clip: Path | Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,8 @@ class Analyser:
 
     def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | Cut:
         """As `analyse`; but a file that can be cut into two or more parts of about `segment` seconds is only cut.
-        0: none is. With triage it is skimmed, and the cut is what is to be looked at closely. Traces are only of files
-        that are analysed whole.
+        0: none is. With triage it is skimmed, and the cut is what is to be looked at closely. trace: of a file that is
+        not cut, give the traces; such a file is not skimmed.
         """
         try:
             with VideoSource(source, self._plan.settings.decode, self._plan.settings.sampling) as video:
@@ -128,19 +136,22 @@ class Analyser:
                     skimmed = self._skim(source, video, segment)
                     if skimmed is not None:
                         return skimmed
-                segments = video.segments(segment) if segment and not trace else []
+                segments = video.segments(segment) if segment else []
                 if len(segments) > 1:
                     return Cut(tuple(segments), video.duration)
                 return self._analyse(video, subject, trace)
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error))
 
-    def analyse_segment(self, subject: Subject, source: str, segment: Segment) -> bytes | Analysis:
-        """What `SegmentScores` keep of a part of a file, as bytes; the verdict `error` on it where that fails."""
+    def analyse_segment(self, subject: Subject, source: str, segment: Segment, trace: bool = False) -> bytes | Analysis:
+        """What `SegmentScores` keep of a part of a file, as bytes; the verdict `error` on it where that fails.
+
+        trace: keep the traces of its faces too.
+        """
         settings = self._plan.settings
         try:
             with VideoSource(source, settings.decode, settings.sampling, segment=segment) as video:
-                gathering = self._gathering()
+                gathering = self._gathering(trace=trace)
                 try:
                     gathering.run(video.frames(), settings.engine.segment)
                 except StreamwatchError as error:
@@ -150,15 +161,15 @@ class Analyser:
             return Analysis(error_verdict(subject, error))
 
     def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
-        """The verdict on a file from all its segments, in order."""
+        """The verdict on a file from all its segments, in order; with the traces, where the segments have them."""
         parts = [SegmentScores.from_bytes(segment) for segment in segments]
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
             parts, firsts = [SegmentScores.from_bytes(cut.skim), *parts], [0, *firsts]
-        fusion, counts = fuse(parts, self._plan, firsts=firsts, gap=cut.gap)
+        fusion, counts, traces = fuse(parts, self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
-        return Analysis(fusion.verdict(subject, counts, cut.duration))
+        return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
 
     def _skim(self, source: str, video: VideoSource, segment: float) -> Cut | None:
         """What the key frames of a file leave in doubt; None where it has to be looked at as a whole."""
@@ -192,8 +203,8 @@ class Analyser:
             gap,
         )
 
-    def _gathering(self, gap: float = 0.0) -> _Gathering:
-        gathering = _Gathering(self._plan, self._client, self._face_detector, self._progress)
+    def _gathering(self, gap: float = 0.0, *, trace: bool = False) -> _Gathering:
+        gathering = _Gathering(self._plan, self._client, self._face_detector, self._progress, trace=trace)
         gathering.finder.relax(gap)
         return gathering
 
@@ -226,12 +237,20 @@ class _Gathering:
     """Has the faces of frames scored, and keeps what `SegmentScores` keep of them."""
 
     def __init__(
-        self, plan: Plan, client: DetectorClient, face_detector: FaceDetector, progress: Callable[[float], None]
+        self,
+        plan: Plan,
+        client: DetectorClient,
+        face_detector: FaceDetector,
+        progress: Callable[[float], None],
+        *,
+        trace: bool,
     ) -> None:
         self._plan = plan
+        self._trace = trace
         self._progress = progress
         self._views: list[View] = []
         self._records: list[FrameRecord] = []
+        self._traces: list[FaceTrace] = []
         self._fusion: SourceFusion | None = None
         engine = plan.settings.engine
         self.queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._deliver)
@@ -244,7 +263,7 @@ class _Gathering:
     def scores(self, counts: FrameCounts) -> SegmentScores:
         """What was found."""
         pictures = [] if self._fusion is None else self._fusion.pictures()
-        return SegmentScores(counts, self._views, self._records, pictures)
+        return SegmentScores(counts, self._views, self._records, pictures, self._traces)
 
     def _deliver(self, score: FaceScore) -> None:
         record = frame_record(score)
@@ -252,6 +271,8 @@ class _Gathering:
             self._fusion = SourceFusion(self._plan.policy, open_until=record.pts + settling(self._plan.policy))
         self._fusion.add(score)
         self._records.append(record)
+        if self._trace:
+            self._traces.append(trace_of(score, self._plan.policy))
 
 
 def score_frames(

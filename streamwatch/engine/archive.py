@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
 
+from streamwatch.annotate import Drawing
 from streamwatch.config import Settings
 from streamwatch.engine.analysis import Analysis, Cut
 from streamwatch.engine.cluster import LOST, Actor, result_of, usable_cores
 from streamwatch.engine.crew import Crew, assemble
 from streamwatch.engine.jobs import Job, Jobs, paths_of
-from streamwatch.engine.pieces import CutFile, Piece
+from streamwatch.engine.pieces import CutFile, DrawnFile, Piece
 from streamwatch.engine.plan import Plan
-from streamwatch.errors import JobCancelled, StoreError, StreamwatchError, WorkerLost
+from streamwatch.errors import JobCancelled, SourceError, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import Subject, error_verdict
+from streamwatch.mp4 import Part
 from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
-from streamwatch.sources import Input
+from streamwatch.sources import Input, is_url
+from streamwatch.sources.segments import Segment
 from streamwatch.store import Store
 from streamwatch.store.jobs import Outcome
 from streamwatch.store.leases import LEASE
@@ -68,6 +72,7 @@ def iter_scan(
     store: bool = True,
     resume: bool = True,
     trace: bool = False,
+    annotate: Path | None = None,
     command: str = "scan",
 ) -> Generator[Analysis, None, None]:
     """Analyse files on `engine.workers` workers; yields one analysis for each input, in the order of
@@ -76,7 +81,8 @@ def iter_scan(
     inputs: paths and URLs with an end, as `read_inputs` gives them. progress: hears of it several times a second.
     store: keep results at `store.url`; a result is yielded after its commit. resume: take what the store has
     for the same content, model and settings; needs `store`, and no `trace`. trace: give the traces of all
-    faces too.
+    faces too. annotate: folder for annotated clips of the files, each under a name of its own that is not
+    an input's; implies `trace`.
     command: what the store notes as the command of this run.
 
     What fails on one input is its verdict `error`, and the rest goes on. Scans that share a store share the work: what
@@ -88,11 +94,13 @@ def iter_scan(
     plan = Plan.resolve(settings)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(Store.open(settings.store.url)) if store else None
-        run = _Scan(inputs, plan, opened, progress, resume=resume and not trace, trace=trace)
+        trace = trace or annotate is not None
+        run = _Scan(inputs, plan, opened, progress, resume=resume and not trace, trace=trace, annotate=annotate)
         yield from stack.enter_context(contextlib.closing(run.run(command)))
 
 
 _Result = tuple[Analysis, Job]
+_AnyPiece = Piece[CutFile] | Piece[DrawnFile]
 
 
 class _Scan:
@@ -107,6 +115,7 @@ class _Scan:
         *,
         resume: bool,
         trace: bool,
+        annotate: Path | None,
     ) -> None:
         self._plan = plan
         self._store = store
@@ -115,10 +124,14 @@ class _Scan:
         self._shares = 0.0
         self._resume = resume
         self._trace = trace
+        self._inputs = [item if isinstance(item, Input) else Input(item) for item in inputs]
+        self._annotate = annotate
+        self._names: Counter[str] = Counter()
+        sources = [] if annotate is None else [item.source for item in self._inputs]
+        self._sources = {Path(source).resolve() for source in sources if not is_url(source)}
         self._total = len(inputs)
         self._told = 0
         self._most_workers = self._limit(usable_cores())
-        self._inputs = [item if isinstance(item, Input) else Input(item) for item in inputs]
         known = {} if store is None else store.contents.known(paths_of(self._inputs))
         self._jobs = Jobs(self._inputs, 2 * self._most_workers, known)
         self._job_id: int | None = None
@@ -127,8 +140,10 @@ class _Scan:
         self._crew: Crew | None = None
         self._stack = contextlib.ExitStack()
         self._idle: list[Actor] = []
-        self._busy: dict[Any, tuple[Actor, Job | Piece]] = {}
+        self._busy: dict[Any, tuple[Actor, Job | _AnyPiece]] = {}
         self._cut: list[CutFile] = []
+        self._drawn: list[DrawnFile] = []
+        self._finished: deque[Analysis] = deque()
         self._originals: dict[str, VideoVerdict] = {}
         self._copies: dict[str, list[Job]] = {}
         self._elsewhere: list[Job] = []
@@ -167,7 +182,7 @@ class _Scan:
             self._spent = store.jobs.spent(self._job_id, settings.engine.attempts)
 
     def _tell(self) -> Iterator[Analysis]:
-        """What is finished and stored, noted in the job before."""
+        """What is finished and stored, noted in the job before, and drawn after that."""
         ready, self._ready = list(self._ready), deque()
         if self._store is not None and self._job_id is not None:
             fresh = [(analysis, job) for analysis, job in ready if job.number not in self._spent]
@@ -175,13 +190,20 @@ class _Scan:
                 self._job_id, [Outcome(job.number, job.sha256, analysis.verdict.failure) for analysis, job in fresh]
             )
         for analysis, job in ready:
+            if (output := self._clip_of(analysis, job)) is not None:
+                self._draw(analysis, job, output)
+            else:
+                self._finished.append(replace(analysis, metadata=job.metadata))
+        while self._finished:
             self._told += 1
-            yield replace(analysis, metadata=job.metadata)
+            yield self._finished.popleft()
 
     def _end(self, status: str) -> None:
         """Give everything back. What was finished but not stored yet is stored."""
         self._jobs.close()
         self._stack.close()
+        for file in self._drawn:
+            file.drawing.clear()
         if self._store is not None and self._run_id is not None:
             with contextlib.suppress(StoreError):
                 self._store.contents.note(self._jobs.take_fresh())
@@ -206,7 +228,7 @@ class _Scan:
         """Give files that were begun, then inputs, to workers as long as there are both; what needs no worker is
         finished on the way.
         """
-        while self._free and (piece := next(filter(None, (file.next() for file in self._cut)), None)) is not None:
+        while self._free and (piece := self._next_piece()) is not None:
             self._go_on(piece)
         while self._free and (job := self._jobs.next()) is not None:
             if job.failure is not None:
@@ -220,6 +242,10 @@ class _Scan:
                 self._begin(job)
             else:
                 self._elsewhere.append(job)
+
+    def _next_piece(self) -> _AnyPiece | None:
+        files: list[CutFile | DrawnFile] = [*self._drawn, *self._cut]
+        return next((piece for file in files if (piece := file.next()) is not None), None)
 
     def _told_by_copy(self, job: Job) -> bool:
         """Whether a result of the same content tells this input: one of this run, now or later, or a stored
@@ -296,14 +322,38 @@ class _Scan:
         length = self._plan.settings.engine.segment
         self._busy[worker.begin.remote(self._subject(job), job.place, self._trace, length)] = worker, job
 
-    def _go_on(self, piece: Piece) -> None:
+    def _go_on(self, piece: _AnyPiece) -> None:
         worker, file, segment = self._hire(), piece.file, piece.segment
         subject = self._subject(file.job)
-        if segment is None:
-            reference = worker.fuse.remote(subject, file.cut, file.scores())
+        if isinstance(file, DrawnFile):
+            if segment is None:
+                reference = worker.join.remote(file.shared, file.results())
+            else:
+                reference = worker.draw.remote(file.shared, segment)
+        elif segment is None:
+            reference = worker.fuse.remote(subject, file.cut, file.results())
         else:
-            reference = worker.analyse_segment.remote(subject, file.job.place, segment)
+            reference = worker.analyse_segment.remote(subject, file.job.place, segment, self._trace)
         self._busy[reference] = worker, piece
+
+    def _clip_of(self, analysis: Analysis, job: Job) -> Path | None:
+        """Where the annotated clip of a file is to be written; None where there is none to be made."""
+        if self._annotate is None or analysis.verdict.label is Label.ERROR or is_url(job.place):
+            return None
+        stem = Path(job.place).stem
+        while True:
+            self._names[stem] += 1
+            number = self._names[stem]
+            output = self._annotate / f"{stem}{f'-{number}' if number > 1 else ''}.mp4"
+            if output.resolve() not in self._sources:
+                return output
+
+    def _draw(self, analysis: Analysis, job: Job, output: Path) -> None:
+        drawing = Drawing(
+            Path(job.place), analysis.traces, analysis.verdict, output.absolute(), self._plan.settings.decode
+        )
+        drawing.clear()  # what a run that was killed has left
+        self._drawn.append(DrawnFile(job, replace(analysis, clip=output), drawing, ray.put(drawing)))
 
     def _hire(self) -> Actor:
         if self._crew is None:
@@ -319,7 +369,7 @@ class _Scan:
 
     def _wait(self) -> None:
         """Wait until something is finished, or for `POLL` seconds, and take it in."""
-        if self._ready:
+        if self._ready or self._finished:
             return
         loading = self._crew.loading if self._crew is not None else []
         references = [*self._busy, *loading, *([self._saving[0]] if self._saving else [])]
@@ -341,48 +391,75 @@ class _Scan:
         worker, work = self._busy.pop(reference)
         job = work.file.job if isinstance(work, Piece) else work
         try:
-            found: Analysis | Cut | bytes = ray.get(reference)
+            found: Analysis | Cut | bytes | Part | Failure | None = ray.get(reference)
         except LOST:
             self._lose(work, job)
             return
         except RayTaskError as error:
-            if isinstance(error.cause, StreamwatchError):
+            drawn = isinstance(work, Piece) and isinstance(work.file, DrawnFile)
+            if isinstance(error.cause, StreamwatchError) and not (drawn and isinstance(error.cause, SourceError)):
                 raise error.cause from None
-            failed = error_verdict(self._subject(job), StreamwatchError(f"{job.name}: {error.cause}"))
-            kind = type(error.cause).__name__
-            found = Analysis(replace(failed, failure=Failure(kind, f"{job.name}: {error.cause}")))
+            found = self._failure(error, job)
+            if not drawn:
+                failed = error_verdict(self._subject(job), StreamwatchError(found.message))
+                found = Analysis(replace(failed, failure=found))
         self._idle.append(worker)
         if isinstance(found, Cut):
             self._cut.append(CutFile(job, found, self._stored_segments(job)))
-        elif isinstance(work, Piece):
-            self._take_piece(work, found)
-        else:
+        elif not isinstance(work, Piece):
             assert isinstance(found, Analysis)
             self._finish(found, job)
+        elif isinstance(work.file, DrawnFile):
+            assert not isinstance(found, (Analysis, bytes))
+            self._take_drawn(work.file, work.segment, found)
+        else:
+            assert isinstance(found, (Analysis, bytes))
+            self._take_scores(work.file, work.segment, found)
 
-    def _take_piece(self, piece: Piece, found: Analysis | bytes) -> None:
-        file = piece.file
+    @staticmethod
+    def _failure(error: RayTaskError, job: Job) -> Failure:
+        named = isinstance(error.cause, StreamwatchError)
+        return Failure(type(error.cause).__name__, str(error.cause) if named else f"{job.name}: {error.cause}")
+
+    def _take_drawn(self, file: DrawnFile, segment: Segment | None, found: Part | Failure | None) -> None:
+        if file.over:
+            file.drawing.clear()
+        elif isinstance(found, Failure):
+            self._end_clip(file, found)
+        elif segment is None:
+            self._end_clip(file)
+        else:
+            file.done(segment, found)
+
+    def _end_clip(self, file: DrawnFile, failure: Failure | None = None) -> None:
+        file.over = True
+        file.drawing.clear()
+        self._drawn.remove(file)
+        analysis = file.analysis if failure is None else replace(file.analysis, clip=failure)
+        self._finished.append(replace(analysis, metadata=file.job.metadata))
+
+    def _take_scores(self, file: CutFile, segment: Segment | None, found: Analysis | bytes) -> None:
         if file.over:
             return
         if isinstance(found, Analysis):
             self._end_file(file, found)
-        elif piece.segment is not None:
-            file.done(piece.segment, found)
+        elif segment is not None:
+            file.done(segment, found)
             key = self._key(file.job)
-            if key is not None and self._store is not None:
-                self._segments.append(SegmentResult(key, piece.segment.place, found))
+            if key is not None and self._store is not None and not self._trace:
+                self._segments.append(SegmentResult(key, segment.place, found))
 
     def _end_file(self, file: CutFile, analysis: Analysis) -> None:
         file.over = True
         self._cut.remove(file)
-        self._finish(analysis, file.job)
+        self._finish(replace(analysis, segments=file.segments), file.job)
 
     def _stored_segments(self, job: Job) -> dict[str, bytes]:
         """What the store has on parts of this content, if it is to be asked."""
         key = self._key(job)
         return self._store.segments.find(key) if key is not None and self._store is not None and self._resume else {}
 
-    def _lose(self, work: Job | Piece, job: Job) -> None:
+    def _lose(self, work: Job | _AnyPiece, job: Job) -> None:
         """The process that worked on it has died."""
         attempts = self._plan.settings.engine.attempts
         if isinstance(work, Piece):
@@ -396,10 +473,12 @@ class _Scan:
             "leave it out, or scan it with --workers 1 and watch the memory"
         )
         failed = Analysis(error_verdict(self._subject(job), lost))
-        if isinstance(work, Piece):
-            self._end_file(work.file, failed)
-        else:
+        if not isinstance(work, Piece):
             self._finish(failed, job)
+        elif isinstance(work.file, DrawnFile):
+            self._end_clip(work.file, Failure(type(lost).__name__, str(lost)))
+        else:
+            self._end_file(work.file, failed)
 
     def _finish(self, analysis: Analysis, job: Job) -> None:
         (self._ready if self._store is None else self._unsaved).append((analysis, job))
@@ -443,7 +522,8 @@ class _Scan:
             self._shares = 0.0
         elif time.monotonic() - self._asked >= ASK_EVERY:
             self._asked = time.monotonic()
-            shares = sum(file.share for file in self._cut)
+            files: list[CutFile | DrawnFile] = [*self._cut, *self._drawn]
+            shares = sum(file.share for file in files) + len(self._drawn)
             asked = {
                 worker.share.remote(): work.file.weight if isinstance(work, Piece) else 1.0
                 for worker, work in self._busy.values()
@@ -451,7 +531,7 @@ class _Scan:
             for answer in ray.wait([*asked], num_returns=len(asked), timeout=POLL)[0]:
                 with contextlib.suppress(*LOST):
                     shares += asked[answer] * ray.get(answer)
-            self._shares = shares
+            self._shares = shares if self._annotate is None else shares / 2  # half of it is drawing
         self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total, self._job_id))
 
 

@@ -1,48 +1,54 @@
-"""A long file that is worked on in segments: which of them still have to be done, and what came of the others."""
+"""A file that is worked on in pieces: which of them still have to be done, and what came of the others."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from streamwatch.engine.analysis import Cut
+from streamwatch.annotate import Drawing
+from streamwatch.engine.analysis import Analysis, Cut
 from streamwatch.engine.jobs import Job
+from streamwatch.mp4 import Part
 from streamwatch.sources.segments import Segment
+
+T = TypeVar("T")
+W = TypeVar("W", bound="Work[Any]")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the work on a file: a segment, or (None) the verdict from all of them."""
+class Piece(Generic[W]):
+    """A part of the work on a file: a segment, or (None) what is made of all of them."""
 
-    file: CutFile
+    file: W
     segment: Segment | None
 
 
-class CutFile:
-    """The segments of one file. stored: what the store has of them, by `Segment.place`."""
+class Work(Generic[T]):
+    """The segments of one file, each with what came of it. known: what came of some of them earlier."""
 
-    def __init__(self, job: Job, cut: Cut, stored: Mapping[str, bytes]) -> None:
+    def __init__(self, job: Job, segments: Sequence[Segment], known: Mapping[Segment, T]) -> None:
         self.job = job
-        self.cut = cut
+        self.segments = tuple(segments)
         self.over = False
-        """Whether there is a verdict, so that nothing more is to be done."""
-        self._done = {segment: stored[segment.place] for segment in cut.segments if segment.place in stored}
-        self._waiting: deque[Segment | None] = deque(each for each in cut.segments if each not in self._done)
+        """Whether nothing more is to be done."""
+        self._done = dict(known)
+        self._waiting: deque[Segment | None] = deque(each for each in segments if each not in self._done)
         self._attempts: Counter[Segment | None] = Counter()
         self._end_if_complete()
 
     @property
     def share(self) -> float:
-        """How much of the file is done, 0..1."""
-        return len(self._done) / max(1, len(self.cut.segments))
+        """How much of the work is done, 0..1."""
+        return len(self._done) / max(1, len(self.segments))
 
     @property
     def weight(self) -> float:
         """The share of one segment."""
-        return 1 / max(1, len(self.cut.segments))
+        return 1 / max(1, len(self.segments))
 
-    def next(self) -> Piece | None:
+    def next(self: W) -> Piece[W] | None:
         """The next piece to be worked on; None where there is none at the moment."""
         if self.over or not self._waiting:
             return None
@@ -50,9 +56,9 @@ class CutFile:
         self._attempts[segment] += 1
         return Piece(self, segment)
 
-    def done(self, segment: Segment, scores: bytes) -> None:
+    def done(self, segment: Segment, result: T) -> None:
         """Take in what came of a segment."""
-        self._done[segment] = scores
+        self._done[segment] = result
         self._end_if_complete()
 
     def lost(self, segment: Segment | None, attempts: int) -> bool:
@@ -62,10 +68,31 @@ class CutFile:
         self._waiting.appendleft(segment)
         return True
 
-    def scores(self) -> list[bytes]:
+    def results(self) -> list[T]:
         """What came of all segments, in their order."""
-        return [self._done[segment] for segment in self.cut.segments]
+        return [self._done[segment] for segment in self.segments]
 
     def _end_if_complete(self) -> None:
-        if len(self._done) == len(self.cut.segments):
+        if len(self._done) == len(self.segments):
             self._waiting.append(None)
+
+
+class CutFile(Work[bytes]):
+    """A long file that is analysed in segments. stored: what the store has of them, by `Segment.place`."""
+
+    def __init__(self, job: Job, cut: Cut, stored: Mapping[str, bytes]) -> None:
+        known = {segment: stored[segment.place] for segment in cut.segments if segment.place in stored}
+        super().__init__(job, cut.segments, known)
+        self.cut = cut
+
+
+class DrawnFile(Work[Part | None]):
+    """A file whose annotated clip is drawn, in the segments in which it was analysed. shared: the drawing, as Ray's
+    object.
+    """
+
+    def __init__(self, job: Job, analysis: Analysis, drawing: Drawing, shared: Any) -> None:
+        super().__init__(job, analysis.segments, {})
+        self.analysis = analysis
+        self.drawing = drawing
+        self.shared = shared

@@ -21,7 +21,17 @@ from streamwatch.faces import Tracker
 from streamwatch.faces.tracking import View
 from streamwatch.fusion import SourceFusion, face_weight
 from streamwatch.fusion.evidence import EncodedCandidate
-from streamwatch.records import Box, Evidence, Face, FaceQuality, FrameCounts, FrameRecord, MaskCoverage, Point
+from streamwatch.records import (
+    Box,
+    Evidence,
+    Face,
+    FaceQuality,
+    FaceTrace,
+    FrameCounts,
+    FrameRecord,
+    MaskCoverage,
+    Point,
+)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -32,16 +42,18 @@ class SegmentScores:
 
     counts: of its frames. views: of every sampled frame, in order of time. records: of every face, in the order of the
     views; frames are counted from the beginning of the segment, and track ids mean nothing beyond it. pictures: the
-    faces that may become evidence, as crops and masks.
+    faces that may become evidence, as crops and masks. traces: none, or one for each record, with its ids; their masks
+    are all of one size.
     """
 
     counts: FrameCounts
     views: Sequence[View]
     records: Sequence[FrameRecord]
     pictures: Sequence[Evidence]
+    traces: Sequence[FaceTrace] = ()
 
     def without(self, times: Container[float]) -> SegmentScores:
-        """The same without the frames at these media seconds; the counts stay."""
+        """The same without the frames at these media seconds, and without traces; the counts stay."""
         rows = iter(self.records)
         of_views = [(view, list(itertools.islice(rows, len(view.faces)))) for view in self.views]
         kept = [(view, records) for view, records in of_views if view.pts not in times]
@@ -69,6 +81,7 @@ class SegmentScores:
             "probabilities": np.array([record.probability for record in self.records]),
             "qualities": np.array([astuple(record.quality) for record in self.records]).reshape(-1, 4),
             **_pack(self.pictures),
+            **_pack_traces(self.traces),
         }
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -100,13 +113,14 @@ class SegmentScores:
             for (view, face), (frame, track, logit, probability, quality) in zip(_faces(views), rows, strict=True)
         ]
         counts = FrameCounts(decoded=decoded, sampled=sampled, analysed=analysed, corrupt=corrupt)
-        return cls(counts, views, records, _unpack(arrays, records))
+        return cls(counts, views, records, _unpack(arrays, records), _unpack_traces(arrays, records))
 
 
 def fuse(
     segments: Sequence[SegmentScores], plan: Plan, *, firsts: Sequence[int | None] = (), gap: float = 0.0
-) -> tuple[SourceFusion, FrameCounts]:
-    """Tracks and scores of a file from those of its segments, which are given in order; and the sum of their counts.
+) -> tuple[SourceFusion, FrameCounts, list[FaceTrace]]:
+    """Tracks and scores of a file from those of its segments, which are given in order; the sum of their counts;
+    the traces, where the segments have them.
 
     firsts: the index in the file of the first picture of each; None, or no number: that after the one before. Segments
     whose index is known may lie within others' time. gap: seconds for which a track may not be seen, where that is more
@@ -117,6 +131,7 @@ def fuse(
     fusion = SourceFusion(plan.policy)
     total = FrameCounts()
     seen: list[_Seen] = []
+    traces: list[FaceTrace] = []
     for segment, first in itertools.zip_longest(segments, firsts):
         assert segment is not None
         seen.extend(_seen(segment, total.decoded if first is None else first))
@@ -128,33 +143,40 @@ def fuse(
             corrupt=total.corrupt + counts.corrupt,
         )
     for each in sorted(seen, key=lambda each: each.view.pts):
-        for face, record, picture in zip(tracker.follow(each.view), each.records, each.pictures, strict=True):
+        rows = zip(tracker.follow(each.view), each.records, each.pictures, each.traces, strict=True)
+        for face, record, picture, trace in rows:
             assert face.track_id is not None
             weight = face_weight(replace(face, quality=record.quality), plan.policy.limits)
             candidate = None if picture is None else EncodedCandidate(replace(picture, track_id=face.track_id))
             fusion.take(replace(record, track_id=face.track_id), weight, candidate)
-    return fusion, total
+            if trace is not None:
+                traces.append(replace(trace, track_id=face.track_id))
+    return fusion, total, traces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """A frame: its faces' records, counted within the file, and those that are pictures."""
+    """A frame: its faces' records, counted within the file, those that are pictures, and the traces if there are."""
 
     view: View
     records: Sequence[FrameRecord]
     pictures: Sequence[Evidence | None]
+    traces: Sequence[FaceTrace | None]
 
 
 def _seen(segment: SegmentScores, first: int) -> Iterator[_Seen]:
     pictures = {(picture.frame_index, picture.track_id): picture for picture in segment.pictures}
     records = iter(segment.records)
+    traces = iter(segment.traces)
     for view in segment.views:
         of_view = list(itertools.islice(records, len(view.faces)))
+        traced = list(itertools.islice(traces, len(view.faces))) if segment.traces else [None] * len(of_view)
         found = [pictures.get((record.frame_index, record.track_id)) for record in of_view]
         yield _Seen(
             view,
             [replace(record, frame_index=first + record.frame_index) for record in of_view],
             [None if each is None else replace(each, frame_index=first + each.frame_index) for each in found],
+            [None if each is None else replace(each, frame_index=first + each.frame_index) for each in traced],
         )
 
 
@@ -165,12 +187,10 @@ def _faces(views: Sequence[View]) -> Iterator[tuple[View, Face]]:
 def _pack(pictures: Sequence[Evidence]) -> Arrays:
     """Pictures as arrays: which face each is of, where its crop lies, the encoded bytes one after the other."""
     blobs = [blob for picture in pictures for blob in (picture.crop_jpeg, picture.mask_png or b"")]
-    nothing = (float("nan"),) * 7
-    coverages = [nothing if picture.coverage is None else astuple(picture.coverage) for picture in pictures]
     return {
         "picture_of": np.array([(picture.frame_index, picture.track_id) for picture in pictures], np.int64),
         "regions": np.array([picture.region for picture in pictures], float).reshape(-1, 4),
-        "coverages": np.array(coverages, float).reshape(-1, 7),
+        "coverages": _coverage_rows(pictures),
         "lengths": np.array([len(blob) for blob in blobs], np.int64),
         "blobs": np.frombuffer(b"".join(blobs), np.uint8),
     }
@@ -184,7 +204,6 @@ def _unpack(arrays: Arrays, records: Sequence[FrameRecord]) -> list[Evidence]:
     rows = zip(*(arrays[name].tolist() for name in ("picture_of", "regions", "coverages")), strict=True)
     for ((frame, track), region, coverage), jpeg, png in zip(rows, blobs[::2], blobs[1::2], strict=True):
         record = of[frame, track]
-        threshold, face, *parts = (None if np.isnan(value) else value for value in coverage)
         pictures.append(
             Evidence(
                 frame_index=frame,
@@ -194,11 +213,56 @@ def _unpack(arrays: Arrays, records: Sequence[FrameRecord]) -> list[Evidence]:
                 crop_jpeg=jpeg,
                 mask_png=png or None,
                 region=_box(region),
-                coverage=None if threshold is None or face is None else MaskCoverage(threshold, face, *parts),
+                coverage=_coverage(coverage),
                 track_id=track,
             )
         )
     return pictures
+
+
+def _pack_traces(traces: Sequence[FaceTrace]) -> Arrays:
+    """What traces have beside the records that they are of."""
+    if not traces:
+        return {}
+    masks = [trace.mask for trace in traces if trace.mask is not None]
+    return {
+        "trace_regions": np.array([trace.region for trace in traces]),
+        "trace_coverages": _coverage_rows(traces),
+        "trace_masked": np.array([trace.mask is not None for trace in traces]),
+        "trace_masks": np.stack(masks) if masks else np.zeros((0, 0, 0), np.uint8),
+    }
+
+
+def _unpack_traces(arrays: Arrays, records: Sequence[FrameRecord]) -> list[FaceTrace]:
+    if "trace_regions" not in arrays:
+        return []
+    masks = iter(arrays["trace_masks"])
+    rows = zip(*(arrays[name].tolist() for name in ("trace_regions", "trace_coverages", "trace_masked")), strict=True)
+    return [
+        FaceTrace(
+            frame_index=record.frame_index,
+            pts=record.pts,
+            track_id=record.track_id,
+            box=record.box,
+            region=_box(region),
+            probability=record.probability,
+            mask=next(masks) if masked else None,
+            coverage=_coverage(coverage),
+        )
+        for record, (region, coverage, masked) in zip(records, rows, strict=True)
+    ]
+
+
+def _coverage_rows(of: Sequence[Evidence | FaceTrace]) -> NDArray[Any]:
+    """A row for each; NaN for what is not there."""
+    nothing = (float("nan"),) * 7
+    rows = [nothing if item.coverage is None else astuple(item.coverage) for item in of]
+    return np.array(rows, float).reshape(-1, 7)
+
+
+def _coverage(row: Sequence[float]) -> MaskCoverage | None:
+    threshold, face, *parts = (None if np.isnan(value) else value for value in row)
+    return None if threshold is None or face is None else MaskCoverage(threshold, face, *parts)
 
 
 def _box(values: Sequence[float]) -> Box:

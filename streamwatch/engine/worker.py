@@ -10,6 +10,7 @@ import cv2
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from streamwatch.annotate import Drawing
 from streamwatch.engine.analysis import Analyser, Analysis, Cut
 from streamwatch.engine.cluster import QUIET, Actor, Node, this_machine
 from streamwatch.engine.detector import RemoteClient
@@ -17,6 +18,7 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover, LiveStream
 from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject, error_verdict
+from streamwatch.mp4 import Part
 from streamwatch.records import Clip, VideoVerdict
 from streamwatch.sources import is_url
 from streamwatch.sources.segments import Segment
@@ -29,7 +31,8 @@ TAKE_PATIENCE = 1.0
 class StreamWorker:
     """Runs in a process of its own, so that a source that kills it costs nothing but its own work.
 
-    `begin`, `analyse_segment`, `fuse` or `watch` works on one source; the other methods answer meanwhile.
+    `begin`, `analyse_segment`, `fuse`, `draw`, `join` or `watch` works on one source; the other methods answer
+    meanwhile.
     """
 
     def __init__(self, plan: Plan, detectors: list[Actor], name: str) -> None:
@@ -49,15 +52,24 @@ class StreamWorker:
             return Analysis(error_verdict(subject, _elsewhere(subject.source)))
         return self._analyser().begin(subject, source, trace=trace, segment=segment)
 
-    def analyse_segment(self, subject: Subject, source: str, segment: Segment) -> bytes | Analysis:
+    def analyse_segment(self, subject: Subject, source: str, segment: Segment, trace: bool) -> bytes | Analysis:
         """See `Analyser.analyse_segment`. Raises WeightsError where the face detector cannot be loaded."""
         if _missing(subject, source):
             return Analysis(error_verdict(subject, _elsewhere(subject.source)))
-        return self._analyser().analyse_segment(subject, source, segment)
+        return self._analyser().analyse_segment(subject, source, segment, trace)
 
     def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
         """See `Analyser.fuse`."""
         return self._analyser().fuse(subject, cut, segments)
+
+    def draw(self, drawing: Drawing, segment: Segment) -> Part | None:
+        """See `Drawing.draw`."""
+        self._share = 0.0
+        return drawing.draw(segment, length=self._plan.settings.engine.segment, progress=self._note_share)
+
+    def join(self, drawing: Drawing, parts: Sequence[Part | None]) -> None:
+        """See `Drawing.join`."""
+        drawing.join(parts)
 
     def share(self) -> float:
         """How much of the present file or segment was read, 0..1."""

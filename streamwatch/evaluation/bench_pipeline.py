@@ -34,11 +34,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streamwatch.annotate import Mp4Writer
 from streamwatch.config import Settings
 from streamwatch.detectors import Detector, load_detector
 from streamwatch.errors import SourceUnreadable
 from streamwatch.faces import FaceDetector, FaceFinder, crop_face, load_face_detector
+from streamwatch.mp4 import Mp4Writer
 from streamwatch.records import Face, FaceCrop, ImageArray, Label
 from streamwatch.sources.video import VideoSource
 
