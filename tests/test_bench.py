@@ -135,18 +135,6 @@ def test_memory_command(settings: Settings, tmp_path: Path, capsys: pytest.Captu
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_triage_command(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    clip = str(face_clip(tmp_path / "clip.mp4", seconds=6.0, keyframe_every=5))
-    with pytest.raises(SystemExit) as ended:
-        main(["bench", "triage", clip, "--model", settings.detector.model, "--device", "cpu", "--json"])
-    assert ended.value.code == 0
-    document = json.loads(capsys.readouterr().out)
-    assert (document["files"], document["media_seconds"], document["full_frames"]) == (1, 6.0, 12)
-    assert document["saved"] == pytest.approx(1 - document["triage_seconds"] / document["full_seconds"])
-
-
-@pytest.mark.slow
-@pytest.mark.ray
 def test_pipeline_command(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = face_clip(tmp_path / "clip.mp4", seconds=5.0)
     arguments = ["bench", "pipeline", str(clip), "--model", settings.detector.model, "--workers", "1", "--json"]

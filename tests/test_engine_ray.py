@@ -22,7 +22,7 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from streamwatch.cli.main import app
+from streamwatch.cli.main import app, main
 from streamwatch.config import EngineSettings, Settings
 from streamwatch.detectors import load_detector
 from streamwatch.engine.analysis import Analyser, Analysis
@@ -394,6 +394,18 @@ def test_more_under_way_than_memory_has_room_for_is_refused(clips: list[str], se
     engine = settings.engine.model_copy(update={"batch_faces": 1000, "in_flight": 20})
     with pytest.raises(ConfigError, match=r"engine\.batch_faces: .* may need 1250 MiB .* of the cluster has 256"):
         scan(clips, settings.model_copy(update={"engine": engine}))
+
+
+def test_what_triage_saves_and_changes_is_measured(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = str(face_clip(tmp_path / "clip.mp4", seconds=6.0, keyframe_every=5))
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "triage", clip, "--model", str(weights), "--device", "cpu", "--json"])
+    assert ended.value.code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["files"], document["media_seconds"], document["full_frames"]) == (1, 6.0, 12)
+    assert document["saved"] == pytest.approx(1 - document["triage_seconds"] / document["full_seconds"])
 
 
 def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:
