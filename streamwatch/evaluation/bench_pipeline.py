@@ -5,8 +5,8 @@ Three measurements over the same clips:
 1. Stages alone. One pass in one thread, one stage at a time; each stage's own CPU and wall seconds are taken.
    `decode` reads every picture and converts the sampled ones, `detect` finds faces, `crop` tracks, cuts and
    measures them, `score` runs the model on batches of `detector.max_batch` faces.
-2. End to end, through the engine. Its start-up (Ray, processes, models) is measured on clips of one frame and
-   taken off: it is the same for a minute and for a night.
+2. End to end, through the engine. Its start-up (Ray, processes, models) is measured on one clip for each worker, of a
+   second with a face, and taken off: it is the same for a minute and for a night.
 3. The user's loop, on the same cores: OpenCV reads, the face detector sees every sampled frame by itself, the
    same model scores one face at a time, every library threads as it likes.
 
@@ -35,10 +35,10 @@ import cv2
 import numpy as np
 
 from streamwatch.config import Settings
+from streamwatch.demo import ClipPlan, make_clip
 from streamwatch.detectors import Detector, load_detector
 from streamwatch.errors import SourceUnreadable
 from streamwatch.faces import FaceDetector, FaceFinder, crop_face, load_face_detector
-from streamwatch.mp4 import Mp4Writer
 from streamwatch.records import Face, FaceCrop, ImageArray, Label
 from streamwatch.sources.video import VideoSource
 
@@ -289,17 +289,14 @@ def run_loop(clips: Sequence[str], settings: Settings, threads: int) -> LoopResu
 
 
 def _start_up(settings: Settings, cores: int) -> float:
-    """Seconds that a scan of next to nothing takes: a clip of one frame per worker, no two the same."""
-    picture = np.zeros((64, 64, 3), np.uint8)
+    """Seconds that a scan of next to nothing takes: a clip of a second per worker, no two the same. They have a face,
+    so that it is not over before all models are loaded.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        clips = []
-        for number in range(settings.engine.workers or cores):
-            clip = Path(folder) / f"{number}.mp4"
-            picture[:] = 16 * (number % 16)
-            with Mp4Writer(clip, (64, 64)) as writer:
-                writer.write(picture, 0.0)
-            clips.append(str(clip))
-        return _end_to_end(clips, settings)
+        clips = [Path(folder) / f"{number}.mp4" for number in range(settings.engine.workers or cores)]
+        for number, clip in enumerate(clips):
+            make_clip(clip, ClipPlan(seconds=1.0, forged=(0.0, 0.0), seed=number))
+        return _end_to_end([str(clip) for clip in clips], settings)
 
 
 def _end_to_end(clips: Sequence[str], settings: Settings) -> float:

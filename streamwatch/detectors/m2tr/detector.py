@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from streamwatch.detectors.card import InputSpec, ModelCard
+from streamwatch.detectors.heap import keep_freed_memory
 from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
 from streamwatch.detectors.m2tr.model import M2TR
@@ -45,6 +46,8 @@ class M2TRDetector:
         self._device = resolve_device(device)
         if threads:
             torch.set_num_threads(threads)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self.name = card.name
         self.card = card
         self.input_size = card.input.size
