@@ -68,7 +68,7 @@ def test_presets_differ_in_the_direction_of_their_names() -> None:
     assert forensic.faces.min_side < archive.faces.min_side
     assert forensic.fusion.evidence > archive.fusion.evidence
     assert live.detector.max_wait_ms < archive.detector.max_wait_ms
-    assert live.faces.batch < archive.faces.batch
+    assert live.detector.max_batch < archive.detector.max_batch
 
 
 def test_precedence_from_preset_to_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, LocalClient, PendingScores, Scores
 from streamwatch.engine.segments import SegmentScores, fuse
 from streamwatch.errors import DetectorError
+from streamwatch.faces.tracking import View
 from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
 from tests.engine_support import face_picture, settings_for, untrained_detector
@@ -166,6 +168,20 @@ def test_what_is_kept_of_a_segment_comes_back_from_its_bytes(plan: Plan, clip: s
     nothing = SegmentScores(FrameCounts(), [], [], [])
     assert SegmentScores.from_bytes(nothing.to_bytes()).counts == FrameCounts()
     assert fuse([nothing], plan)[1] == FrameCounts()
+
+
+def test_nothing_of_a_segment_waits_for_the_garbage_collector(plan: Plan, clip: str) -> None:
+    analyser, subject = Analyser(plan, Brighter()), plan.subject(clip, None)
+    cut = analyser.begin(subject, clip, trace=False, segment=5)
+    assert isinstance(cut, Cut)
+    gc.collect()
+    gc.disable()
+    try:
+        analyser.analyse_segment(subject, clip, cut.segments[0])
+        left = [each for each in gc.get_objects() if type(each) is View]
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_a_part_that_fails_is_an_error_with_its_type(plan: Plan, clip: str) -> None:

@@ -131,7 +131,7 @@ def test_scan_hands_its_options_to_the_engine(app: typer.Typer, clip: str, monke
     settings = stand_in.settings
     assert (settings.store.url, settings.engine.workers) == ("sqlite:///x.db", 3)
     assert (settings.detector.device, settings.detector.model) == ("cpu", "m.safetensors")
-    assert settings.faces.batch == 8, "the archive pipeline"
+    assert settings.engine.batch_faces == 16, "the archive pipeline"
     assert stand_in.inputs == [Input(clip)]
     assert (stand_in.options["resume"], stand_in.options["annotate"]) == (False, None)
 

@@ -162,11 +162,10 @@ class Analyser:
 
     def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
         """The verdict on a file from all its segments, in order; with the traces, where the segments have them."""
-        parts = [SegmentScores.from_bytes(segment) for segment in segments]
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
-            parts, firsts = [SegmentScores.from_bytes(cut.skim), *parts], [0, *firsts]
-        fusion, counts, traces = fuse(parts, self._plan, firsts=firsts, gap=cut.gap)
+            segments, firsts = [cut.skim, *segments], [0, *firsts]
+        fusion, counts, traces = fuse(map(SegmentScores.from_bytes, segments), self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
@@ -245,34 +244,45 @@ class _Gathering:
         *,
         trace: bool,
     ) -> None:
-        self._plan = plan
-        self._trace = trace
+        self._batch = plan.settings.faces.batch
         self._progress = progress
-        self._views: list[View] = []
-        self._records: list[FrameRecord] = []
-        self._traces: list[FaceTrace] = []
-        self._fusion: SourceFusion | None = None
+        self._found = _Found(plan.policy, trace=trace)  # the queue refers to it, and not to this: no reference cycle
         engine = plan.settings.engine
-        self.queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._deliver)
-        self.finder = plan.face_finder(face_detector, on_view=self._views.append)
+        self.queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._found.add)
+        self.finder = plan.face_finder(face_detector, on_view=self._found.views.append)
 
     def run(self, frames: Iterable[Frame], duration: float) -> None:
         """Raises StreamwatchError. duration: of the frames, about, seconds."""
-        score_frames(frames, self.finder, self.queue, self._plan.settings.faces.batch, duration, self._progress)
+        score_frames(frames, self.finder, self.queue, self._batch, duration, self._progress)
 
     def scores(self, counts: FrameCounts) -> SegmentScores:
         """What was found."""
-        pictures = [] if self._fusion is None else self._fusion.pictures()
-        return SegmentScores(counts, self._views, self._records, pictures, self._traces)
+        return self._found.scores(counts)
 
-    def _deliver(self, score: FaceScore) -> None:
+
+class _Found:
+    """Views, faces, and what may become evidence."""
+
+    def __init__(self, policy: Policy, *, trace: bool) -> None:
+        self.views: list[View] = []
+        self._policy = policy
+        self._trace = trace
+        self._records: list[FrameRecord] = []
+        self._traces: list[FaceTrace] = []
+        self._fusion: SourceFusion | None = None
+
+    def add(self, score: FaceScore) -> None:
         record = frame_record(score)
         if self._fusion is None:
-            self._fusion = SourceFusion(self._plan.policy, open_until=record.pts + settling(self._plan.policy))
+            self._fusion = SourceFusion(self._policy, open_until=record.pts + settling(self._policy))
         self._fusion.add(score)
         self._records.append(record)
         if self._trace:
-            self._traces.append(trace_of(score, self._plan.policy))
+            self._traces.append(trace_of(score, self._policy))
+
+    def scores(self, counts: FrameCounts) -> SegmentScores:
+        pictures = [] if self._fusion is None else self._fusion.pictures()
+        return SegmentScores(counts, self.views, self._records, pictures, self._traces)
 
 
 def score_frames(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -117,7 +117,7 @@ class SegmentScores:
 
 
 def fuse(
-    segments: Sequence[SegmentScores], plan: Plan, *, firsts: Sequence[int | None] = (), gap: float = 0.0
+    segments: Iterable[SegmentScores], plan: Plan, *, firsts: Sequence[int | None] = (), gap: float = 0.0
 ) -> tuple[SourceFusion, FrameCounts, list[FaceTrace]]:
     """Tracks and scores of a file from those of its segments, which are given in order; the sum of their counts;
     the traces, where the segments have them.
@@ -129,20 +129,12 @@ def fuse(
     tracker = Tracker(plan.settings.tracks)
     tracker.relax(gap)
     fusion = SourceFusion(plan.policy)
-    total = FrameCounts()
-    seen: list[_Seen] = []
+    counts: list[FrameCounts] = []
+    seen: Iterable[_Seen] = _all_seen(segments, firsts, counts)
+    if any(first is not None for first in firsts):
+        seen = sorted(seen, key=lambda each: each.view.pts)
     traces: list[FaceTrace] = []
-    for segment, first in itertools.zip_longest(segments, firsts):
-        assert segment is not None
-        seen.extend(_seen(segment, total.decoded if first is None else first))
-        counts = segment.counts
-        total = FrameCounts(
-            decoded=total.decoded + counts.decoded,
-            sampled=total.sampled + counts.sampled,
-            analysed=total.analysed + counts.analysed,
-            corrupt=total.corrupt + counts.corrupt,
-        )
-    for each in sorted(seen, key=lambda each: each.view.pts):
+    for each in seen:
         rows = zip(tracker.follow(each.view), each.records, each.pictures, each.traces, strict=True)
         for face, record, picture, trace in rows:
             assert face.track_id is not None
@@ -151,7 +143,16 @@ def fuse(
             fusion.take(replace(record, track_id=face.track_id), weight, candidate)
             if trace is not None:
                 traces.append(replace(trace, track_id=face.track_id))
-    return fusion, total, traces
+    return fusion, _sum(counts), traces
+
+
+def _sum(counts: Sequence[FrameCounts]) -> FrameCounts:
+    return FrameCounts(
+        decoded=sum(each.decoded for each in counts),
+        sampled=sum(each.sampled for each in counts),
+        analysed=sum(each.analysed for each in counts),
+        corrupt=sum(each.corrupt for each in counts),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +163,18 @@ class _Seen:
     records: Sequence[FrameRecord]
     pictures: Sequence[Evidence | None]
     traces: Sequence[FaceTrace | None]
+
+
+def _all_seen(
+    segments: Iterable[SegmentScores], firsts: Sequence[int | None], counts: list[FrameCounts]
+) -> Iterator[_Seen]:
+    """One segment at a time is held in memory. counts: gets those of each segment."""
+    decoded = 0
+    for segment, first in itertools.zip_longest(segments, firsts):
+        assert segment is not None
+        yield from _seen(segment, decoded if first is None else first)
+        decoded += segment.counts.decoded
+        counts.append(segment.counts)
 
 
 def _seen(segment: SegmentScores, first: int) -> Iterator[_Seen]:
