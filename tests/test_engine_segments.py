@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from streamwatch.engine.pieces import CutFile
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import DetectorClient, LocalClient, PendingScores, Scores
 from streamwatch.engine.segments import SegmentScores, fuse
-from streamwatch.errors import DetectorError
+from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.faces.tracking import View
 from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
@@ -220,16 +221,33 @@ def test_the_verdict_comes_last_and_what_is_stored_is_not_done_again() -> None:
     file = CutFile(Job("clip.mp4", 1), CUT, {CUT.segments[1].place: b"1", "9:10": b"of another cut"})
     assert places(file) == [CUT.segments[0], CUT.segments[2]]
     assert file.share == pytest.approx(1 / 3)
-    file.done(CUT.segments[2], b"2")
+    file.take(CUT.segments[2], b"2")
     assert file.next() is None
-    file.done(CUT.segments[0], b"0")
+    file.take(CUT.segments[0], b"0")
     assert places(file) == [None]
-    assert file.results() == [b"0", b"1", b"2"]
+    assert [part.tobytes() for part in file.parts()] == [b"0", b"1", b"2"]
+    file.end()
+    assert file.next() is None
 
 
 def test_a_file_that_is_stored_in_all_its_parts_only_needs_its_verdict() -> None:
     file = CutFile(Job("clip.mp4", 1), CUT, {segment.place: b"" for segment in CUT.segments})
     assert places(file) == [None]
+    file.end()
+
+
+def test_a_lack_of_room_for_parts_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match=r"gone: no room .*No such file.* set TMPDIR"):
+        CutFile(Job("clip.mp4", 1), CUT, {})
+
+
+def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: full)
+        file = CutFile(Job("clip.mp4", 1), CUT, {})
+        with pytest.raises(ConfigError, match=r"no room .*No space left.* set TMPDIR"):
+            file.take(CUT.segments[0], b"0")
 
 
 def test_a_piece_is_tried_so_often() -> None:
@@ -242,5 +260,5 @@ def test_a_piece_is_tried_so_often() -> None:
         assert piece.segment == first
         tries = [*tries, file.lost(first, attempts=3)]
     assert tries == [True, True, False]
-    file.over = True
+    file.end()
     assert file.next() is None

@@ -170,7 +170,8 @@ def test_a_clear_file_is_only_skimmed(weights: Path, tmp_path: Path) -> None:
     piece = file.next()
     assert piece is not None
     assert piece.segment is None
-    verdict = analyser.fuse(subject, cut, file.results()).verdict
+    file.end()
+    verdict = analyser.fuse(subject, cut, []).verdict
     assert (verdict.label, verdict.frames.analysed, len(verdict.tracks)) == (Label.REAL, 10, 1)
     assert analyser.analyse(str(path)).verdict.score == verdict.score
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -160,11 +160,11 @@ class Analyser:
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error))
 
-    def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
+    def fuse(self, subject: Subject, cut: Cut, segments: Iterable[bytes]) -> Analysis:
         """The verdict on a file from all its segments, in order; with the traces, where the segments have them."""
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
-            segments, firsts = [cut.skim, *segments], [0, *firsts]
+            segments, firsts = itertools.chain([cut.skim], segments), [0, *firsts]
         fusion, counts, traces = fuse(map(SegmentScores.from_bytes, segments), self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))

@@ -202,8 +202,10 @@ class _Scan:
         """Give everything back. What was finished but not stored yet is stored."""
         self._jobs.close()
         self._stack.close()
-        for file in self._drawn:
-            file.drawing.clear()
+        for cut in self._cut:
+            cut.end()
+        for drawn in self._drawn:
+            drawn.drawing.clear()
         if self._store is not None and self._run_id is not None:
             with contextlib.suppress(StoreError):
                 self._store.contents.note(self._jobs.take_fresh())
@@ -331,7 +333,7 @@ class _Scan:
             else:
                 reference = worker.draw.remote(file.shared, segment)
         elif segment is None:
-            reference = worker.fuse.remote(subject, file.cut, file.results())
+            reference = worker.fuse.remote(subject, file.cut, file.parts())
         else:
             reference = worker.analyse_segment.remote(subject, file.job.place, segment, self._trace)
         self._busy[reference] = worker, piece
@@ -444,13 +446,13 @@ class _Scan:
         if isinstance(found, Analysis):
             self._end_file(file, found)
         elif segment is not None:
-            file.done(segment, found)
+            file.take(segment, found)
             key = self._key(file.job)
             if key is not None and self._store is not None and not self._trace:
                 self._segments.append(SegmentResult(key, segment.place, found))
 
     def _end_file(self, file: CutFile, analysis: Analysis) -> None:
-        file.over = True
+        file.end()
         self._cut.remove(file)
         self._finish(replace(analysis, segments=file.segments), file.job)
 

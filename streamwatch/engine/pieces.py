@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamwatch.annotate import Drawing
 from streamwatch.engine.analysis import Analysis, Cut
 from streamwatch.engine.jobs import Job
+from streamwatch.errors import ConfigError
 from streamwatch.mp4 import Part
 from streamwatch.sources.segments import Segment
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Work[Any]")
+
+
+class _Parts:
+    """Bytes in a temporary file."""
+
+    def __init__(self) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(prefix="streamwatch-")  # noqa: SIM115 - `close` ends it
+        except OSError as error:
+            raise _no_room(error) from None
+
+    def put(self, data: bytes) -> slice:
+        try:
+            start = self._file.seek(0, os.SEEK_END)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise _no_room(error) from None
+        return slice(start, start + len(data))
+
+    def get(self, place: slice) -> NDArray[np.uint8]:
+        self._file.seek(place.start)
+        return np.frombuffer(self._file.read(place.stop - place.start), np.uint8)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk, told before
+            self._file.close()
+
+
+def _no_room(error: OSError) -> ConfigError:
+    folder = tempfile.gettempdir()
+    return ConfigError(f"{folder}: no room for the parts of long files ({error.strerror}); make some, or set TMPDIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +116,31 @@ class Work(Generic[T]):
             self._waiting.append(None)
 
 
-class CutFile(Work[bytes]):
-    """A long file that is analysed in segments. stored: what the store has of them, by `Segment.place`."""
+class CutFile(Work[slice]):
+    """A long file that is analysed in segments. stored: what the store has of them, by `Segment.place`.
+
+    What comes of them waits in a temporary file, so that memory does not grow with the length of files; `end` lets go
+    of it. Raises ConfigError where that file cannot be written.
+    """
 
     def __init__(self, job: Job, cut: Cut, stored: Mapping[str, bytes]) -> None:
-        known = {segment: stored[segment.place] for segment in cut.segments if segment.place in stored}
-        super().__init__(job, cut.segments, known)
         self.cut = cut
+        self._parts = _Parts()
+        known = {each: self._parts.put(stored[each.place]) for each in cut.segments if each.place in stored}
+        super().__init__(job, cut.segments, known)
+
+    def take(self, segment: Segment, part: bytes) -> None:
+        """Take in what came of a segment."""
+        self.done(segment, self._parts.put(part))
+
+    def parts(self) -> list[NDArray[np.uint8]]:
+        """What came of all segments, in their order; arrays, because Ray shares those between processes."""
+        return [self._parts.get(place) for place in self.results()]
+
+    def end(self) -> None:
+        """Nothing more is to be done."""
+        self.over = True
+        self._parts.close()
 
 
 class DrawnFile(Work[Part | None]):

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from streamwatch.annotate import Drawing
@@ -18,6 +20,7 @@ from streamwatch.engine.plan import Plan
 from streamwatch.engine.stream import Handover, LiveStream
 from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject, error_verdict
+from streamwatch.heap import give_back_freed_memory
 from streamwatch.mp4 import Part
 from streamwatch.records import Clip, VideoVerdict
 from streamwatch.sources import is_url
@@ -56,11 +59,13 @@ class StreamWorker:
         """See `Analyser.analyse_segment`. Raises WeightsError where the face detector cannot be loaded."""
         if _missing(subject, source):
             return Analysis(error_verdict(subject, _elsewhere(subject.source)))
-        return self._analyser().analyse_segment(subject, source, segment, trace)
+        found = self._analyser().analyse_segment(subject, source, segment, trace)
+        give_back_freed_memory()
+        return found
 
-    def fuse(self, subject: Subject, cut: Cut, segments: Sequence[bytes]) -> Analysis:
+    def fuse(self, subject: Subject, cut: Cut, segments: Sequence[NDArray[np.uint8]]) -> Analysis:
         """See `Analyser.fuse`."""
-        return self._analyser().fuse(subject, cut, segments)
+        return self._analyser().fuse(subject, cut, (segment.tobytes() for segment in segments))
 
     def draw(self, drawing: Drawing, segment: Segment) -> Part | None:
         """See `Drawing.draw`."""

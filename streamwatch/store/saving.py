@@ -23,6 +23,7 @@ from streamwatch.store.tables import alerts, evidence, leases, scores, spans, tr
 T = TypeVar("T")
 
 _CHUNK = 500
+_ROWS = 2000
 _NONE = object()
 
 
@@ -218,7 +219,8 @@ class Saving:
         )
 
     def _insert_all(self, table: Table, verdict_id: int, values: Sequence[Values]) -> None:
-        insert_rows(self._connection, table, [{**row, "verdict_id": verdict_id} for row in values])
+        for chunk in chunks(values, _ROWS):
+            insert_rows(self._connection, table, [{**row, "verdict_id": verdict_id} for row in chunk])
 
 
 def insert_row(connection: Connection, table: Table, values: Values) -> int:
@@ -227,5 +229,5 @@ def insert_row(connection: Connection, table: Table, values: Values) -> int:
     return int(key[0])
 
 
-def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+def chunks(items: Sequence[T], size: int = _CHUNK) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
