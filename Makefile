@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types clean
@@ -19,10 +20,11 @@ demo: $(VENV)/.installed
 	@$(BIN)/streamwatch demo
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_AT_ONCE) -m "not ray and not slow"
+	$(BIN)/python -m pytest -m "ray or slow"
 
 check: lint types
-	$(BIN)/python -m pytest -q -m "not slow and not ray"
+	$(BIN)/python -m pytest -q $(TWO_AT_ONCE) -m "not ray and not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
