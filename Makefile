@@ -5,7 +5,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TWO_AT_ONCE := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types clean
@@ -20,11 +19,10 @@ demo: $(VENV)/.installed
 	@$(BIN)/streamwatch demo
 
 test: lint types
-	$(BIN)/python -m pytest $(TWO_AT_ONCE) -m "not ray and not slow"
-	$(BIN)/python -m pytest -m "ray or slow"
+	$(BIN)/python -m pytest
 
 check: lint types
-	$(BIN)/python -m pytest -q $(TWO_AT_ONCE) -m "not ray and not slow"
+	$(BIN)/python -m pytest -q -m "not slow and not ray"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on two busy cores wait for each other
-os.environ.pop("COLUMNS", None)  # listings are as wide as without a terminal
 
 ROOT = Path(__file__).parents[1]
 
