@@ -135,6 +135,25 @@ def test_memory_command(settings: Settings, tmp_path: Path, capsys: pytest.Captu
 
 @pytest.mark.slow
 @pytest.mark.ray
+def test_scans_killed_at_random_moments_end_with_the_rows_of_an_undisturbed_one(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All processes of a scan are killed at once; `bench kills` does the same a hundred times."""
+    monkeypatch.setenv("STREAMWATCH__ENGINE__SEGMENT", "5")
+    clips = [str(face_clip(tmp_path / f"{n}.mp4", 21.0, start=n, keyframe_every=10)) for n in range(3)]
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["bench", "kills", *clips, "--times", "3", "--model", settings.detector.model, "--device", "cpu", "--json"]
+        )
+    assert ended.value.code == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["doubled"], result["missing"]) == (0, 0)
+    assert result["kills"] >= 3
+    assert result["rows"] >= 3 * (1 + 42)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_pipeline_command(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = face_clip(tmp_path / "clip.mp4", seconds=5.0)
     arguments = ["bench", "pipeline", str(clip), "--model", settings.detector.model, "--workers", "1", "--json"]
