@@ -7,6 +7,7 @@ frame; times are seconds. A score is the calibrated probability of "fake": 1 mea
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -240,6 +241,17 @@ class FrameCounts:
     def not_sampled(self) -> int:
         """Frames between those that were to be looked at."""
         return self.decoded - self.sampled
+
+    def __add__(self, other: FrameCounts) -> FrameCounts:
+        """Those of two parts of a source together."""
+        return FrameCounts(
+            decoded=self.decoded + other.decoded,
+            sampled=self.sampled + other.sampled,
+            analysed=self.analysed + other.analysed,
+            dropped=self.dropped + other.dropped,
+            corrupt=self.corrupt + other.corrupt,
+            dropped_by=dict(Counter(self.dropped_by) + Counter(other.dropped_by)),
+        )
 
 
 class AlertKind(StrEnum):

@@ -186,11 +186,10 @@ class Feed:
         """Frames decoded, sampled, dropped and damaged so far, over all connections."""
         past, present = self._tally
         sampled, dropped = self.frames.counts
-        return FrameCounts(
-            decoded=past.decoded + present.decoded,
+        return replace(
+            past + present,
             sampled=sampled,
             dropped=dropped,
-            corrupt=past.corrupt + present.corrupt,
             dropped_by={DropReason.STALE: dropped} if dropped else {},
         )
 
@@ -231,8 +230,7 @@ class Feed:
             return Cause.CRASHED, str(self.failure)
         finally:
             past, present = self._tally
-            both = FrameCounts(decoded=past.decoded + present.decoded, corrupt=past.corrupt + present.corrupt)
-            self._tally = both, FrameCounts()
+            self._tally = past + present, FrameCounts()
         self.failure = None
         return Cause.ENDED, "" if self.is_file else "the server ended the stream"
 

@@ -129,12 +129,19 @@ def fuse(
     tracker = Tracker(plan.settings.tracks)
     tracker.relax(gap)
     fusion = SourceFusion(plan.policy)
-    counts: list[FrameCounts] = []
-    seen: Iterable[_Seen] = _all_seen(segments, firsts, counts)
-    if any(first is not None for first in firsts):
-        seen = sorted(seen, key=lambda each: each.view.pts)
+    total = FrameCounts()
     traces: list[FaceTrace] = []
-    for each in seen:
+
+    def in_order() -> Iterator[_Seen]:
+        """One segment at a time is held in memory."""
+        nonlocal total
+        for segment, first in itertools.zip_longest(segments, firsts):
+            assert segment is not None
+            yield from _seen(segment, total.decoded if first is None else first)
+            total += segment.counts
+
+    nested = any(first is not None for first in firsts)
+    for each in sorted(in_order(), key=lambda each: each.view.pts) if nested else in_order():
         rows = zip(tracker.follow(each.view), each.records, each.pictures, each.traces, strict=True)
         for face, record, picture, trace in rows:
             assert face.track_id is not None
@@ -143,16 +150,7 @@ def fuse(
             fusion.take(replace(record, track_id=face.track_id), weight, candidate)
             if trace is not None:
                 traces.append(replace(trace, track_id=face.track_id))
-    return fusion, _sum(counts), traces
-
-
-def _sum(counts: Sequence[FrameCounts]) -> FrameCounts:
-    return FrameCounts(
-        decoded=sum(each.decoded for each in counts),
-        sampled=sum(each.sampled for each in counts),
-        analysed=sum(each.analysed for each in counts),
-        corrupt=sum(each.corrupt for each in counts),
-    )
+    return fusion, total, traces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,18 +161,6 @@ class _Seen:
     records: Sequence[FrameRecord]
     pictures: Sequence[Evidence | None]
     traces: Sequence[FaceTrace | None]
-
-
-def _all_seen(
-    segments: Iterable[SegmentScores], firsts: Sequence[int | None], counts: list[FrameCounts]
-) -> Iterator[_Seen]:
-    """One segment at a time is held in memory. counts: gets those of each segment."""
-    decoded = 0
-    for segment, first in itertools.zip_longest(segments, firsts):
-        assert segment is not None
-        yield from _seen(segment, decoded if first is None else first)
-        decoded += segment.counts.decoded
-        counts.append(segment.counts)
 
 
 def _seen(segment: SegmentScores, first: int) -> Iterator[_Seen]:

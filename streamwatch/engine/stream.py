@@ -61,9 +61,8 @@ class Handover:
             return cls(first_track)
         frames = verdict.frames
         lost = frames.sampled - frames.analysed - frames.dropped
-        dropped_by = Counter(frames.dropped_by) + Counter({DropReason.FAILED: lost})
-        frames = replace(frames, dropped=frames.dropped + lost, dropped_by=dict(dropped_by))
-        return cls(first_track, verdict.started_at, frames, verdict.alerts)
+        failed = FrameCounts(dropped=lost, dropped_by={DropReason.FAILED: lost})
+        return cls(first_track, verdict.started_at, frames + failed, verdict.alerts)
 
 
 class LiveStream:
@@ -275,15 +274,8 @@ class LiveStream:
 
     def _counts(self) -> FrameCounts:
         before, here = self._handover.frames, self._feed.counts
-        dropped_by = Counter(before.dropped_by) + Counter(here.dropped_by) + self._still
-        return FrameCounts(
-            decoded=before.decoded + here.decoded,
-            sampled=before.sampled + here.sampled,
-            analysed=before.analysed + self._queue.finished_frames,
-            dropped=dropped_by.total(),
-            corrupt=before.corrupt + here.corrupt,
-            dropped_by=dict(dropped_by),
-        )
+        still = FrameCounts(dropped=self._still.total(), dropped_by=self._still)
+        return before + here + still + FrameCounts(analysed=self._queue.finished_frames)
 
     def _doubts(self, silence: float) -> list[str]:
         """Why what was seen lately does not say what is there now."""
