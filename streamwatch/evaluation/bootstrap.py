@@ -50,3 +50,37 @@ def _members(indices: NDArray[np.intp], groups: Sequence[str]) -> list[NDArray[n
     for index in indices:
         found.setdefault(groups[index], []).append(int(index))
     return [np.array(members, np.intp) for members in found.values()]
+
+
+def group_draws(
+    groups: Sequence[str], labels: ArrayLike, *, rounds: int = ROUNDS, seed: int = 0
+) -> NDArray[np.float64]:
+    """How often each of N samples is in each of `rounds` draws of whole groups with replacement: rounds×N.
+
+    The samples of a group come together, whatever their class: for groups (scenes) that hold both. A draw in which a
+    class is missing is drawn again. groups: N names. labels: N, 1 = fake.
+
+    Raises ValueError where a class has fewer than two groups: nothing can be said about its spread.
+    """
+    y = np.asarray(labels, bool)
+    names = list(dict.fromkeys(groups))
+    place = {name: index for index, name in enumerate(names)}
+    member = np.array([place[group] for group in groups], np.intp)
+    present = np.stack([np.isin(np.arange(len(names)), member[y == fake]) for fake in (False, True)])
+    if present.sum(axis=1).min() < 2:
+        raise ValueError("an interval needs at least two groups of each class")
+    rng = np.random.default_rng(seed)
+    kept: list[NDArray[np.intp]] = []
+    found = 0
+    while found < rounds:
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rounds)
+        whole = counts[((counts @ present.T) > 0).all(axis=1)]
+        kept.append(whole)
+        found += len(whole)
+    return np.concatenate(kept)[:rounds, member].astype(np.float64)
+
+
+def percentiles(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of the values of a metric over the draws; NaN (a metric without a value) is left out."""
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamwatch.errors import ConfigError, SourceNotFound
-from streamwatch.evaluation.datasets import celebdf, deeperforensics, df40, dfdc, ffpp, plain, wilddeepfake
+from streamwatch.evaluation.datasets import celebdf, deeperforensics, df40, dfdc, ffpp, plain, web, wilddeepfake
 from streamwatch.evaluation.datasets.clip import Clip, Kind, Wanted, of_methods
 
 
@@ -27,6 +27,7 @@ LAYOUTS: dict[Kind, Layout] = {
     "dfdc": Layout(dfdc.read, dfdc.recognises),
     "wilddeepfake": Layout(wilddeepfake.read, wilddeepfake.recognises),
     "df40": Layout(df40.read, df40.recognises),
+    "web": Layout(web.read, web.recognises),
     "index": Layout(plain.read_index, plain.recognises_index),
     "srdf": Layout(plain.read_srdf),
     "folder": Layout(plain.read, plain.recognises),

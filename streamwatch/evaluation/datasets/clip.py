@@ -23,6 +23,7 @@ Kind = Literal[
     "wilddeepfake",
     "df40",
     "srdf",
+    "web",
     "index",
     "folder",
     "real",

@@ -1,7 +1,8 @@
 """Layouts of one's own: folders `real` and `fake`, a folder of one class, a folder with an `index.csv`; and SR-DF.
 
     real/**, fake/<method>/** or fake/*          videos and pictures; the same name in both means the same source
-    index.csv + <split>/<label>/<file>           columns split, label, file, source_video; more columns are allowed
+    index.csv + <split>/<label>/<file>           columns split, label, file, source_video; more columns are allowed;
+                                                 with those of the kind `web` (`datasets.web`) also label `enhanced`
 
 SR-DF (Wang et al., ICMR 2022) was announced with four generators and never released; a copy is expected as
 `real/*` and `fake/<generator>/*`.
@@ -28,6 +29,13 @@ from streamwatch.sources.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 INDEX = "index.csv"
 COLUMNS = ("split", "label", "file", "source_video")
+WEB_COLUMNS = ("clip", "scene", "frame", "aligned", "method", "origin")
+"""What a set of the kind `web` has beside them (`datasets.web`)."""
+
+CLASSES = ("real", "fake")
+ENHANCED = "enhanced"
+"""Honest footage after a restoration of its faces: neither class, and known in sets of the kind `web` alone."""
+
 _SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
@@ -36,7 +44,12 @@ def recognises(folder: Path) -> bool:
 
 
 def recognises_index(folder: Path) -> bool:
-    return (folder / INDEX).is_file() and set(_rows(folder)[0]) >= set(COLUMNS)
+    return (folder / INDEX).is_file() and set(COLUMNS) <= set(_rows(folder)[0]) and not has_web_columns(folder)
+
+
+def has_web_columns(folder: Path) -> bool:
+    """Whether a folder's `index.csv` has every column of the kind `web`."""
+    return (folder / INDEX).is_file() and set(COLUMNS + WEB_COLUMNS) <= set(_rows(folder)[0])
 
 
 def read(folder: Path, wanted: Wanted) -> list[Clip]:
@@ -82,14 +95,26 @@ def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
 
 
 def index_rows(folder: Path) -> list[dict[str, str]]:
-    """The lines of a folder's `index.csv`. Raises ConfigError for missing columns or an unknown label."""
+    """The lines of a folder's `index.csv` that belong to a class: label `real` or `fake`.
+
+    Lines labelled `enhanced` of a set with the columns of the kind `web` belong to none and are left out. Raises
+    ConfigError for missing columns or an unknown label.
+    """
+    return [row for row in labelled_rows(folder) if row["label"] in CLASSES]
+
+
+def labelled_rows(folder: Path) -> list[dict[str, str]]:
+    """All lines of a folder's `index.csv`, those labelled `enhanced` too. Raises as `index_rows`."""
     rows = _rows(folder)
     path = folder / INDEX
     if not set(COLUMNS) <= set(rows[0]):
         raise ConfigError(f"{path}: needs the columns {', '.join(COLUMNS)}")
-    wrong = next((n for n, row in enumerate(rows, start=2) if row["label"] not in ("real", "fake")), None)
+    known = (*CLASSES, ENHANCED) if set(WEB_COLUMNS) <= set(rows[0]) else CLASSES
+    wrong = next((n for n, row in enumerate(rows, start=2) if row["label"] not in known), None)
     if wrong is not None:
-        raise ConfigError(f"{path}, line {wrong}: label {rows[wrong - 2]['label']!r} is neither real nor fake")
+        label = rows[wrong - 2]["label"]
+        why = f"; that label needs the columns {', '.join(WEB_COLUMNS)} too" if label == ENHANCED else ""
+        raise ConfigError(f"{path}, line {wrong}: label {label!r} is none of {', '.join(known)}{why}")
     return rows
 
 

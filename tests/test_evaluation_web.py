@@ -1,0 +1,235 @@
+"""Sets of the kind `web`: their index, the faces in their pictures, and what keeps them out of the classes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from streamwatch.errors import ConfigError, SourceNotFound, StreamwatchError
+from streamwatch.evaluation.clips import measure
+from streamwatch.evaluation.datasets.catalogue import detect, list_clips
+from streamwatch.evaluation.datasets.clip import Wanted
+from streamwatch.evaluation.datasets.plain import index_rows
+from streamwatch.evaluation.datasets.web import few_per_clip, originals, read_pictures
+from streamwatch.evaluation.web_faces import find_faces, score_web
+from streamwatch.faces.crops import CropGeometry
+from streamwatch.records import Face
+from streamwatch.training.prepare import list_pictures
+from streamwatch.training.recipe import RECIPES
+from tests.test_evaluate import SquareFinder
+
+COLUMNS = ("split", "label", "file", "source_video", "clip", "scene", "frame", "aligned", "method", "origin")
+SIDE = 96
+FACE = 48
+
+
+def face_picture(red: int, *, face: bool = True) -> np.ndarray:
+    """A dark picture with a square in it, a little noisy, so that two of them differ."""
+    image = np.random.default_rng(red).integers(0, 20, (SIDE, SIDE, 3)).astype(np.uint8)
+    if face:
+        image[24 : 24 + FACE, 24 : 24 + FACE] = (red, 90, 90)
+    return image
+
+
+def add(folder: Path, clip: str, label: str, scene: str, reds: list[int], /, **changes: Any) -> None:
+    """A clip of two and more pictures, listed in the folder's index."""
+    index = folder / "index.csv"
+    new = not index.is_file()
+    folder.mkdir(parents=True, exist_ok=True)
+    with index.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        for frame, red in enumerate(reds):
+            row = {
+                "split": "dev",
+                "label": label,
+                "file": f"{clip}-{frame}.png",
+                "source_video": f"{clip}#{frame}",
+                "clip": clip,
+                "scene": scene,
+                "frame": frame,
+                "aligned": 0,
+                "method": "" if label == "real" else "paint",
+                "origin": "someone",
+                **changes,
+            }
+            row = {key: value.format(frame=frame) if isinstance(value, str) else value for key, value in row.items()}
+            writer.writerow(row)
+            path = folder / row["split"] / label / row["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), cv2.cvtColor(face_picture(abs(red), face=red > 0), cv2.COLOR_RGB2BGR))
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    """Two scenes with an original each, one aligned; one fake alone; restored footage; a picture without a face."""
+    folder = tmp_path / "web"
+    add(folder, "r1", "real", "a", [100, 110])
+    add(folder, "f1", "fake", "a", [200, 210], aligned=1, source_video="r1#{frame}", method="SimSwap")
+    add(folder, "r2", "real", "b", [120, -120])
+    add(folder, "f2", "fake", "b", [90, 95])
+    add(folder, "f3", "fake", "c", [250, 250])
+    add(folder, "e1", "enhanced", "a", [150, 150], aligned=1, source_video="r1#{frame}", method="KEEP")
+    add(folder, "t1", "real", "t", [100], split="train")
+    return folder
+
+
+def redness(crops: np.ndarray) -> np.ndarray:
+    return crops[..., 0].mean(axis=(1, 2)) / 255
+
+
+def test_the_kind_is_recognised_by_its_columns(web: Path, tmp_path: Path) -> None:
+    assert detect(web) == "web"
+    kind, clips = list_clips(web, "auto", Wanted(split="dev"))
+    assert kind == "web"
+    assert len(clips) == 10
+    assert {clip.group for clip in clips} == {"a", "b", "c"}
+    assert {clip.name for clip in clips if clip.original is not None} == {"dev/fake/f1-0.png", "dev/fake/f1-1.png"}
+    plain = tmp_path / "plain"
+    (plain / "test" / "real").mkdir(parents=True)
+    (plain / "index.csv").write_text("split,label,file,source_video\ntest,real,a.png,a\n", encoding="utf-8")
+    assert detect(plain) == "index"
+
+
+def test_enhanced_footage_is_never_of_a_class(web: Path) -> None:
+    assert {row["label"] for row in index_rows(web)} == {"real", "fake"}
+    assert {listed.path.parent.name for listed in list_pictures(web)} == {"real", "fake"}
+    for kind in ("web", "index"):
+        _, clips = list_clips(web, kind, Wanted(split="dev"))
+        assert len(clips) == 10
+        assert not any("enhanced" in clip.name for clip in clips)
+    index = web / "index.csv"
+    index.write_text("split,label,file,source_video\ndev,enhanced,e1-0.png,a\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 2: label 'enhanced' is none of real, fake; that label needs the"):
+        index_rows(web)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"aligned": "yes"}, r"line 15: aligned is 'yes'; write 1"),
+        ({"frame": "first"}, r"line 15: frame is 'first'; write its place"),
+        ({"method": ""}, r"line 15: a fake without a method"),
+        ({"scene": ""}, r"line 15: scene is empty"),
+        ({"clip": "f2"}, r"line 15: clip f2 has scene 'z' here and 'b' before"),
+        ({"label": "fale"}, r"line 15: label 'fale' is none of real, fake, enhanced"),
+        ({"file": "f2-0.png"}, r"line 15: f2-0\.png is listed twice"),
+    ],
+)
+def test_a_wrong_line_is_named(web: Path, changes: dict[str, str], said: str) -> None:
+    add(web, "x", "fake", "z", [100], **changes)
+    with pytest.raises(ConfigError, match=said):
+        read_pictures(web)
+
+
+def test_missing_files_splits_and_columns_are_named(web: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no split 'test'; its splits: dev, train \(--split\)"):
+        read_pictures(web, "test")
+    (web / "dev" / "fake" / "f3-1.png").unlink()
+    with pytest.raises(SourceNotFound, match=r"f3-1\.png: listed but missing \(1 of 12 files\)"):
+        read_pictures(web, "dev")
+    assert len(read_pictures(web, "train")) == 1
+    (web / "index.csv").write_text("split,label,file,source_video\ndev,real,r1-0.png,a\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"needs the columns clip, scene, frame, aligned, method, origin too"):
+        read_pictures(web)
+
+
+def test_originals_are_those_of_the_same_frame_and_scene(web: Path) -> None:
+    add(web, "r3", "real", "a", [101], source_video="r1#0")
+    add(web, "f4", "fake", "b", [101], source_video="r1#0", aligned=1)
+    found = {path.name: [real.name for real in reals] for path, reals in originals(read_pictures(web)).items()}
+    assert found == {
+        "f1-0.png": ["r1-0.png", "r3-0.png"],
+        "f1-1.png": ["r1-1.png"],
+        "e1-0.png": ["r1-0.png", "r3-0.png"],
+        "e1-1.png": ["r1-1.png"],
+    }
+
+
+def test_few_pictures_of_each_clip_are_spread_evenly(web: Path) -> None:
+    add(web, "long", "real", "l", [100] * 9)
+    names = [picture.path.name for picture in few_per_clip(read_pictures(web, "dev"), 3)]
+    assert [name for name in names if name.startswith("long")] == ["long-0.png", "long-4.png", "long-8.png"]
+    assert len([name for name in names if name.startswith("r1")]) == 2
+
+
+def test_faces_are_found_once_and_scored_by_any_callable(web: Path, tmp_path: Path) -> None:
+    class Counting(SquareFinder):
+        calls = 0
+
+        def detect(self, images: Any) -> list[list[Face]]:
+            self.calls += 1
+            return super().detect(images)
+
+    finder, cache = Counting(), tmp_path / "cache" / "web.npz"
+    pictures = read_pictures(web, "dev")
+    found = find_faces(pictures, finder, cache=cache)
+    assert finder.calls == len(pictures) == 12
+    assert [picture.path.name for picture in found.missing] == ["r2-1.png"]
+    assert find_faces(pictures, finder, cache=cache) == found
+    assert finder.calls == 12
+    face = found.found[0]
+    assert (face.box, face.side, face.width, face.height) == ((24, 24, 72, 72), FACE, SIDE, SIDE)
+    assert face.bytes_per_pixel == face.picture.path.stat().st_size / SIDE**2
+
+    sizes = []
+
+    def score(crops: np.ndarray) -> np.ndarray:
+        sizes.append(crops.shape)
+        return redness(crops)
+
+    faces = score_web(score, found.found, CropGeometry(scale=1.0), 32, batch=4)
+    assert sizes == [(4, 32, 32, 3), (4, 32, 32, 3), (3, 32, 32, 3)]
+    assert [face.logit for face in faces[:4]] == pytest.approx([100 / 255, 110 / 255, 200 / 255, 210 / 255], abs=0.02)
+    wide = score_web(redness, found.found[:1], CropGeometry(scale=2.0), 32)
+    assert wide[0].logit < faces[0].logit / 2
+    figures = measure(faces, rounds=0)
+    assert (figures.clips, figures.whole.real, figures.whole.fake) == (6, 2, 3)
+    assert figures.pairs is not None
+    assert (figures.pairs.pairs, figures.pairs.won.value) == (2, 0.5)
+    assert figures.enhanced is not None
+    assert figures.enhanced.above_original == 1.0
+    with pytest.raises(ValueError, match="a score for each of 11 crops"):
+        score_web(lambda crops: np.zeros(3), found.found, CropGeometry(), 32)
+
+
+def test_a_cache_of_other_files_is_not_used(web: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "web.npz"
+    pictures = read_pictures(web, "dev")
+    find_faces(pictures, SquareFinder(), cache=cache)
+    path = pictures[0].path
+    cv2.imwrite(str(path), face_picture(250)[:80, :90])
+    face = find_faces(pictures, SquareFinder(), cache=cache).found[0]
+    assert (face.width, face.height, face.bytes) == (90, 80, path.stat().st_size)
+    path.unlink()
+    with pytest.raises(StreamwatchError, match=r"r1-0\.png: cannot be read"):
+        find_faces(pictures, SquareFinder(), cache=cache)
+
+
+def test_no_recipe_trains_on_the_dev_set() -> None:
+    recipes = sorted(RECIPES.glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        assert "web_dev" not in str(yaml.safe_load(path.read_text(encoding="utf-8")).get("data")), path.name
+
+
+def test_no_clip_scene_or_method_of_the_dev_set_is_in_training(shared: Path) -> None:
+    data = shared / "data"
+    if not (data / "web_dev" / "index.csv").is_file() or not (data / "web_faces" / "index.csv").is_file():
+        pytest.skip("needs web_dev and web_faces in ../shared/data")
+    dev, train = read_pictures(data / "web_dev"), read_pictures(data / "web_faces")
+    assert {picture.split for picture in dev} == {"dev"}
+    assert {picture.split for picture in train} == {"train"}
+    for name in ("clip", "scene", "source", "method"):
+        common = {getattr(picture, name) for picture in dev} & {getattr(picture, name) for picture in train} - {""}
+        assert common == set(), name
+    enhanced = {picture.path for picture in dev if picture.label == "enhanced"}
+    assert enhanced
+    assert not enhanced & {listed.path for listed in list_pictures(data / "web_dev")}
