@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,22 @@ import numpy as np
 import pytest
 import yaml
 
+from streamwatch.cli.main import main
+from streamwatch.detectors import Calibration
 from streamwatch.errors import ConfigError, SourceNotFound, StreamwatchError
-from streamwatch.evaluation.clips import measure
+from streamwatch.evaluation.clips import ScoredFace, measure
 from streamwatch.evaluation.datasets.catalogue import detect, list_clips
 from streamwatch.evaluation.datasets.clip import Wanted
 from streamwatch.evaluation.datasets.plain import index_rows
-from streamwatch.evaluation.datasets.web import few_per_clip, originals, read_pictures
+from streamwatch.evaluation.datasets.web import few_per_clip, originals, read_pictures, whole_scenes
+from streamwatch.evaluation.web import threshold_logit
 from streamwatch.evaluation.web_faces import find_faces, score_web
+from streamwatch.evaluation.web_plot import draw
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import Face
 from streamwatch.training.prepare import list_pictures
 from streamwatch.training.recipe import RECIPES
-from tests.test_evaluate import SquareFinder
+from tests.test_evaluate import RedDetector, SquareFinder, plan
 
 COLUMNS = ("split", "label", "file", "source_video", "clip", "scene", "frame", "aligned", "method", "origin")
 SIDE = 96
@@ -30,8 +36,8 @@ FACE = 48
 
 
 def face_picture(red: int, *, face: bool = True) -> np.ndarray:
-    """A dark picture with a square in it, a little noisy, so that two of them differ."""
-    image = np.random.default_rng(red).integers(0, 20, (SIDE, SIDE, 3)).astype(np.uint8)
+    """A dark picture, always the same, with a square in it."""
+    image = np.random.default_rng(0).integers(0, 20, (SIDE, SIDE, 3)).astype(np.uint8)
     if face:
         image[24 : 24 + FACE, 24 : 24 + FACE] = (red, 90, 90)
     return image
@@ -211,6 +217,145 @@ def test_a_cache_of_other_files_is_not_used(web: Path, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(StreamwatchError, match=r"r1-0\.png: cannot be read"):
         find_faces(pictures, SquareFinder(), cache=cache)
+
+
+class ClipDetector(RedDetector):
+    """With the card that an evaluation asks for."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.card = plan().card
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector of redness and a finder of squares in place of the networks."""
+    monkeypatch.setattr("streamwatch.evaluation.web.load_detector", ClipDetector)
+    monkeypatch.setattr("streamwatch.evaluation.web.load_face_detector", lambda settings: SquareFinder())
+    monkeypatch.setattr("streamwatch.evaluation.web.Plan.resolve", lambda settings: plan())
+
+
+def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *map(str, arguments)])
+    said = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, said.out, said.err
+
+
+@pytest.mark.usefixtures("served")
+def test_the_command_measures_and_writes(web: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    code, text, _ = evaluated(capsys, web, "--split", "dev", "--json", "--out", out)
+    assert code == 0
+    report = json.loads(text)
+    assert json.loads((out / "report.json").read_text(encoding="utf-8")) == report
+    assert (report["kind"], report["split"], report["pictures"]) == ("web", "dev", 12)
+    assert (report["without_face"], report["faceless"]) == ({"real": 1}, ["dev/real/r2-1.png"])
+    figures = report["figures"]
+    assert (figures["clips"], figures["pictures"]) == (6, 11)
+    # reals 105, 120; fakes 205, 92.5, 250
+    assert figures["whole"]["plain"]["auc"]["value"] == pytest.approx(4 / 6)
+    assert figures["pairs"]["won"]["value"] == 0.5
+    assert [row["method"] for row in figures["methods"]] == ["paint", "SimSwap"]
+    assert figures["enhanced"]["above_original"] == 1.0
+    assert figures["called_fake"] == [0.0, 0.0]
+    assert (report["masks"]["faces"], report["masks"]["pixel_auc"]) == (2, None)
+    assert report["masks"]["iou"] > 0.8
+    assert report["facts"]["file"]["samples"] == 10
+    assert report["facts"]["pairs"] is None
+    assert {path.name for path in out.iterdir()} == {"report.json", "clips.csv", "clips.png"}
+    assert cv2.imread(str(out / "clips.png")).shape[0] > 800
+    with (out / "clips.csv").open(newline="", encoding="utf-8") as stream:
+        rows = {row["clip"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["r1", "f1", "r2", "f2", "f3", "e1"]
+    assert (rows["f1"]["won"], rows["f2"]["won"], rows["f3"]["won"], rows["r1"]["won"]) == ("1", "0", "", "")
+    assert (rows["r2"]["faces"], rows["f1"]["face_side"], rows["e1"]["label"]) == ("1", f"{FACE}.0", "enhanced")
+
+
+@pytest.mark.usefixtures("served")
+def test_what_is_printed_fits_into_80_columns(
+    web: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    add(web, "f9", "fake", "b", [90], method="a method whose name says everything about it there is to say")
+    code, text, _ = evaluated(capsys, web, "--split", "dev")
+    assert code == 0
+    assert max(map(len, text.splitlines())) <= 80
+    for said in (
+        "7 clips of 3 scenes, 12 faces",
+        "pictures without a face: 1 of 13 (1 real): dev/real/r2-1.png",
+        "AUC over clips",
+        "fakes above their original",
+        "swaps alone: 1 clips",
+        "enhanced, of neither class: 1 clips",
+        "file facts alone: AUC over faces",
+        "masks of 2 aligned fakes",
+    ):
+        assert said in text
+
+
+@pytest.mark.usefixtures("served")
+def test_options_are_honoured_or_refused(web: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def report(*arguments: str) -> Any:
+        code, text, _ = evaluated(capsys, web, "--split", "dev", "--json", *arguments)
+        assert code == 0
+        return json.loads(text)
+
+    only = report("--method", "simswap")
+    assert ([row["method"] for row in only["figures"]["methods"]], only["methods"]) == (["SimSwap"], ["simswap"])
+    assert only["figures"]["enhanced"]["clips"] == 1
+    wide = report("--crop-scale", "2")
+    assert wide["geometry"]["scale"] == 2
+    assert wide["figures"]["enhanced"]["mean_logit"] < report()["figures"]["enhanced"]["mean_logit"]
+    assert report("--frames", "1")["figures"]["pictures"] == 6
+    few = report("--limit", "4")["figures"]
+    assert (few["clips"], few["whole"]["real"], few["whole"]["fake"]) == (3, 1, 2)
+    for arguments, said in (
+        (["--robustness"], "--robustness: not for sets of the kind web"),
+        (["--method", "FSGAN"], "has no fakes by FSGAN; its methods: SimSwap, paint"),
+        (["--split", "test"], "its splits: dev, train (--split)"),
+        (["--limit", "2"], "no real clip in the part asked for; raise --limit"),
+        (["--split", "train"], "no fake clip in the part asked for"),
+    ):
+        code, _, text = evaluated(capsys, web, "--split", "dev", *arguments)
+        assert code == 2
+        assert said in text
+
+
+def test_a_limit_keeps_scenes_whole_and_the_classes_even(web: Path) -> None:
+    for index in range(12):
+        add(web, f"p{index}", "real", f"s{index}", [100])
+        add(web, f"q{index}", "fake", f"s{index}", [200])
+    pictures = read_pictures(web, "dev")
+    for limit in (2, 8, 20):
+        kept = whole_scenes(pictures, limit)
+        assert kept == whole_scenes(pictures, limit)
+        clips = {picture.clip: picture.label for picture in kept}
+        counts = Counter(clips.values())
+        assert max(counts["real"], counts["fake"]) <= limit // 2
+        assert counts["fake"] >= limit // 2 - 1
+        scenes = {picture.scene for picture in kept}
+        assert kept == [picture for picture in pictures if picture.scene in scenes]
+
+
+def test_the_threshold_of_a_card_is_turned_into_a_logit() -> None:
+    calibration = Calibration(temperature=1.5, bias=0.7)
+    logit = threshold_logit(calibration, 0.9)
+    assert calibration.probability(np.array([logit], np.float32))[0] == pytest.approx(0.9, abs=1e-6)
+    assert threshold_logit(calibration, 1.0) == float("inf")
+    assert threshold_logit(calibration, 0.0) == float("-inf")
+
+
+def test_a_picture_of_a_set_without_pairs_or_swaps(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    faces = [
+        ScoredFace(logit, label, f"{label}{n}", f"{label}{n}", 0, "lips" if label == "fake" else "", False, "", 9, 0.1)
+        for label in ("real", "fake")
+        for n, logit in enumerate((0.5, 1.0))
+    ]
+    draw(measure(faces, rounds=20), faces, "small", tmp_path / "clips.png")
+    assert cv2.imread(str(tmp_path / "clips.png")).shape[0] > 800
 
 
 def test_no_recipe_trains_on_the_dev_set() -> None:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from streamwatch.cli import common, figures, running
+from streamwatch.cli import common, figures, running, web
 from streamwatch.cli.groups import DefaultGroup
 from streamwatch.doctor import needs_opencv
+from streamwatch.errors import ConfigError
 from streamwatch.evaluation.datasets.clip import Kind
 
 if TYPE_CHECKING:
+    from streamwatch.config import Settings
     from streamwatch.evaluation.coverage import Abstention
+    from streamwatch.evaluation.datasets.clip import Wanted
     from streamwatch.evaluation.levels import ClassScores, Level, Proportion
     from streamwatch.evaluation.report import Report
 
@@ -45,7 +48,7 @@ def dataset(
     compression: Annotated[str, typer.Option("--compression", help="FaceForensics++: raw, c23 or c40.")] = "c23",
     frames: Annotated[int, typer.Option("--frames", min=1, help="Samples per video, spread evenly.")] = 16,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Write report.json, videos.csv and the plots there.")
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Write report.json, a table and the plots there.")
     ] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Again under 27 losses of quality, each with its strength.")
@@ -59,14 +62,22 @@ def dataset(
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Measure a detector on a labelled data set: by face, by track and by video."""
+    """Measure a detector on a labelled data set: by face, by track and by video; or by clip, pair and method."""
+    from streamwatch.evaluation.datasets.catalogue import kind_of
     from streamwatch.evaluation.datasets.clip import Wanted
     from streamwatch.evaluation.pyplot import load_pyplot
     from streamwatch.evaluation.run import evaluate, write
 
     settings = running.settings(config, "archive", store=None, model=model, device=device)
+    kind = kind_of(folder, kind)
     if out is not None:
         load_pyplot()
+    if kind == "web":
+        if robustness:
+            raise ConfigError("--robustness: not for sets of the kind web; --kind index treats them as single pictures")
+        wanted = Wanted(split, tuple(methods or ()))
+        _evaluate_web(folder, settings, wanted, frames, limit, crop_scale, out, as_json=as_json)
+        return
     with common.progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
         done = evaluate(
@@ -85,6 +96,39 @@ def dataset(
         typer.echo(json.dumps(done.report.to_json(), indent=2, ensure_ascii=False))
         return
     _print(done.report)
+    for path in written:
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _evaluate_web(
+    folder: Path,
+    settings: Settings,
+    wanted: Wanted,
+    frames: int,
+    limit: int | None,
+    crop_scale: float | None,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from streamwatch.evaluation.web import evaluate_web, write
+
+    with common.progress_bar() as bar:
+        task = bar.add_task("faces", total=None)
+        done = evaluate_web(
+            folder,
+            settings,
+            wanted=wanted,
+            frames=frames,
+            limit=limit,
+            crop_scale=crop_scale,
+            progress=lambda stage, count, total: bar.update(task, description=stage, completed=count, total=total),
+        )
+    written = write(done, out) if out is not None else []
+    if as_json:
+        typer.echo(json.dumps(done.report.to_json(), indent=2, ensure_ascii=False))
+        return
+    web.print_report(done.report)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
 

@@ -16,7 +16,7 @@ from streamwatch.evaluation.coverage import Abstention, JudgedFaces, abstention
 from streamwatch.evaluation.datasets.clip import Clip
 from streamwatch.evaluation.levels import Level, Scores, measure
 from streamwatch.evaluation.robustness import Degradation
-from streamwatch.evaluation.scoring import Costs, Outcome
+from streamwatch.evaluation.scoring import Costs, MaskAgreement, Outcome
 from streamwatch.records import Label
 
 LEVELS = ("frame", "track", "video")
@@ -165,9 +165,9 @@ def build_report(
         thresholds=thresholds,
         outcomes=dict(Counter(str(outcome.label) for outcome in clean)),
         levels=tuple(levels),
-        masks=_masks(clean, plan.card.mask_threshold),
+        masks=mask_figures([mask for outcome in clean for mask in outcome.masks], plan.card.mask_threshold),
         abstention=None if (judged := judged_faces(clean)) is None else abstention(judged, plan.policy.limits),
-        speed=_speed(costs, device),
+        speed=speed_of(costs, device),
         failures=tuple(_failed(outcome) for outcome in clean if outcome.score is None),
         robustness=_robustness(results, degradations, thresholds),
     )
@@ -194,8 +194,8 @@ def _failed(outcome: Outcome) -> Failed:
     return Failed(outcome.clip.name, str(outcome.label), why)
 
 
-def _masks(outcomes: Sequence[Outcome], threshold: float) -> MaskFigures | None:
-    masks = [mask for outcome in outcomes for mask in outcome.masks]
+def mask_figures(masks: Sequence[MaskAgreement], threshold: float) -> MaskFigures | None:
+    """Means over masks whose truth is known, or None without any. threshold: the one they were compared at."""
     if not masks:
         return None
     areas = [mask.pixel_auc for mask in masks if mask.pixel_auc is not None]
@@ -203,7 +203,8 @@ def _masks(outcomes: Sequence[Outcome], threshold: float) -> MaskFigures | None:
     return MaskFigures(len(masks), iou, float(np.mean(areas)) if areas else None, threshold)
 
 
-def _speed(costs: Costs, device: str) -> Speed | None:
+def speed_of(costs: Costs, device: str) -> Speed | None:
+    """What a face took, or None where none was scored."""
     if costs.faces == 0:
         return None
     total = sum(costs.seconds.values())

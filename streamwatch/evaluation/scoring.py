@@ -26,6 +26,7 @@ from streamwatch.faces.crops import crop_mask
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.fusion import SourceFusion, Subject
 from streamwatch.records import (
+    Box,
     FaceCrop,
     FaceQuality,
     FaceScore,
@@ -303,10 +304,18 @@ class Evaluator:
             if score.mask is None or score.crop is None or score.crop.frame_index not in work.truths:
                 continue
             whole = work.truths[score.crop.frame_index]
-            truth = crop_mask(whole, score.crop.region, score.mask.shape[-1]) >= 0.5
-            iou = intersection_over_union(score.mask, truth, self._mask_threshold)
-            mixed = bool(truth.any() and not truth.all())
-            yield MaskAgreement(iou, roc_auc(truth.ravel(), score.mask.ravel()) if mixed else None)
+            yield mask_agreement(score.mask, whole, score.crop.region, self._mask_threshold)
+
+
+def mask_agreement(mask: FloatArray, truth: FloatArray, region: Box, threshold: float) -> MaskAgreement:
+    """How well the mask of a crop (h×h, 0..1) shows the forged region of its picture (H×W, 0..1).
+
+    region: of the crop in the picture. threshold: from which the mask counts as forged, for the IoU.
+    """
+    inside = crop_mask(truth, region, mask.shape[-1]) >= 0.5
+    iou = intersection_over_union(mask, inside, threshold)
+    mixed = bool(inside.any() and not inside.all())
+    return MaskAgreement(iou, roc_auc(inside.ravel(), mask.ravel()) if mixed else None)
 
 
 def _groups(clips: Sequence[Clip]) -> Iterator[list[Clip]]:

@@ -38,13 +38,18 @@ LAYOUTS: dict[Kind, Layout] = {
 
 def list_clips(folder: Path, kind: Kind, wanted: Wanted) -> tuple[Kind, list[Clip]]:
     """The wanted items of a data set, and its kind. Raises SourceNotFound and ConfigError with the mend."""
-    if not folder.is_dir():
-        raise SourceNotFound(f"{folder}: no such folder; name the folder that a data set was unpacked to")
-    found = detect(folder) if kind == "auto" else kind
+    found = kind_of(folder, kind)
     clips = of_methods(LAYOUTS[found].read(folder, wanted), wanted.methods, folder)
     if not clips:
         raise SourceNotFound(f"{folder}: the {found} data set has no items in the part asked for")
     return found, clips
+
+
+def kind_of(folder: Path, kind: Kind) -> Kind:
+    """The kind as it is, or for `auto` the one that the folder has. Raises SourceNotFound, ConfigError as `detect`."""
+    if not folder.is_dir():
+        raise SourceNotFound(f"{folder}: no such folder; name the folder that a data set was unpacked to")
+    return detect(folder) if kind == "auto" else kind
 
 
 def detect(folder: Path) -> Kind:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.sources.inputs import VIDEO_SUFFIXES
@@ -119,7 +119,20 @@ def of_split(clips: Sequence[Clip], split: str, folder: Path) -> list[Clip]:
     return [clip for clip in clips if clip.split == split]
 
 
-def of_methods(clips: Sequence[Clip], methods: Sequence[str], folder: Path) -> list[Clip]:
+class Labelled(Protocol):
+    """An item that is fake or not, and by which method."""
+
+    @property
+    def fake(self) -> bool: ...
+
+    @property
+    def method(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=Labelled)
+
+
+def of_methods(clips: Sequence[Item], methods: Sequence[str], folder: Path) -> list[Item]:
     """All real items, and the fakes of these methods, whatever their case. Raises ConfigError for an unknown one."""
     if not methods:
         return list(clips)

@@ -10,7 +10,8 @@ where `aligned` is 1 the fake shows the same frame in the same crop as the real 
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class WebPicture:
     method: str
     origin: str
 
+    @property
+    def fake(self) -> bool:
+        """Whether it is forged; enhanced pictures are not."""
+        return self.label == "fake"
+
 
 def recognises(folder: Path) -> bool:
     return has_web_columns(folder)
@@ -54,7 +60,7 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
         Clip(
             paths=(picture.path,),
             name=picture.path.relative_to(folder).as_posix(),
-            fake=picture.label == "fake",
+            fake=picture.fake,
             split=picture.split,
             group=picture.scene,
             method=picture.method,
@@ -97,6 +103,25 @@ def originals(pictures: Iterable[WebPicture]) -> dict[Path, tuple[Path, ...]]:
         elif picture.aligned:
             aligned.append(picture)
     return {p.path: tuple(real[p.scene, p.source]) for p in aligned if (p.scene, p.source) in real}
+
+
+def whole_scenes(pictures: Sequence[WebPicture], limit: int) -> list[WebPicture]:
+    """The pictures of at most `limit` clips, half of each class, with no scene torn apart; enhanced clips of these
+    scenes come on top. In the given order.
+
+    Scenes are taken in the order of a hash of their names, the same at every call; one that would exceed a half is left
+    out.
+    """
+    scenes: dict[str, dict[str, str]] = defaultdict(dict)
+    for picture in pictures:
+        scenes[picture.scene][picture.clip] = picture.label
+    kept, room = set(), Counter({"real": limit // 2, "fake": limit // 2})
+    for scene in sorted(scenes, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        needed = Counter(label for label in scenes[scene].values() if label != ENHANCED)
+        if all(count <= room[label] for label, count in needed.items()):
+            room.subtract(needed)
+            kept.add(scene)
+    return [picture for picture in pictures if picture.scene in kept]
 
 
 def few_per_clip(pictures: Sequence[WebPicture], most: int) -> list[WebPicture]:

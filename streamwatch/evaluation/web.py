@@ -1,0 +1,287 @@
+"""An evaluation on a set of the kind `web`, from its folder to the report and the files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamwatch.config import Settings
+from streamwatch.detectors import Calibration, Detector, load_detector
+from streamwatch.engine.plan import Plan
+from streamwatch.engine.scoring import score_crops
+from streamwatch.errors import ConfigError
+from streamwatch.evaluation import nuisances, web_plot
+from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, measure, pairs_of
+from streamwatch.evaluation.datasets import web
+from streamwatch.evaluation.datasets.clip import Wanted, of_methods
+from streamwatch.evaluation.datasets.web import WebPicture
+from streamwatch.evaluation.nuisances import Probe
+from streamwatch.evaluation.report import MaskFigures, Speed, mask_figures, speed_of
+from streamwatch.evaluation.run import with_crop_scale
+from streamwatch.evaluation.scoring import Costs, MaskAgreement, mask_agreement
+from streamwatch.evaluation.truth import forged_region
+from streamwatch.evaluation.web_faces import FoundFace, WebFaces, crops, find_faces
+from streamwatch.faces import load_face_detector
+from streamwatch.faces.crops import CropGeometry
+from streamwatch.records import FloatArray, ImageArray
+from streamwatch.sources.pictures import read_image
+
+Progress = Callable[[str, int, int], None]
+"""Stage, pictures done, pictures in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactFigures:
+    """What facts alone reach, over pictures: those of the file; these with sharpness and noise; the latter on aligned
+    pairs. None where there are too few scenes, or no such pairs.
+    """
+
+    file: Probe | None
+    picture: Probe | None
+    pairs: Probe | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebReport:
+    """Everything that was measured. pictures: looked at. without_face: how many of these by label, and their names.
+
+    methods: asked for, all if empty. threshold: probability from which a clip is called fake.
+    """
+
+    dataset: str
+    kind: str
+    split: str
+    methods: tuple[str, ...]
+    model: str
+    model_sha256: str
+    policy: str
+    threshold: float
+    input_size: int
+    geometry: CropGeometry
+    pictures: int
+    without_face: dict[str, int]
+    faceless: tuple[str, ...]
+    figures: ClipFigures
+    masks: MaskFigures | None
+    facts: FactFigures
+    speed: Speed | None
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class WebEvaluation:
+    """The report, and what it was made of. calibration: from logits to probabilities."""
+
+    report: WebReport
+    pictures: tuple[WebPicture, ...]
+    faces: tuple[ScoredFace, ...]
+    calibration: Calibration
+
+
+def evaluate_web(
+    folder: Path,
+    settings: Settings,
+    *,
+    wanted: Wanted,
+    frames: int = 16,
+    limit: int | None = None,
+    crop_scale: float | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> WebEvaluation:
+    """Measure the detector of `settings` on a set of web clips.
+
+    frames: pictures per clip at most. limit: clips at most, in whole scenes. crop_scale: side of the crop ÷ longer
+    side of the face box, instead of the model card's.
+
+    Raises SourceNotFound, ConfigError, WeightsError and DetectorError.
+    """
+    pictures = choose(folder, wanted, frames, limit)
+    plan = Plan.resolve(settings)
+    if crop_scale is not None:
+        plan = with_crop_scale(plan, crop_scale)
+    chosen = settings.detector
+    detector = load_detector(chosen.model, chosen.device, threads=chosen.threads, precision=chosen.precision)
+    costs = Costs()
+    with costs.stage("find"):
+        found = find_faces(
+            pictures, load_face_detector(settings.faces), progress=lambda done, total: progress("faces", done, total)
+        )
+    truths = web.originals(pictures)
+    faces, masks = _score(detector, plan, found, truths, costs, progress)
+    costs.pictures, costs.faces = len(pictures), len(faces)
+    try:
+        figures = measure(faces, threshold=threshold_logit(plan.card.calibration, plan.policy.fake))
+    except ValueError as error:
+        raise ConfigError(f"{folder}: the part asked for cannot be measured: {error}") from None
+    report = WebReport(
+        dataset=str(folder),
+        kind="web",
+        split=wanted.split,
+        methods=wanted.methods,
+        model=plan.model.name,
+        model_sha256=plan.model.sha256,
+        policy=plan.policy.name,
+        threshold=plan.policy.fake,
+        input_size=detector.input_size,
+        geometry=plan.card.geometry,
+        pictures=len(pictures),
+        without_face=dict(Counter(picture.label for picture in found.missing)),
+        faceless=tuple(picture.path.relative_to(folder).as_posix() for picture in found.missing),
+        figures=figures,
+        masks=mask_figures(masks, plan.card.mask_threshold),
+        facts=facts_alone(pictures, progress),
+        speed=speed_of(costs, detector.device),
+    )
+    return WebEvaluation(report, tuple(pictures), tuple(faces), plan.card.calibration)
+
+
+def choose(folder: Path, wanted: Wanted, frames: int, limit: int | None) -> list[WebPicture]:
+    """The pictures asked for. Raises ConfigError where a class has none among them."""
+    pictures = of_methods(web.read_pictures(folder, wanted.split), wanted.methods, folder)
+    if limit is not None:
+        pictures = web.whole_scenes(pictures, limit)
+    labels = {picture.label for picture in pictures}
+    missing = [label for label in ("real", "fake") if label not in labels]
+    if missing:
+        more = "; raise --limit" if limit is not None else "; for one class alone, try --kind real or --kind fake"
+        raise ConfigError(f"{folder}: no {' and no '.join(missing)} clip in the part asked for{more}")
+    return web.few_per_clip(pictures, frames)
+
+
+def threshold_logit(calibration: Calibration, probability: float) -> float:
+    """The logit that the calibration turns into this probability; infinite for 0 and 1."""
+    if not 0 < probability < 1:
+        return math.inf if probability >= 1 else -math.inf
+    return calibration.temperature * (math.log(probability / (1 - probability)) - calibration.bias)
+
+
+def facts_alone(pictures: Sequence[WebPicture], progress: Progress = lambda stage, done, total: None) -> FactFigures:
+    """How far facts of pictures and files tell the two classes apart, groups being scenes."""
+    pictures = [picture for picture in pictures if picture.label != "enhanced"]
+    table = np.empty((len(pictures), len(_NAMES)))
+    for index, picture in enumerate(pictures):
+        table[index] = *nuisances.image_facts(read_image(picture.path)), *nuisances.file_facts(picture.path)
+        progress("facts", index + 1, len(pictures))
+    place = {picture.path: index for index, picture in enumerate(pictures)}
+    known = web.originals(pictures).items()
+    forged = np.array([place[path] for path, _ in known], np.intp)
+    honest = np.array([place[originals[0]] for _, originals in known], np.intp)
+    fake = np.array([picture.fake for picture in pictures])
+
+    def probed(rows: NDArray[np.intp], columns: Sequence[int], *, paired: bool = False) -> Probe | None:
+        groups, names = [pictures[row].scene for row in rows], [_NAMES[column] for column in columns]
+        try:
+            return nuisances.probe(table[rows][:, list(columns)], fake[rows], groups, names, paired=paired)
+        except ValueError:  # too few scenes
+            return None
+
+    everything = range(len(_NAMES))
+    return FactFigures(
+        file=probed(np.arange(len(pictures)), _OF_FILE),
+        picture=probed(np.arange(len(pictures)), everything),
+        pairs=probed(np.concatenate([honest, forged]), everything, paired=True),
+    )
+
+
+_NAMES = (*nuisances.IMAGE_FACTS, *nuisances.FILE_FACTS)
+_OF_FILE = [index for index, name in enumerate(_NAMES) if name not in ("sharpness", "noise")]
+
+
+def write(evaluation: WebEvaluation, folder: Path) -> list[Path]:
+    """Write `report.json`, `clips.csv` and `clips.png`; the paths written.
+
+    Raises ConfigError where the folder cannot be written to, LibraryMissing without matplotlib.
+    """
+    document, table, picture = (folder / name for name in ("report.json", "clips.csv", "clips.png"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(evaluation.report.to_json(), indent=2, ensure_ascii=False)
+        document.write_text(text + "\n", encoding="utf-8")
+        _write_clips(evaluation, table)
+        web_plot.draw(evaluation.report.figures, evaluation.faces, _title(evaluation.report), picture)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror}); name another place") from None
+    return [document, table, picture]
+
+
+def _title(report: WebReport) -> str:
+    return f"{report.model} on {Path(report.dataset).resolve().name} {report.split}"
+
+
+def _write_clips(evaluation: WebEvaluation, path: Path) -> None:
+    """A line per clip of the part asked for; score and what follows is empty where no face was found."""
+    clips = {clip.name: clip for clip in clips_of(evaluation.faces)}
+    real = [clip for clip in clips.values() if clip.label == "real"]
+    pairs = {pair.clip.name: pair for pair in pairs_of([c for c in clips.values() if c.label != "real"], real)}
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        firsts: dict[str, WebPicture] = {}
+        for picture in evaluation.pictures:
+            firsts.setdefault(picture.clip, picture)
+        for name, first in firsts.items():
+            row: list[object] = [name, first.scene, first.label, first.method, first.origin]
+            if (clip := clips.get(name)) is not None:
+                probability = float(evaluation.calibration.probability(np.array([clip.score], np.float32))[0])
+                side, size = (float(value) for value in np.exp(clip.means[1:]))
+                row += [len(clip.faces), f"{clip.score:.4f}", f"{probability:.4f}", f"{side:.1f}", f"{size:.4f}"]
+                if (pair := pairs.get(name)) is not None:
+                    row += [f"{pair.own[0]:.4f}", f"{pair.original[0]:.4f}", f"{pair.won:g}"]
+            writer.writerow([*row, *[""] * (len(_COLUMNS) - len(row))])
+
+
+_COLUMNS = (
+    *("clip", "scene", "label", "method", "origin", "faces", "logit", "probability", "face_side", "bytes_per_pixel"),
+    *("paired_logit", "original_logit", "won"),
+)
+
+
+def _score(
+    detector: Detector,
+    plan: Plan,
+    found: WebFaces,
+    truths: dict[Path, tuple[Path, ...]],
+    costs: Costs,
+    progress: Progress,
+) -> tuple[list[ScoredFace], list[MaskAgreement]]:
+    geometry, threshold = plan.card.geometry, plan.card.mask_threshold
+    faces: list[ScoredFace] = []
+    masks: list[MaskAgreement] = []
+    for place, images in crops(found.found, geometry, detector.input_size):
+        with costs.stage("score"):
+            scores = score_crops(detector, images)
+        for index, face in enumerate(found.found[place]):
+            faces.append(face.scored(float(scores.logits[index])))
+            if scores.masks is None or not face.picture.fake:
+                continue
+            truth = _forged(face, truths.get(face.picture.path, ()))
+            if truth is not None:
+                mask = scores.masks[index].astype(np.float32) / 255
+                masks.append(mask_agreement(mask, truth, geometry.region(face.box), threshold))
+        progress("scores", len(faces), len(found.found))
+    return faces, masks
+
+
+def _forged(face: FoundFace, originals: Sequence[Path]) -> FloatArray | None:
+    """Where the picture differs from its original; of several, from the one that is most like it."""
+    if not originals:
+        return None
+    image = read_image(face.picture.path)
+    others = [other for other in map(read_image, originals) if other.shape == image.shape]
+    if not others:
+        return None
+    return forged_region(image, min(others, key=lambda other: _distance(image, other)))
+
+
+def _distance(a: ImageArray, b: ImageArray) -> float:
+    return float(np.abs(a.astype(np.int16) - b.astype(np.int16)).mean())
