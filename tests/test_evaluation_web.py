@@ -22,7 +22,7 @@ from streamwatch.evaluation.datasets.clip import Wanted
 from streamwatch.evaluation.datasets.plain import index_rows
 from streamwatch.evaluation.datasets.web import few_per_clip, originals, read_pictures, whole_scenes
 from streamwatch.evaluation.web import threshold_logit
-from streamwatch.evaluation.web_faces import find_faces, score_web
+from streamwatch.evaluation.web_faces import FoundFace, find_faces, score_web
 from streamwatch.evaluation.web_plot import draw
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import Face
@@ -378,3 +378,23 @@ def test_no_clip_scene_or_method_of_the_dev_set_is_in_training(shared: Path) -> 
     enhanced = {picture.path for picture in dev if picture.label == "enhanced"}
     assert enhanced
     assert not enhanced & {listed.path for listed in list_pictures(data / "web_dev")}
+
+
+def test_the_size_of_the_crop_alone_is_no_merit_on_matched_dev_clips(shared: Path) -> None:
+    folder = shared / "data" / "web_dev"
+    if not (folder / "index.csv").is_file():
+        pytest.skip("needs web_dev in ../shared/data")
+    faces = []
+    for picture in read_pictures(folder, "dev"):
+        height, width = cv2.imread(str(picture.path)).shape[:2]
+        box = (0.0, 0.0, width / 1.8, height / 1.8)
+        found = FoundFace(picture, box, width, height, picture.path.stat().st_size)
+        faces += [found.scored(found.side), found.scored(-found.bytes_per_pixel)]
+    for fact, blind in (("size", faces[::2]), ("bytes", faces[1::2])):
+        figures = measure(blind, rounds=0)
+        assert figures.whole.plain.auc.value > 0.54, fact
+        assert figures.whole.matched.auc.value == pytest.approx(0.5, abs=0.02), fact
+        assert figures.swaps is not None
+        assert figures.swaps.matched.auc.value == pytest.approx(0.5, abs=0.03), fact
+        assert figures.pairs is not None
+        assert figures.pairs.won_matched.value == pytest.approx(0.5, abs=0.01), fact
