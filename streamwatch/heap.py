@@ -8,6 +8,8 @@ import sys
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
+_NEVER = -1
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 _KEPT = 1 << 30
 
@@ -20,6 +22,16 @@ def keep_freed_memory() -> None:
     """
     _call("mallopt", _M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
     _call("mallopt", _M_TRIM_THRESHOLD, _KEPT)
+
+
+def keep_all_freed_memory() -> None:
+    """Give nothing back to the kernel at all, from now on and in the whole process.
+
+    For training, whose maps of a whole batch are larger than `keep_freed_memory` reaches: 4,000 page faults for a
+    picture of 192 px, a ninth of its CPU time.
+    """
+    _call("mallopt", _M_MMAP_MAX, 0)
+    _call("mallopt", _M_TRIM_THRESHOLD, _NEVER)
 
 
 def give_back_freed_memory() -> None:

@@ -51,7 +51,7 @@ def test_no_forgery_is_made_from_a_face_that_is_trained_on(known, tmp_path, monk
     split = held_back.split_data(recipe, cache, Path("unused"), lambda line: None)
     trained = {picture.path for pool in split.pools.sources for picture in pool.pictures}
     assert trained
-    assert not trained & {pair.pictures[0].path for pair in drawn}
+    assert not trained & {pair.made.files[0] for pair in drawn}
 
 
 def test_the_command_prints_a_row_for_each(known, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.sources.pictures import read_image
-from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import Forger
 from streamwatch.training.prepare import Picture, list_pictures
 from streamwatch.training.recipe import load_recipe
@@ -47,23 +47,23 @@ def pools(shared):
     )
 
 
-def nuisances(picture, region):
-    with Image.open(picture.path) as file:
+def nuisances(path, region):
+    with Image.open(path) as file:
         tables = [sum(table) for table in file.quantization.values()]
         width, height = file.size
     side = region[2] - region[0]
-    return [picture.path.stat().st_size, width, height, *tables, side / width, region[0] / width, region[1] / height]
+    return [path.stat().st_size, width, height, *tables, side / width, region[0] / width, region[1] / height]
 
 
 @pytest.mark.slow
 def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools):
     recipe = load_recipe("m2tr-lite")
-    data = PairDataset(pools, recipe.data.weights, recipe.geometry.geometry(), 32, 7, 300)
+    data = PairDataset(MadePairs(pools, recipe.data.weights, 7), recipe.geometry.geometry(), 32, 7, 300)
     rows, labels, halves = [], [], []
     for index in range(len(data)):
         pair = data.pair(index)
         for fake in (0, 1):
-            rows.append(nuisances(pair.pictures[fake], pair.regions[fake]))
+            rows.append(nuisances(pair.made.files[fake], pair.regions[fake]))
             labels.append(fake)
             halves.append(index % 2)
     features = np.stack([rankdata(column) for column in np.array(rows, float).T], axis=1)

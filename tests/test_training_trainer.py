@@ -19,7 +19,7 @@ from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.sources.pictures import read_image
 from streamwatch.training import release as release_module
-from streamwatch.training.data import PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import (
     contrastive_loss,
@@ -28,6 +28,7 @@ from streamwatch.training.losses import (
     mask_loss,
     objective,
     quality_loss,
+    ranking_loss,
 )
 from streamwatch.training.plots import draw_progress
 from streamwatch.training.prepare import hold_back, list_pictures, prepare
@@ -123,7 +124,7 @@ def pools(pictures):
 
 def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
     make = lambda seed: PairDataset(  # noqa: E731
-        pools(pictures), recipe.data.weights, recipe.geometry.geometry(), 64, seed, 10
+        MadePairs(pools(pictures), recipe.data.weights, seed), recipe.geometry.geometry(), 64, seed, 10
     )
     one, two, other = make(1)[4], make(1)[4], make(2)[4]
     assert torch.equal(one["images"], two["images"])
@@ -146,7 +147,9 @@ print([batch.tolist() for batch in forked_loader(range(4), 2, 2)], cv2.getNumThr
 
 
 def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
-    blends = PairDataset(pools(pictures), {"hull": 1.0}, recipe.geometry.geometry(), 96, 5, 12, augment=False)
+    blends = PairDataset(
+        MadePairs(pools(pictures), {"hull": 1.0}, 5), recipe.geometry.geometry(), 96, 5, 12, augment=False
+    )
     for index in range(12):
         item, pair = blends[index], blends.pair(index)
         assert item["images"].shape == (1, 2, 3, 96, 96)
@@ -157,7 +160,7 @@ def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
 
 
 def test_qualities_show_one_pair_under_degradations_of_their_own(pictures, recipe):
-    data = PairDataset(pools(pictures), {"hull": 1.0}, recipe.geometry.geometry(), 96, 5, 12, qualities=3)
+    data = PairDataset(MadePairs(pools(pictures), {"hull": 1.0}, 5), recipe.geometry.geometry(), 96, 5, 12, qualities=3)
     assert data[3]["images"].shape == (3, 2, 3, 96, 96)
     items = [data.pairs(index) for index in range(len(data))]
     apart = [not np.array_equal(a.real, b.real) for item in items for a, b in pairwise(item)]
@@ -201,6 +204,18 @@ def test_contrastive_loss_falls_as_fakes_leave_the_reals():
     near, far = torch.tensor([[1.0, 0.2]]), torch.tensor([[-1.0, 0.0]])
     labels = torch.tensor([0, 0, 1])
     assert contrastive_loss(torch.cat([real, far]), labels) < contrastive_loss(torch.cat([real, near]), labels)
+
+
+def test_ranking_asks_for_the_fake_above_its_own_original_alone():
+    logits = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0], [0.0, 2.0]], requires_grad=True)
+    loss = ranking_loss(logits, torch.tensor([True, False]))
+    assert loss.item() == pytest.approx(math.log1p(math.exp(1 - 3)))
+    loss.backward()
+    assert logits.grad[1, 1] < 0 < logits.grad[0, 1]
+    assert torch.equal(logits.grad[2:], torch.zeros(2, 2))
+    none = ranking_loss(logits, torch.tensor([False, False]))
+    none.backward()
+    assert none.item() == 0
 
 
 def test_focal_loss_is_cross_entropy_that_forgives_what_is_already_right():
@@ -387,7 +402,7 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     curve, masks = draw_progress(whole)
     assert cv2.imread(str(curve)).std() > 1
     pairs = whole.watched_pairs()
-    assert [pair.kind for pair in pairs[::2]] == list(whole.held_forgeries)
+    assert [pair.made.kind for pair in pairs[::2]] == list(whole.held_forgeries)
     side, sheet = whole.size, cv2.cvtColor(cv2.imread(str(masks)), cv2.COLOR_BGR2RGB)
     assert sheet.shape == (side * len(pairs) // 2, side * 10, 3)
     np.testing.assert_array_equal(sheet[:side, :side], pairs[0].real)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.table import Table
 
 from streamwatch.cli import common
 
@@ -21,7 +23,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made."
+            help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
+            "m2tr-lite-web, m2tr-lite-web-small."
         ),
     ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
@@ -41,19 +44,30 @@ def train(
     preview: Annotated[
         Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
     ] = None,
+    profile: Annotated[
+        int | None,
+        typer.Option("--profile", metavar="STEPS", min=1, help="Table where the time of so many steps goes, and end."),
+    ] = None,
     study: Annotated[
-        Literal["crosses", "ablations"] | None,
+        Literal["crosses", "ablations", "web"] | None,
         typer.Option(
             "--study",
             help="Instead, train changed recipes and table them: on some forgeries, tested on others (crosses); "
-            "with one part turned off (ablations).",
+            "with one part turned off (ablations); with one answer changed (web).",
         ),
+    ] = None,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option("--variant", metavar="NAME", help="With --study: only this row of its table; may be repeated."),
     ] = None,
 ) -> None:
     """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on.
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
+    from streamwatch.training.process import prepare_process
+
+    prepare_process()
     from streamwatch.detectors.m2tr.detector import resolve_device
     from streamwatch.training.plots import draw_progress, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe
@@ -64,7 +78,10 @@ def train(
     device = str(resolve_device(device))
     folder = out or Path("runs") / chosen.name
     if study is not None:
-        _study(study, chosen, out or Path("runs") / f"{chosen.name}-{study}", landmark_model, device)
+        _study(study, chosen, out or Path("runs") / f"{chosen.name}-{study}", landmark_model, device, variants)
+        return
+    if profile is not None:
+        _profile(chosen, landmark_model, device, profile, (out or Path("runs")) / "prepared")
         return
     trainer = Trainer(chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device)
     if preview is not None:
@@ -95,10 +112,42 @@ def train(
         typer.echo(f"{name:28} {value:g}")
 
 
-def _study(study: str, recipe: Recipe, folder: Path, landmark_model: Path, device: str) -> None:
-    from streamwatch.training.studies import STUDIES, run_study
+def _profile(recipe: Recipe, landmark_model: Path, device: str, steps: int, cache: Path) -> None:
+    from streamwatch.training.profile import WARM_UP, profile
+    from streamwatch.training.trainer import Trainer, with_steps
 
-    variants = list(STUDIES[study](recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            with_steps(recipe, 2 * (steps + WARM_UP) + 1),
+            Path(folder),
+            landmark_model,
+            cache=cache,
+            report=lambda line: typer.echo(line, err=True),
+            device=device,
+        )
+        found = profile(trainer, steps)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    for name in ("ms/picture", "CPU ms/picture", "share of CPU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage in found.stages:
+        table.add_row(stage.name, f"{stage.wall_ms:.2f}", f"{stage.cpu_ms:.2f}", f"{stage.share:.1%}")
+    total_wall, total_cpu = (sum(getattr(s, name) for s in found.stages) for name in ("wall_ms", "cpu_ms"))
+    table.add_row("all, one after the other", f"{total_wall:.2f}", f"{total_cpu:.2f}", "", style="bold")
+    console = common.console()
+    console.print(table)
+    console.print(
+        f"\n{found.pictures_per_second:.1f} pictures/s with {recipe.optimisation.workers} processes preparing pairs; "
+        f"waiting for them: {found.waiting:.0%} of the time"
+    )
+
+
+def _study(
+    study: str, recipe: Recipe, folder: Path, landmark_model: Path, device: str, names: list[str] | None
+) -> None:
+    from streamwatch.training.studies import STUDIES, chosen, run_study
+
+    variants = chosen(list(STUDIES[study](recipe)), names or ())
     with common.progress_bar() as bar:
         task = bar.add_task("training", total=recipe.optimisation.steps)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamwatch.evaluation.degradations import (
     VideoCodec,
@@ -26,17 +27,23 @@ _KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST
 _CODECS: tuple[VideoCodec, ...] = ("h264", "hevc")
 
 
-def degrade(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
+UNTOUCHED = 0.2
+"""Share of groups that `degrade` leaves as they are: fine traces are learnt where they are whole."""
+
+
+def degrade(images: Sequence[ImageArray], rng: np.random.Generator, untouched: float = UNTOUCHED) -> list[ImageArray]:
     """The same draw of colour, light, resolution, blur, sharpening, noise and coding on every image of a group (each
     H×W×3).
 
     Blur is that of a lens or of a movement, in shares of the side, up to where little is left to tell a forgery by:
     softness alone must not say "fake". Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its
     pixels are the same too, so that what differs is the forgery alone, and half of the time drawn for each, as two
-    shots of a camera have it. A share of groups stays as it is: fine traces are learnt where they are whole.
+    shots of a camera have it.
+
+    untouched: share of groups that stays as it is.
     """
     out = list(images)
-    if rng.random() < 0.2:
+    if rng.random() < untouched:
         return out
     if rng.random() < 0.4:
         colour = draw_colour(rng)
@@ -88,3 +95,37 @@ def code_again(images: Sequence[ImageArray], rng: np.random.Generator) -> list[I
 
 def _grey(image: ImageArray) -> ImageArray:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def mix_amplitudes(images: Sequence[ImageArray], look: ImageArray, share: float) -> list[ImageArray]:
+    """The low frequencies of every image (H×W×3) with amplitudes `share` of the way from the first one's to the look's.
+
+    Xu et al., "A Fourier-based Framework for Domain Generalization" (CVPR 2021): phases stay, and with them the face.
+    All images are changed by the same factors, found on the first.
+    """
+    height, width = images[0].shape[:2]
+    theirs = np.abs(np.fft.rfft2(cv2.resize(look, (width, height), interpolation=cv2.INTER_AREA), axes=(0, 1)))
+    own = np.abs(np.fft.rfft2(images[0], axes=(0, 1)))
+    factors = np.clip(1 + share * (theirs / np.maximum(own, 1.0) - 1), *_AMPLITUDE_FACTORS)
+
+    def change(image: ImageArray) -> ImageArray:
+        rows, columns = np.fft.fftfreq(image.shape[0]), np.fft.rfftfreq(image.shape[1])
+        low = np.hypot(rows[:, None], columns[None, :]) < _LOW_FREQUENCIES
+        sized = factors if image.shape == images[0].shape else _sized(factors, low.shape)
+        spectrum = np.fft.rfft2(image, axes=(0, 1)) * np.where(low[..., None], sized, 1.0)
+        pixels = np.fft.irfft2(spectrum, s=image.shape[:2], axes=(0, 1))
+        return np.asarray(np.clip(np.rint(pixels), 0, 255), np.uint8)
+
+    return [change(image) for image in images]
+
+
+_LOW_FREQUENCIES = 0.05  # cycles per pixel: colour, light and large shapes
+_AMPLITUDE_FACTORS = (0.5, 2.0)
+
+
+def _sized(factors: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Factors of a spectrum for a picture of another size: by place, the lowest frequency of each first."""
+    rows = np.rint(np.fft.fftfreq(shape[0]) * factors.shape[0]).astype(int) % factors.shape[0]
+    columns = np.rint(np.linspace(0, factors.shape[1] - 1, shape[1])).astype(int)
+    sized: NDArray[np.float64] = factors[rows[:, None], columns[None, :]]
+    return sized

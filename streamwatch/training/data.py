@@ -1,63 +1,95 @@
-"""Training pairs: a real face and its fake in one item, drawn without state so that a run resumes to the step."""
+"""Training pairs: a real face and its fake in one item, drawn without state so that a run resumes to the step.
+
+A pair is made in two steps. `MadePairs` draws and forges whole pictures, by a number; `PairDataset` cuts and degrades
+them, by the index of the item. The first is dear and the second cheap, so one made pair may serve several items.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from streamwatch.evaluation.degradations import rescale
 from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
 from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
-from streamwatch.training.augment import code_again, degrade
+from streamwatch.training.augment import UNTOUCHED, code_again, degrade, mix_amplitudes
 from streamwatch.training.families import FaceImage, Family, Forger
 from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import Picture, originals
+from streamwatch.training.stages import stage
+from streamwatch.training.web import WebPairs
 
-Kind = Literal["paired", "generated"] | Family
+Kind = Literal["paired", "generated", "web", "web_unpaired"] | Family
+"""web: a forged picture of a web clip and a real one of its scene; web_unpaired: and a real one of another scene."""
 
-PAIRED_ZOOM = (0.88, 1.08)
-GENERATED_ZOOM = (0.88, 1.3)
-"""Side of a training crop in sides of the served one; the generated pictures have more room round the face."""
+Zoom = tuple[float, float]
+"""Least and greatest side of a training crop, in sides of the served one."""
+
+PAIRED_ZOOM: Zoom = (0.88, 1.08)
+GENERATED_ZOOM: Zoom = (0.88, 1.3)
+"""The generated pictures have more room round the face."""
+WEB_ZOOM: Zoom = (0.84, 1.2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MadePair:
+    """Whole pictures of a real face and of a fake, before they are cut.
+
+    real, fake: H×W×3, of different sizes where they are of different files. mask: the forged region of the fake, H×W
+    uint8, 255 = forged; None where it is not known. boxes: of the two faces, pixels. source: what the fake was made
+    from. related: whether the two show one person in one place, so that what differs is the forgery. files: where the
+    two came from.
+    """
+
+    kind: Kind
+    real: ImageArray
+    fake: ImageArray
+    mask: ImageArray | None
+    boxes: tuple[Box, Box]
+    zooms: Zoom
+    source: str
+    related: bool
+    files: tuple[Path, Path]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """A real and a fake face cut alike (S×S×3), and the forged region (S×S, 0..1) where it is known.
 
-    pictures, regions: what the two were cut from, and which square of it (pixels).
+    regions: which square of the whole pictures the two were cut from (pixels).
     """
 
     real: ImageArray
     fake: ImageArray
     mask: FloatArray | None
-    kind: Kind
-    pictures: tuple[Picture, Picture]
+    made: MadePair
     regions: tuple[Box, Box]
 
 
-class Forged(NamedTuple):
-    """Whole pictures of a pair, before they are cut; the mask is None where the forged region is not known."""
+class PairSource(Protocol):
+    """Made pairs by number: the same number gives the same pair, always."""
 
-    real: ImageArray
-    fake: ImageArray
-    mask: FloatArray | None
+    def make(self, number: int) -> MadePair:
+        """The pair of a number from 0 up."""
+        ...
 
 
 class SourcePool:
     """Real pictures of one data set, from which forgeries are made.
 
-    zoom: least and greatest side of a training crop, in sides of the served crop; a set whose pictures end close to
-    the face has less room.
+    zoom: a set whose pictures end close to the face has less room than others.
     """
 
-    def __init__(self, pictures: Sequence[Picture], weight: float = 1.0, zoom: tuple[float, float] = (0.88, 1.08)):
+    def __init__(self, pictures: Sequence[Picture], weight: float = 1.0, zoom: Zoom = (0.88, 1.08)):
         self.pictures = pictures
         self.weight = weight
         self.zoom = zoom
@@ -69,26 +101,77 @@ class Pools:
     """Where pairs come from.
 
     paired: fakes with the real picture that they were made from. sources: real pictures to forge.
-    generated: (real, fake) lists of whole-face synthesis, which have no pairs. forger: makes the fakes.
+    generated: (real, fake) lists of whole-face synthesis, which have no pairs. web, web_unpaired: forged pictures of
+    web clips, of scenes with real footage and of others. forger: makes the fakes.
     """
 
     paired: Sequence[tuple[Picture, Picture]]
     sources: Sequence[SourcePool]
     generated: tuple[Sequence[Picture], Sequence[Picture]] = ((), ())
+    web: WebPairs | None = None
+    web_unpaired: WebPairs | None = None
     forger: Forger = field(default_factory=Forger)
+    paired_zoom: Zoom = PAIRED_ZOOM
+
+
+class MadePairs:
+    """Pairs drawn from pools and forged; pair `number` is a function of (seed, number) alone."""
+
+    def __init__(self, pools: Pools, weights: Mapping[Kind, float], seed: int) -> None:
+        self._pools = pools
+        self._kinds: list[Kind] = [kind for kind, weight in weights.items() if weight > 0]
+        self._shares = _shares([weights[kind] for kind in self._kinds])
+        self._source_shares = _shares([pool.weight for pool in pools.sources])
+        self._seed = seed
+
+    def make(self, number: int) -> MadePair:
+        """See `PairSource`."""
+        rng = np.random.default_rng([self._seed, 0, number])
+        pools = self._pools
+        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
+        if kind == "paired":
+            both = pools.paired[int(rng.integers(len(pools.paired)))]
+            return _found(kind, both, pools.paired_zoom, related=True)
+        if kind == "web" and pools.web is not None:
+            return _found(kind, pools.web.draw_related(rng), WEB_ZOOM, related=True)
+        if kind == "web_unpaired" and pools.web_unpaired is not None:
+            return _found(kind, pools.web_unpaired.draw_any(rng), WEB_ZOOM, related=False)
+        if kind == "generated":
+            reals, fakes = pools.generated
+            both = reals[int(rng.integers(len(reals)))], fakes[int(rng.integers(len(fakes)))]
+            return _found(kind, both, GENERATED_ZOOM, related=False)
+        return self._forged(kind, rng)
+
+    def _forged(self, kind: Any, rng: np.random.Generator) -> MadePair:
+        pool = self._pools.sources[int(rng.choice(len(self._pools.sources), p=self._source_shares))]
+        chosen = int(rng.integers(len(pool.pictures)))
+        picture = pool.pictures[chosen]
+        face = _face(picture)
+        with stage(f"forging: {kind}"):
+            made = self._pools.forger.forge_visibly(kind, face, lambda: _face(pool.partners.draw(chosen, rng)), rng)
+        return MadePair(
+            kind,
+            made.real,
+            made.fake,
+            _levels(made.mask),
+            (picture.box, picture.box),
+            pool.zoom,
+            picture.source,
+            True,
+            (picture.path, picture.path),
+        )
 
 
 class PairDataset(Dataset[dict[str, torch.Tensor]]):
-    """Item i is a function of (seed, i) alone.
+    """Items cut from made pairs; item i is a function of (the source, seed, i) alone.
 
     Each item holds, once per quality, `images` (2×3×S×S uint8; real, fake), `masks` (2×1×S×S float, 0..1) and
-    `mask_known` (2, bool), with the quality as their first axis.
+    `mask_known` (2, bool), with the quality as their first axis, and `related` (bool, `MadePair.related`).
     """
 
     def __init__(
         self,
-        pools: Pools,
-        weights: Mapping[Kind, float],
+        source: PairSource,
         geometry: CropGeometry,
         size: int,
         seed: int,
@@ -96,17 +179,20 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
         *,
         augment: bool = True,
         qualities: int = 1,
+        reuse: Reuse | None = None,
+        untouched: float = UNTOUCHED,
+        mix_amplitudes: float = 0.0,
     ) -> None:
-        self._pools = pools
-        self._kinds: list[Kind] = [kind for kind, weight in weights.items() if weight > 0]
-        self._shares = _shares([weights[kind] for kind in self._kinds])
-        self._source_shares = _shares([pool.weight for pool in pools.sources])
+        self._source = source
         self._geometry = geometry
         self._size = size
         self._seed = seed
         self._length = length
         self._augment = augment
         self._qualities = qualities
+        self._reuse = reuse or Reuse()
+        self._untouched = untouched
+        self._mix_amplitudes = mix_amplitudes
 
     def __len__(self) -> int:
         return self._length
@@ -119,62 +205,92 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
             if pair.mask is not None:
                 masks[quality, 1, 0] = torch.from_numpy(pair.mask)
         known = torch.tensor([[True, pair.mask is not None] for pair in pairs])
-        return {"images": torch.from_numpy(images).permute(0, 1, 4, 2, 3), "masks": masks, "mask_known": known}
+        return {
+            "images": torch.from_numpy(images).permute(0, 1, 4, 2, 3),
+            "masks": masks,
+            "mask_known": known,
+            "related": torch.tensor([pair.made.related for pair in pairs]),
+        }
 
     def pair(self, index: int) -> Pair:
         """The pair of item `index` at its first quality."""
         return self.pairs(index)[0]
 
     def pairs(self, index: int) -> list[Pair]:
-        """The pair of item `index` at each of its qualities, as numpy."""
+        """The pair of item `index` at each of its qualities, as numpy. Raises IndexError."""
         if not 0 <= index < self._length:
             raise IndexError(index)
-        rng = np.random.default_rng([self._seed, index])
-        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
-        if kind == "paired":
-            both = self._pools.paired[int(rng.integers(len(self._pools.paired)))]
-            real, fake = read_image(both[0].path), read_image(both[1].path)
-            return self._cut(kind, both, Forged(real, fake, forged_region(fake, real)), PAIRED_ZOOM, rng)
-        if kind == "generated":
-            reals, fakes = self._pools.generated
-            both = reals[int(rng.integers(len(reals)))], fakes[int(rng.integers(len(fakes)))]
-            return self._cut(
-                kind, both, Forged(read_image(both[0].path), read_image(both[1].path), None), GENERATED_ZOOM, rng
-            )
-        pool = self._pools.sources[int(rng.choice(len(self._pools.sources), p=self._source_shares))]
-        chosen = int(rng.integers(len(pool.pictures)))
-        picture = pool.pictures[chosen]
-        partner = lambda: _face(pool.partners.draw(chosen, rng))  # noqa: E731
-        made = self._pools.forger.forge_visibly(kind, _face(picture), partner, rng)
-        return self._cut(kind, (picture, picture), Forged(made.real, made.fake, made.mask), pool.zoom, rng)
+        made = self._source.make(self._reuse.number(index))
+        rng = np.random.default_rng([self._seed, 1, index])
+        if self._mix_amplitudes > 0 and rng.random() < self._mix_amplitudes:
+            near = self._reuse.number(int(rng.integers(max(0, index - _NEAR), index + 1)))
+            other, share = self._source.make(near).real, float(rng.uniform(0, 0.5))
+            real, fake = mix_amplitudes([made.real, made.fake], other, share)
+            made = replace(made, real=real, fake=fake)
+        return self._cut(made, rng)
 
-    def _cut(
-        self,
-        kind: Kind,
-        pictures: tuple[Picture, Picture],
-        forged: Forged,
-        zooms: tuple[float, float],
-        rng: np.random.Generator,
-    ) -> list[Pair]:
-        mask = forged.mask
-        whole = [forged.real, forged.fake]
+    def _cut(self, made: MadePair, rng: np.random.Generator) -> list[Pair]:
+        whole = [made.real, made.fake]
         zoom, shift = 1.0, (0.0, 0.0)
         if self._augment:
-            whole = code_again(whole, rng)
-            zoom = float(np.exp(rng.uniform(*np.log(zooms))))
+            with stage("degrading"):
+                whole = code_again(whole, rng)
+            zoom = float(np.exp(rng.uniform(*np.log(made.zooms))))
             shift = float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))
-        fake_region = jitter(self._geometry.region(pictures[1].box), zoom, shift)
-        real_region = fake_region if mask is not None else jitter(self._geometry.region(pictures[0].box), zoom, shift)
-        images = [crop_face(whole[0], real_region, self._size), crop_face(whole[1], fake_region, self._size)]
-        cut: FloatArray | None = None
-        if mask is not None:
-            cut = crop_mask(mask, fake_region, self._size)
-        if self._augment and rng.random() < 0.5:
-            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-            cut = None if cut is None else np.ascontiguousarray(cut[:, ::-1])
-        views = [degrade(images, rng) if self._augment else images for _ in range(self._qualities)]
-        regions = (real_region, fake_region)
-        return [Pair(view[0], view[1], cut, kind, pictures, regions) for view in views]
+        with stage("cutting"):
+            fake_region = jitter(self._geometry.region(made.boxes[1]), zoom, shift)
+            aligned = made.mask is not None
+            real_region = fake_region if aligned else jitter(self._geometry.region(made.boxes[0]), zoom, shift)
+            regions = (real_region, fake_region)
+            images = [crop_face(image, region, self._size) for image, region in zip(whole, regions, strict=True)]
+            if self._augment and not aligned:
+                images = as_coarse_as_each_other(images, [region[2] - region[0] for region in regions])
+            cut: FloatArray | None = None
+            if made.mask is not None:
+                cut = crop_mask(np.float32(1 / 255) * made.mask, fake_region, self._size)
+            if self._augment and rng.random() < 0.5:
+                images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+                cut = None if cut is None else np.ascontiguousarray(cut[:, ::-1])
+        with stage("degrading"):
+            views = [degrade(images, rng, self._untouched) if self._augment else images for _ in range(self._qualities)]
+        return [Pair(view[0], view[1], cut, made, regions) for view in views]
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """How often a made pair is cut, and how far apart.
+
+    times: items of every pair. lag: pairs between one use and the next, so that a batch sees different ones; less at
+    the start, where there are not as many yet.
+    """
+
+    times: int = 1
+    lag: int = 0
+
+    def number(self, index: int) -> int:
+        """Which pair item `index` is cut from; the first use of each is newer than all before it."""
+        newest, use = divmod(index, self.times)
+        return max(newest - use * self.lag, newest * (self.times - use) // self.times)
+
+    @property
+    def window(self) -> int:
+        """How many of the newest pairs may still be asked for."""
+        return (self.times - 1) * self.lag + 1
+
+
+_NEAR = 64  # items back, whose pairs a pool still has
+
+
+def as_coarse_as_each_other(images: Sequence[ImageArray], sides: Sequence[float]) -> list[ImageArray]:
+    """Crops of two files (each S×S×3) at the resolution of the coarser one: what is scaled up must not tell the class.
+
+    sides: of the regions that they were cut from, pixels.
+    """
+    size = len(images[0])
+    resolutions = [min(side, size) for side in sides]
+    least = min(resolutions)
+    factors = [resolution / least for resolution in resolutions]
+    return [rescale(image, f) if f > 1.02 else image for image, f in zip(images, factors, strict=True)]
 
 
 def jitter(region: Box, zoom: float, shift: tuple[float, float]) -> Box:
@@ -193,7 +309,33 @@ def pair_up(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
 
 
 def _face(picture: Picture) -> FaceImage:
-    return FaceImage(read_image(picture.path), picture.landmarks)
+    with stage("reading"):
+        return FaceImage(read_image(picture.path), picture.landmarks)
+
+
+def _found(kind: Kind, both: tuple[Picture, Picture], zooms: Zoom, *, related: bool) -> MadePair:
+    """Two pictures as they are; the forged region is their difference, where they show the same frame."""
+    with stage("reading"):
+        real, fake = read_image(both[0].path), read_image(both[1].path)
+    mask = None
+    if related:
+        with stage("comparing"):
+            mask = forged_region(fake, real)
+    return MadePair(
+        kind,
+        real,
+        fake,
+        None if mask is None else _levels(mask),
+        (both[0].box, both[1].box),
+        zooms,
+        both[1].source,
+        related,
+        (both[0].path, both[1].path),
+    )
+
+
+def _levels(mask: FloatArray) -> ImageArray:
+    return np.asarray(np.rint(mask * 255), np.uint8)
 
 
 def _shares(weights: Sequence[float]) -> list[float]:

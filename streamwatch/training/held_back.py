@@ -41,7 +41,7 @@ def judge_forgeries(
     for number, (family, data) in enumerate(families.items()):
         made = [data.pair(index) for index in range(pairs)]
         items: list[tuple[bool, float, str, str]] = [
-            (fake, probability, pair.pictures[0].source, family if fake else "")
+            (fake, probability, pair.made.source, family if fake else "")
             for pair, found in zip(made, _probabilities(detector, made), strict=True)
             for fake, probability in zip((False, True), found, strict=True)
         ]

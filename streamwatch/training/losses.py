@@ -22,6 +22,7 @@ class Objective:
     mask: float
     contrastive: float
     quality: float
+    ranking: float
 
 
 def objective(
@@ -38,16 +39,19 @@ def objective(
     stages: Sequence[Tensor] = (),
     qualities: int = 1,
     quality_weight: float = 0.0,
+    related: Tensor | None = None,
+    ranking_weight: float = 0.0,
 ) -> Objective:
     """Loss of a batch.
 
     logits: N×2 (real, fake). labels: N, 1 = fake. features: N×D. mask_logits: N×1×h×w or None.
     masks: N×1×H×W in 0..1, brought to h×w here. mask_known: N, which masks are supervision.
-    stages: features of some depths, each N×C, of which rows i, i + N/qualities, … show one face in each quality.
+    related: N/2, whether rows 2i (real) and 2i + 1 (fake) show one person. stages: features of some depths, each N×C,
+    of which rows i, i + N/qualities, … show one face in each quality.
     """
     decision = F.cross_entropy(logits, labels) if classification == "cross_entropy" else focal_loss(logits, labels)
     total = decision
-    mask = contrast = quality = logits.new_zeros(())
+    mask = contrast = quality = ranking = logits.new_zeros(())
     if mask_logits is not None and mask_weight > 0:
         mask = mask_loss(mask_logits, masks, mask_known)
         total = total + mask_weight * mask
@@ -57,7 +61,20 @@ def objective(
     if quality_weight > 0 and qualities > 1:
         quality = quality_loss(stages, qualities)
         total = total + quality_weight * quality
-    return Objective(total, decision.item(), mask.item(), contrast.item(), quality.item())
+    if ranking_weight > 0 and related is not None:
+        ranking = ranking_loss(logits, related)
+        total = total + ranking_weight * ranking
+    return Objective(total, decision.item(), mask.item(), contrast.item(), quality.item(), ranking.item())
+
+
+def ranking_loss(logits: Tensor, related: Tensor) -> Tensor:
+    """mean(log(1 + exp(z_real − z_fake))) over the related pairs (Burges et al., RankNet, ICML 2005); 0 without any.
+
+    logits: N×2 of real, fake, real, fake, … with z = logits[:, 1] − logits[:, 0]. related: N/2.
+    """
+    z = logits[:, 1] - logits[:, 0]
+    gaps = (z[0::2] - z[1::2])[related]
+    return F.softplus(gaps).mean() if len(gaps) else z.sum() * 0
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:

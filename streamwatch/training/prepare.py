@@ -12,7 +12,8 @@ import numpy as np
 
 from streamwatch.config import FaceSettings
 from streamwatch.errors import SourceNotFound
-from streamwatch.evaluation.datasets.plain import INDEX, index_rows, place
+from streamwatch.evaluation.datasets.plain import ENHANCED, INDEX, has_web_columns, index_rows, place
+from streamwatch.evaluation.datasets.web import read_pictures
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
 from streamwatch.records import Box, FloatArray
@@ -23,14 +24,26 @@ from streamwatch.training.landmarks import MeshLandmarks
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """One picture of one face. `source` groups pictures of the same origin, so that splits never share one."""
+    """One picture of one face. `source` groups pictures of the same origin, so that splits never share one.
+
+    box: pixels. landmarks: 468×2, pixels. Of web clips also: method ("" where real), clip, and the moment: pictures of
+    one source and moment show the same frame in the same crop.
+    """
 
     path: Path
     fake: bool
     split: str
     source: str
     box: Box
-    landmarks: FloatArray  # 468×2, pixels
+    landmarks: FloatArray
+    method: str = ""
+    clip: str = ""
+    moment: str = ""
+
+    @property
+    def side(self) -> float:
+        """Longer side of the face box, pixels."""
+        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +52,24 @@ class Listed:
     fake: bool
     split: str
     source: str
+    method: str = ""
+    clip: str = ""
+    moment: str = ""
 
 
 def list_pictures(folder: Path) -> list[Listed]:
     """Pictures of a data set folder.
 
     Either an `index.csv` with the columns split, label, file, source_video and files at `split/label/file`, or
-    `real/` and `fake/` folders, or pictures lying flat (all real). Raises SourceNotFound, ConfigError.
+    `real/` and `fake/` folders, or pictures lying flat (all real). Of the kind `web` (`evaluation.datasets.web`) the
+    scene is the source, and pictures labelled `enhanced` are left out. Raises SourceNotFound, ConfigError.
     """
+    if has_web_columns(folder):
+        return [
+            Listed(p.path, p.label == "fake", p.split, p.scene, p.method, p.clip, p.source)
+            for p in read_pictures(folder)
+            if p.label != ENHANCED
+        ]
     if (folder / INDEX).is_file():
         return [
             Listed(place(folder, row), row["label"] == "fake", row["split"], row["source_video"])
@@ -120,7 +143,7 @@ def _pictures(listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes
     for index, box, mesh in zip(found, boxes, meshes, strict=True):
         p = listed[int(index)]
         x0, y0, x1, y1 = (float(v) for v in box)
-        yield Picture(p.path, p.fake, p.split, p.source, (x0, y0, x1, y1), mesh)
+        yield Picture(p.path, p.fake, p.split, p.source, (x0, y0, x1, y1), mesh, p.method, p.clip, p.moment)
 
 
 def originals(pictures: Iterable[Picture]) -> dict[str, Picture]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from streamwatch.detectors.m2tr.config import M2TRConfig, resolve
 from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.training.data import Kind
+from streamwatch.training.data import PAIRED_ZOOM, Kind, Zoom
 from streamwatch.training.losses import Classification
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -35,7 +35,14 @@ class DataPart(_Part):
     sources: dict[str, SourcePart]
     clips: Path | None = None
     generated: tuple[str, ...] = ()
+    web: tuple[str, ...] = Field((), description="sets of web clips to train on")
+    dev: tuple[str, ...] = Field((), description="sets of web clips that choose the checkpoint, never trained on")
     weights: dict[Kind, float]
+    paired_zoom: Zoom = Field(PAIRED_ZOOM, description="side of a crop of `paired` pictures, in sides of the served")
+    untouched: float = Field(0.2, ge=0, le=1, description="share of pairs that no degradation is applied to")
+    mix_amplitudes: float = Field(0.0, ge=0, le=1, description="share of pairs whose spectrum takes on another's look")
+    reuse: int = Field(1, ge=1, description="items that are cut from every made pair")
+    reuse_lag: int = Field(500, ge=1, description="pairs between one use of a made pair and the next")
     qualities: int = Field(1, ge=1, le=4, description="copies of every face, each at a quality of its own")
     held_back: float = Field(0.06, gt=0, lt=0.5)
 
@@ -58,7 +65,9 @@ class OptimisationPart(_Part):
     weight_decay: float = Field(1e-2, ge=0)
     ema: float = Field(0.998, ge=0, lt=1)
     freeze: int = Field(0, ge=0)
+    freeze_norm: bool = Field(False, description="batch norms keep the statistics they start with")
     precision: Literal["fp32", "bf16"] = "fp32"
+    mix_styles: float = Field(0.0, ge=0, le=1, description="share of batches whose early maps swap their statistics")
     perturbation: float = Field(0.0, ge=0, description="adversarial weight perturbation γ; 0: none")
     workers: int = Field(2, ge=0)
 
@@ -68,6 +77,7 @@ class LossPart(_Part):
     quality: float = Field(0.1, ge=0)
     mask: float = Field(1.0, ge=0)
     contrastive: float = Field(0.001, ge=0)
+    ranking: float = Field(0.0, ge=0, description="the fake of a pair above its own original")
 
 
 class EvaluationPart(_Part):

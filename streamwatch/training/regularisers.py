@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,36 @@ def pooled_stages(model: M2TR, into: list[Tensor] | None) -> Iterator[None]:
 
     backbone: Any = model.model
     handles = [part.register_forward_hook(keep) for part in (model.layers[-1], backbone._blocks[-5])]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def mixed_styles(model: M2TR, blocks: Sequence[int], seed: int) -> Iterator[None]:
+    """Maps behind some backbone blocks take mean and spread between their own and those of another pair of the batch.
+
+    MixStyle (Zhou et al., ICLR 2021; shares from Beta(0.1, 0.1)). Rows 2i and 2i + 1, the real and the fake of a pair,
+    are mixed alike, so that a style says nothing of the class.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def mix(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        pairs = len(output) // 2
+        order = torch.randperm(pairs, generator=generator)
+        rows = torch.stack([2 * order, 2 * order + 1], dim=1).flatten().to(output.device)
+        share = torch.from_numpy(np.random.default_rng(int(order[0]) + seed).beta(0.1, 0.1, pairs))
+        own = share.repeat_interleave(2).to(output)[:, None, None, None]
+        mean = output.mean(dim=(2, 3), keepdim=True).detach()
+        spread = (output.var(dim=(2, 3), keepdim=True) + 1e-6).sqrt().detach()
+        mixed_mean = own * mean + (1 - own) * mean[rows]
+        mixed_spread = own * spread + (1 - own) * spread[rows]
+        return (output - mean) / spread * mixed_spread + mixed_mean
+
+    backbone: Any = model.model
+    handles = [backbone._blocks[block].register_forward_hook(mix) for block in blocks]
     try:
         yield
     finally:

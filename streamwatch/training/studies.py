@@ -72,7 +72,48 @@ def ablations(recipe: Recipe) -> Iterator[Variant]:
         yield Variant("two qualities", _changed(recipe, data={"qualities": 2}, optimisation={"pairs": pairs // 2}))
 
 
-STUDIES: dict[str, Callable[[Recipe], Iterator[Variant]]] = {"crosses": crosses, "ablations": ablations}
+def web(recipe: Recipe) -> Iterator[Variant]:
+    """The recipe as it is, then with one of its answers changed at a time.
+
+    Every variant sees as many pictures. Judge by the figures of the dev sets.
+    """
+    yield Variant("as it is", recipe)
+    yield Variant("first 4 blocks frozen", _changed(recipe, optimisation={"freeze": 4}))
+    yield Variant("no ranking", _changed(recipe, loss={"ranking": 0.0}))
+    weights = recipe.data.weights
+    made = [kind for kind in FAMILIES if weights.get(kind, 0) > 0]
+    found: list[Kind] = [kind for kind in weights if kind not in FAMILIES]
+    for name, kinds in (("twice the web pairs", ["web", "web_unpaired"]), ("twice the forgeries made here", made)):
+        yield Variant(name, _changed(recipe, data={"weights": _scaled(weights, kinds, 2.0)}))
+    yield Variant("no forgeries made here", _trained_on(recipe, found))
+    yield Variant("fewer degradations", _changed(recipe, data={"untouched": 0.5}))
+    rate = recipe.optimisation.learning_rate
+    for factor in (1 / 3, 2):
+        yield Variant(
+            f"learning rate {rate * factor:.0e}", _changed(recipe, optimisation={"learning_rate": rate * factor})
+        )
+    for scale in (1.0, 1.5):
+        yield Variant(f"crop scale {scale:g}", _changed(recipe, geometry={"scale": scale}))
+    yield Variant("styles mixed", _changed(recipe, optimisation={"mix_styles": 0.5}))
+    yield Variant("amplitudes mixed", _changed(recipe, data={"mix_amplitudes": 0.3}))
+    if recipe.data.qualities == 1 and recipe.optimisation.pairs % 2 == 0 and recipe.optimisation.pairs >= 4:
+        pairs = recipe.optimisation.pairs // 2
+        yield Variant("two qualities", _changed(recipe, data={"qualities": 2}, optimisation={"pairs": pairs}))
+    yield Variant("256 px", _changed(recipe, switches={"input_size": 256}))
+    if recipe.start is not None:
+        yield Variant("from ImageNet", recipe.model_copy(update={"start": None}))
+
+
+STUDIES: dict[str, Callable[[Recipe], Iterator[Variant]]] = {"crosses": crosses, "ablations": ablations, "web": web}
+
+
+def chosen(variants: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
+    """The variants of these names, in the order of the names; all without names. Raises ConfigError for an unknown one."""
+    known = {variant.name: variant for variant in variants}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"--variant {unknown[0]}: not in this study; its rows: {', '.join(known)}")
+    return [known[name] for name in names] or list(variants)
 
 
 def run_study(
@@ -88,10 +129,11 @@ def run_study(
 
     A study that was cut off goes on. Returns the table, a row per variant, of the averaged weights after the last
     step: pictures seen, AUC on the reported `val` faces, mean AUC over held-back self-blends, mean over the `unseen`
-    kinds (NaN without), and every held-back cell. Held-back faces are forged alike for all variants. Raises as
-    `Trainer` does, and ConfigError for a recipe with `start`: weights that have learnt from what is left out.
+    kinds (NaN without), the figures of the dev sets, and every held-back cell. Held-back faces are forged alike for all
+    variants. Raises as `Trainer` does, and ConfigError where a variant has unseen kinds and a `start`: weights that may
+    have learnt from what is left out.
     """
-    if any(variant.recipe.start is not None for variant in variants):
+    if any(variant.recipe.start is not None and variant.unseen for variant in variants):
         raise ConfigError("a study trains from ImageNet: other weights may know what a variant leaves out")
     tested = {kind for variant in variants for kind, weight in variant.recipe.data.weights.items() if weight > 0}
     table = folder / "table.csv"
@@ -115,6 +157,9 @@ def _measured(variant: Variant, trainer: Trainer, path: Path) -> dict[str, Any]:
         row: dict[str, Any] = {
             "variant": variant.name,
             "pictures": images_seen(variant.recipe, trainer.step),
+            "seed": variant.recipe.seed,
+            "minutes": trainer.minutes,
+            **{f"dev_{name}": value for name, value in trainer.latest.dev.items()},
             "val": _reported(variant, trainer),
             "self_blends": _mean(cells, SELF_BLENDS),
             "unseen": _mean(cells, variant.unseen),
@@ -138,6 +183,10 @@ def _reported(variant: Variant, trainer: Trainer) -> float:
 def _mean(cells: Mapping[Kind, float], kinds: Sequence[Kind]) -> float:
     values = [cells[kind] for kind in kinds if not math.isnan(cells.get(kind, math.nan))]
     return sum(values) / len(values) if values else math.nan
+
+
+def _scaled(weights: Mapping[Kind, float], kinds: Sequence[str], factor: float) -> dict[Kind, float]:
+    return {kind: weight * (factor if kind in kinds else 1.0) for kind, weight in weights.items()}
 
 
 def _trained_on(recipe: Recipe, kinds: Sequence[Kind]) -> Recipe:

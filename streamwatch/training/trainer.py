@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,22 +27,42 @@ from streamwatch.detectors.m2tr.frequency import GlobalFilter, resize_filter
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
 from streamwatch.detectors.m2tr.model import M2TR, M2TROutput, build
 from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
+from streamwatch.evaluation.clips import measure
 from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.evaluation.web_faces import FoundFace, score_web
 from streamwatch.faces.crops import CropGeometry, crop_face
-from streamwatch.records import FloatArray
+from streamwatch.records import FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
-from streamwatch.training.data import Kind, Pair, PairDataset, Pools, SourcePool, forked_loader, pair_up
+from streamwatch.training.data import (
+    Kind,
+    MadePairs,
+    Pair,
+    PairDataset,
+    PairSource,
+    Pools,
+    Reuse,
+    SourcePool,
+    forked_loader,
+    pair_up,
+)
+from streamwatch.training.dev import CHOSEN_BY, check_apart, dev_faces, dev_figures
 from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
+from streamwatch.training.pool import PairPool
 from streamwatch.training.prepare import Picture, hold_back, prepare
 from streamwatch.training.recipe import DataPart, Recipe
-from streamwatch.training.regularisers import perturbed, pooled_stages
+from streamwatch.training.regularisers import mixed_styles, perturbed, pooled_stages
 from streamwatch.training.resynthesis import load_or_train
+from streamwatch.training.stages import stage
+from streamwatch.training.web import web_pairs
 
-LOSSES = ("loss", "classification", "mask", "contrastive", "quality")
+LOSSES = ("loss", "classification", "mask", "contrastive", "quality", "ranking")
 LOG_COLUMNS = ("step", "images", "minutes", *LOSSES)
-"""Then one column per kind of pair: the AUC on held-back faces of that kind."""
+"""Then one column per kind of pair, the AUC on held-back faces of that kind, and one per figure of the dev sets."""
+
+POOL = "pool"
+"""Folder of a run that holds made pairs; it can be deleted."""
 
 CLIPS = "clips"
 """Name of the data set that is made from the recipe's camera clips."""
@@ -49,18 +72,22 @@ SAVE_EVERY = 20
 
 _HELD_BACK_SEED = 1_000_003
 _MOST_SKIPPED = 10
+_MIXED_BLOCKS = (0, 2)
+_POOL_MARGIN = 256  # pairs that the loader may be ahead of the step
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBackAucs:
     """AUC on held-back faces of the paired sets and of the generated ones, and on held-back forgeries by family.
 
-    NaN where no such faces of both classes are held back.
+    NaN where no such faces of both classes are held back. dev: figures of the recipe's dev sets (`dev_figures`), empty
+    without any.
     """
 
     faces: float
     generated: float
     families: dict[Family, float]
+    dev: dict[str, float] = field(default_factory=dict)
 
     def cells(self) -> dict[Kind, float]:
         """Every cell under the kind of training pairs that it belongs to."""
@@ -69,7 +96,11 @@ class HeldBackAucs:
         return cells
 
     def score(self, trained_on: Iterable[Kind]) -> float:
-        """What chooses the checkpoint: the mean over the known cells that the recipe trains on; −∞ without any."""
+        """What chooses the checkpoint: on dev sets the mean of `CHOSEN_BY`, else the mean over the known cells that the
+        recipe trains on; −∞ without any.
+        """
+        if self.dev:
+            return sum(self.dev[name] for name in CHOSEN_BY) / len(CHOSEN_BY)
         cells = self.cells()
         known = [cells[kind] for kind in trained_on if not math.isnan(cells.get(kind, math.nan))]
         return sum(known) / len(known) if known else -math.inf
@@ -97,7 +128,7 @@ class DataSplit:
     held_generated: pictures of both classes, of the paired and of the generated sets; held_reals: real pictures by
     data set; held_pools: the same, to be forged by every means. What is held back chooses the checkpoint and
     calibrates it; no gradient sees it.
-    reported: `val` pictures of the paired sets, which decide nothing.
+    reported: `val` pictures of the paired sets, which decide nothing. dev: faces of the dev sets.
     """
 
     pools: Pools
@@ -106,6 +137,7 @@ class DataSplit:
     held_reals: dict[str, list[Picture]]
     held_pools: Pools
     reported: list[Picture]
+    dev: tuple[FoundFace, ...] = ()
 
 
 def prepare_set(
@@ -136,7 +168,7 @@ def split_data(
     train: dict[str, list[Picture]] = {}
     held: dict[str, list[Picture]] = {}
     reported: list[Picture] = []
-    for name in dict.fromkeys((*part.paired, *part.sources, *part.generated)):
+    for name in dict.fromkeys((*part.paired, *part.sources, *part.generated, *part.web)):
         pictures = prepare_set(part, name, cache, landmark_model, report)
         train[name], held[name] = hold_back([p for p in pictures if p.split == "train"], part.held_back)
         if name in part.paired:
@@ -151,6 +183,10 @@ def split_data(
     if {"resynthesis", "reenactment"} & {*trained, *tested}:
         readers = [partial(read_image, p.path) for name in part.sources for p in train[name] if not p.fake]
         forger = Forger(load_or_train(cache, readers, report=report))
+    web = [p for name in part.web for p in train[name]]
+    dev = dev_faces([part.root / name for name in part.dev], cache)
+    check_apart(web, dev)
+    related, unrelated = web_pairs(web)
     pools = Pools(
         paired=[pair for name in part.paired for pair in pair_up(train[name])],
         sources=sources(train),
@@ -158,7 +194,10 @@ def split_data(
             [p for name in part.generated for p in train[name] if not p.fake],
             [p for name in part.generated for p in train[name] if p.fake],
         ),
+        web=related,
+        web_unpaired=unrelated,
         forger=Forger(forger.resynthesisers if "resynthesis" in trained else (), transplants="swap" in trained),
+        paired_zoom=part.paired_zoom,
     )
     held_faces = [p for name in part.paired for p in held[name]]
     _check(recipe, trained, pools, held_faces)
@@ -169,6 +208,7 @@ def split_data(
         held_reals={name: [p for p in held[name] if not p.fake] for name in part.sources},
         held_pools=Pools((), sources(held), forger=forger),
         reported=reported,
+        dev=dev,
     )
 
 
@@ -186,6 +226,12 @@ def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequenc
             f"{where}.weights.generated: {', '.join(data.generated) or 'data.generated (empty)'} lacks real or fake "
             "pictures to train on; set the weight to 0"
         )
+    for kind, pairs in (("web", pools.web), ("web_unpaired", pools.web_unpaired)):
+        if kind in trained and not pairs:
+            raise ConfigError(
+                f"{where}.weights.{kind}: {', '.join(data.web) or 'data.web (empty)'} has no such forged pictures; "
+                "set the weight to 0"
+            )
     if trained & set(FAMILIES) and not pools.sources:
         raise ConfigError(f"{where}.sources: no real picture to forge in {', '.join(data.sources) or 'any data set'}")
     if len({picture.fake for picture in held_faces}) < 2:
@@ -247,8 +293,20 @@ class Trainer:
         self.size = self.model.config.input_size
         geometry, weights = recipe.geometry.geometry(), recipe.data.weights
         pairs = recipe.optimisation.steps * recipe.optimisation.accumulate * recipe.optimisation.pairs
+        reuse = Reuse(recipe.data.reuse, recipe.data.reuse_lag)
+        source: PairSource = MadePairs(split.pools, weights, recipe.seed)
+        if reuse.times > 1:
+            source = PairPool(source, folder / POOL, self._pool_key(), reuse.window + _POOL_MARGIN)
         self.data = PairDataset(
-            split.pools, weights, geometry, self.size, recipe.seed, pairs, qualities=recipe.data.qualities
+            source,
+            geometry,
+            self.size,
+            recipe.seed,
+            pairs,
+            qualities=recipe.data.qualities,
+            reuse=reuse,
+            untouched=recipe.data.untouched,
+            mix_amplitudes=recipe.data.mix_amplitudes,
         )
         self.held_forgeries = held_back_pairs(split.held_pools, geometry, self.size, recipe.evaluation.forgeries)
         self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
@@ -261,13 +319,8 @@ class Trainer:
         Raises TrainingDiverged after ten of them in a row.
         """
         options = self.recipe.optimisation
-        batches = self._batches()
         started = time.monotonic() - self.minutes * 60
-        while self.step < options.steps:
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(self.step, options.steps, options.warmup, options.learning_rate)
-            losses = self._train_step(batches)
-            self.step += 1
+        for losses in self.steps():
             self.minutes = (time.monotonic() - started) / 60
             evaluated = self.step % self.recipe.evaluation.every == 0 or self.step == options.steps
             if evaluated:
@@ -275,6 +328,21 @@ class Trainer:
             if evaluated or self.step % SAVE_EVERY == 0:
                 self._save_state()
             listener(Progress(self.step, options.steps, losses["loss"], self.latest, evaluated))
+        shutil.rmtree(self.folder / POOL, ignore_errors=True)
+
+    def steps(self, workers: int | None = None) -> Iterator[dict[str, float]]:
+        """Take one step after the other to the last of the recipe, and nothing beside; the losses of each.
+
+        workers: processes that prepare pairs, other than the recipe's. Raises as `run` does.
+        """
+        options = self.recipe.optimisation
+        batches = self._batches(workers)
+        while self.step < options.steps:
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(self.step, options.steps, options.warmup, options.learning_rate)
+            losses = self._train_step(batches)
+            self.step += 1
+            yield losses
 
     def best_model(self) -> M2TR:
         """The averaged weights of the best evaluation so far. Raises WeightsError before the first."""
@@ -313,9 +381,11 @@ class Trainer:
 
     def _train_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         options = self.recipe.optimisation
-        train_mode(self.model, options.freeze)
+        train_mode(self.model, options.freeze, frozen_norm=options.freeze_norm)
+        torch.set_flush_denormal(True)  # again: ONNX Runtime, which finds faces, turns it off in this thread
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # dropout, too, is a function of seed and step
-        batches_now = [next(batches) for _ in range(options.accumulate)]
+        with stage("waiting for pairs"):
+            batches_now = [next(batches) for _ in range(options.accumulate)]
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         if options.perturbation > 0:
             for batch in batches_now:
@@ -324,10 +394,13 @@ class Trainer:
                 totals = self._accumulate(batches_now)
         else:
             totals = self._accumulate(batches_now)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        with stage("optimiser"):
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         if torch.stack([norm.isfinite(), *(buffer.isfinite().all() for buffer in self.model.buffers())]).all():
-            self.optimiser.step()
-            self.average.update_parameters(self.model)
+            with stage("optimiser"):
+                self.optimiser.step()
+            with stage("averaging"):
+                self.average.update_parameters(self.model)
             self._skipped = 0
         else:
             self.model.load_state_dict(buffers, strict=False)
@@ -349,8 +422,10 @@ class Trainer:
         """Add the gradients of the batches' mean loss; returns the mean of each of its terms."""
         totals = dict.fromkeys(LOSSES, 0.0)
         for batch in batches:
-            terms = self._objective(batch)
-            torch.autograd.backward(terms.total / len(batches))
+            with stage("forward"):
+                terms = self._objective(batch)
+            with stage("backward"):
+                torch.autograd.backward(terms.total / len(batches))
             totals["loss"] += terms.total.item() / len(batches)
             for name in LOSSES[1:]:
                 totals[name] += getattr(terms, name) / len(batches)
@@ -367,6 +442,7 @@ class Trainer:
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=bf16),
             pooled_stages(self.model, stages if qualities > 1 and weights.quality > 0 else None),
+            self._mixed_styles(),
         ):
             output = self.model(images)
         return objective(
@@ -382,7 +458,16 @@ class Trainer:
             stages=[*stages, output.feature.float()],
             qualities=qualities,
             quality_weight=weights.quality,
+            related=batch["related"].transpose(0, 1).flatten().to(self.device),
+            ranking_weight=weights.ranking,
         )
+
+    def _mixed_styles(self) -> AbstractContextManager[None]:
+        """Styles mixed behind the first blocks in the recipe's share of the steps."""
+        seed = self.recipe.seed * 1_000_003 + self.step
+        if np.random.default_rng([seed, 2]).random() >= self.recipe.optimisation.mix_styles:
+            return nullcontext()
+        return mixed_styles(self.model, _MIXED_BLOCKS, seed)
 
     def _blend_average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
         """Exponential moving average whose decay grows to the recipe's, so that the start is soon forgotten."""
@@ -424,7 +509,18 @@ class Trainer:
             self._picture_auc(model, self.watched_faces),
             self._picture_auc(model, self.split.held_generated),
             {family: self._forgery_auc(model, data) for family, data in self.held_forgeries.items()},
+            self._dev_figures(model),
         )
+
+    def _dev_figures(self, model: nn.Module) -> dict[str, float]:
+        if not self.split.dev:
+            return {}
+
+        def score(crops: ImageArray) -> FloatArray:
+            return infer(model, torch.from_numpy(crops).permute(0, 3, 1, 2), self.device)
+
+        faces = score_web(score, self.split.dev, self.recipe.geometry.geometry(), self.size, batch=32)
+        return dev_figures(measure(faces, rounds=0))
 
     def _picture_auc(self, model: nn.Module, pictures: list[Picture]) -> float:
         if len({p.fake for p in pictures}) < 2:
@@ -439,11 +535,15 @@ class Trainer:
             labels.append(np.tile([0, 1], len(batch["images"])))
         return roc_auc(np.concatenate(labels), np.concatenate(logits))
 
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
+    def _batches(self, workers: int | None = None) -> Iterator[dict[str, Tensor]]:
         options = self.recipe.optimisation
         first = self.step * options.accumulate * options.pairs
         rest = Subset(self.data, range(first, len(self.data)))
-        return forked_loader(rest, options.pairs, options.workers)
+        return forked_loader(rest, options.pairs, options.workers if workers is None else workers)
+
+    def _pool_key(self) -> str:
+        data = self.recipe.data.model_dump_json(exclude={"root", "dev", "reuse", "reuse_lag"})
+        return hashlib.sha256(f"{self.recipe.seed} {data}".encode()).hexdigest()
 
     def _own_folder(self) -> None:
         note = self.folder / "recipe.json"
@@ -473,7 +573,7 @@ class Trainer:
         images = images_seen(self.recipe, self.step)
         values = (self.step, images, round(self.minutes, 2), *(round(v, 5) for v in losses.values()))
         assert self.latest is not None
-        cells = self.latest.cells()
+        cells = self.latest.cells() | {f"dev_{name}": value for name, value in self.latest.dev.items()}
         rows.append([str(v) for v in (*values, *(round(v, 4) for v in cells.values()))])
         with path.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([(*LOG_COLUMNS, *cells), *rows])
@@ -484,7 +584,7 @@ def held_back_pairs(
 ) -> dict[Family, PairDataset]:
     """`count` pairs of each family that these pools can be forged by, always the same."""
     return {
-        family: PairDataset(pools, {family: 1.0}, geometry, size, _HELD_BACK_SEED, count)
+        family: PairDataset(MadePairs(pools, {family: 1.0}, _HELD_BACK_SEED), geometry, size, _HELD_BACK_SEED, count)
         for family in families
         if pools.sources and pools.forger.can(family)
     }
@@ -559,11 +659,15 @@ def freeze(model: M2TR, blocks: int) -> None:
         module.requires_grad_(False)
 
 
-def train_mode(model: M2TR, frozen_blocks: int) -> None:
-    """Training mode, with the frozen part's batch statistics kept."""
+def train_mode(model: M2TR, frozen_blocks: int, *, frozen_norm: bool = False) -> None:
+    """Training mode, with the frozen part's batch statistics kept, or those of all parts."""
     model.train()
     for module in frozen_modules(model, frozen_blocks):
         module.eval()
+    if frozen_norm:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
 
 def start_from_imagenet(model: M2TR) -> None:

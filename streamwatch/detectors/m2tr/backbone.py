@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamwatch.detectors.m2tr.config import BackboneName
+from streamwatch.detectors.m2tr.normalised import Convolution, convolve_normalised
 from streamwatch.errors import ConfigError
 
 _BN_EPS = 1e-3
@@ -69,7 +70,7 @@ def _round_width(channels: int, factor: float) -> int:
     return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
-class SameConv2d(nn.Conv2d):
+class SameConv2d(Convolution):
     """Convolution without bias and with TensorFlow's SAME padding; an odd pixel goes right and below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -79,8 +80,13 @@ class SameConv2d(nn.Conv2d):
         near, far = total // 2, total - total // 2
         self.uneven = None if even else (near, far, near, far)
 
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """This convolution with other numbers."""
+        padded = x if self.uneven is None else F.pad(x, self.uneven)
+        return F.conv2d(padded, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.uneven is None else F.pad(x, self.uneven))
+        return self.convolve(x, self.weight, self.bias)
 
 
 class MBConv(nn.Module):
@@ -92,7 +98,7 @@ class MBConv(nn.Module):
         self.residual = stride == 1 and inputs == stage.channels
         self.drop = drop
         self.activation: nn.Module = nn.ReLU6(inplace=True) if lite else nn.SiLU()
-        self._expand_conv: nn.Module | None = None
+        self._expand_conv: SameConv2d | None = None
         if stage.expand != 1:
             self._expand_conv = SameConv2d(inputs, hidden, 1)
             self._bn0 = _batch_norm(hidden)
@@ -109,12 +115,12 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         if self._expand_conv is not None:
-            y = self.activation(self._bn0(self._expand_conv(y)))
-        y = self.activation(self._bn1(self._depthwise_conv(y)))
+            y = self.activation(convolve_normalised(self._expand_conv, self._bn0, y))
+        y = self.activation(convolve_normalised(self._depthwise_conv, self._bn1, y))
         if self._se_reduce is not None:
             weight = self._se_expand(self.activation(self._se_reduce(F.adaptive_avg_pool2d(y, 1))))
             y = torch.sigmoid(weight) * y
-        out: Tensor = self._bn2(self._project_conv(y))
+        out = convolve_normalised(self._project_conv, self._bn2, y)
         if not self.residual:
             return out
         if self.training and self.drop > 0:
@@ -167,7 +173,7 @@ class EfficientNet(nn.Module):
 
     def stem(self, x: Tensor) -> Tensor:
         """N×3×S×S -> N×C×S/2×S/2."""
-        y: Tensor = self.activation(self._bn0(self._conv_stem(x)))
+        y: Tensor = self.activation(convolve_normalised(self._conv_stem, self._bn0, x))
         return y
 
     def blocks(self, x: Tensor, start: int, stop: int) -> Tensor:
@@ -177,7 +183,7 @@ class EfficientNet(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last 1×1 convolution: N×`head_channels`×S/32×S/32."""
-        y: Tensor = self.activation(self._bn1(self._conv_head(x)))
+        y: Tensor = self.activation(convolve_normalised(self._conv_head, self._bn1, x))
         return y
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from streamwatch.detectors.m2tr.normalised import Convolution, ConvSequence
 from streamwatch.detectors.m2tr.transformer import SLOPE, FeedForward
 
 
@@ -64,8 +65,8 @@ class DctBands(nn.Module):
         widths = [9, *(max(16, channels >> (steps - 1 - step)) for step in range(steps - 1)), channels]
         self.stack = nn.Sequential(
             *(
-                nn.Sequential(
-                    nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                ConvSequence(
+                    Convolution(before, after, 3, stride=2, padding=1, bias=False),
                     nn.BatchNorm2d(after),
                     nn.LeakyReLU(SLOPE, inplace=True),
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from streamwatch.detectors.m2tr.attention import attend
+from streamwatch.detectors.m2tr.normalised import Convolution, ConvSequence
 from streamwatch.detectors.m2tr.transformer import SLOPE
 
 
@@ -71,8 +72,8 @@ FUSIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def _projection(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.LeakyReLU(SLOPE, inplace=True))
+def _projection(channels: int) -> ConvSequence:
+    return ConvSequence(Convolution(channels, channels, 1), nn.BatchNorm2d(channels), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def _pixel_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

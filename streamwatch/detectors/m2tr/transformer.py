@@ -6,21 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from streamwatch.detectors.m2tr.attention import attend
+from streamwatch.detectors.m2tr.normalised import Convolution, ConvSequence
 
 SLOPE = 0.2
 
 
-class DilatedConv(nn.Conv2d):
+class DilatedConv(Convolution):
     """A convolution that trains in fp32 on a CPU, whatever autocast says.
 
     torch 2.13's bf16 weight gradient of a dilated channels-last convolution reads memory that was never written there.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """This convolution with other numbers."""
         if not (x.device.type == "cpu" and torch.is_grad_enabled()):
-            return super().forward(x)
+            return super().convolve(x, weight, bias)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(x.to(self.weight.dtype))
+            return super().convolve(x.to(weight.dtype), weight, bias)
 
 
 class FeedForward(nn.Module):
@@ -28,11 +30,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
+        self.conv = ConvSequence(
             DilatedConv(channels, channels, 3, padding=2, dilation=2),
             nn.BatchNorm2d(channels),
             nn.LeakyReLU(SLOPE, inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            Convolution(channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
@@ -51,8 +53,8 @@ class MultiScaleAttention(nn.Module):
         self.query_embedding = nn.Conv2d(channels, channels, 1)
         self.key_embedding = nn.Conv2d(channels, channels, 1)
         self.value_embedding = nn.Conv2d(channels, channels, 1)
-        self.output_linear = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
+        self.output_linear = ConvSequence(
+            Convolution(channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
