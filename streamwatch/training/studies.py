@@ -108,7 +108,7 @@ STUDIES: dict[str, Callable[[Recipe], Iterator[Variant]]] = {"crosses": crosses,
 
 
 def chosen(variants: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
-    """The variants of these names, in the order of the names; all without names. Raises ConfigError for an unknown one."""
+    """The variants of these names in their order; all without names. Raises ConfigError for an unknown one."""
     known = {variant.name: variant for variant in variants}
     unknown = [name for name in names if name not in known]
     if unknown:
