@@ -12,10 +12,13 @@ from rich.table import Table
 
 from streamwatch.cli import common
 
+PACKED_SIDE = 256
+"""Pixels of the windows of packed pairs."""
+
 if TYPE_CHECKING:
     from streamwatch.training.recipe import Recipe
     from streamwatch.training.studies import Variant
-    from streamwatch.training.trainer import HeldBackAucs
+    from streamwatch.training.trainer import HeldBackAucs, Trainer
     from streamwatch.training.trainer import Progress as Step
 
 
@@ -43,6 +46,15 @@ def train(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     preview: Annotated[
         Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option("--pack", metavar="FOLDER", help="Write --count training pairs there, and end."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Pairs that --pack writes.")] = 10_000,
+    from_pack: Annotated[
+        Path | None,
+        typer.Option("--from-pack", metavar="FOLDER", help="Train on packed pairs: without the data sets, if need be."),
     ] = None,
     profile: Annotated[
         int | None,
@@ -83,7 +95,17 @@ def train(
     if profile is not None:
         _profile(chosen, landmark_model, device, profile, (out or Path("runs")) / "prepared")
         return
-    trainer = Trainer(chosen, folder, landmark_model, report=lambda line: typer.echo(line, err=True), device=device)
+    trainer = Trainer(
+        chosen,
+        folder,
+        landmark_model,
+        report=lambda line: typer.echo(line, err=True),
+        device=device,
+        pack=from_pack,
+    )
+    if pack is not None:
+        _pack(trainer, pack, count)
+        return
     if preview is not None:
         pairs = [trainer.data.pair(index) for index in range(min(50, len(trainer.data)))]
         typer.echo(write_image(preview, pair_sheet(pairs)))
@@ -110,6 +132,24 @@ def train(
     typer.echo(f"weights  {weights}")
     for name, value in card.metrics.items():
         typer.echo(f"{name:28} {value:g}")
+
+
+def _pack(trainer: Trainer, folder: Path, count: int) -> None:
+    from streamwatch.training.pack import write_pack
+
+    geometry = trainer.recipe.geometry.geometry()
+    with common.progress_bar() as bar:
+        task = bar.add_task("packing", total=count)
+        write_pack(
+            trainer.made,
+            folder,
+            count,
+            geometry,
+            side=PACKED_SIDE,
+            progress=lambda done, total: bar.update(task, completed=done),
+        )
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+    typer.echo(f"wrote {folder}: {count} pairs, {size:.0f} MiB")
 
 
 def _profile(recipe: Recipe, landmark_model: Path, device: str, steps: int, cache: Path) -> None:

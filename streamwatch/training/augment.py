@@ -76,9 +76,14 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator, untouched: f
         quality = int(rng.integers(30, 101))
         out = [jpeg(image, quality) for image in out]
     elif coding < 0.75:
-        crf, codec = int(rng.integers(16, 41)), _CODECS[int(rng.random() < 0.25)]
-        out = [encode_video(image, crf, codec) for image in out]
+        out = code_as_video(out, rng)
     return out
+
+
+def code_as_video(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:
+    """All images through H.264 or, one time in four, HEVC at one constant rate factor from 16 to 40."""
+    crf, codec = int(rng.integers(16, 41)), _CODECS[int(rng.random() < 0.25)]
+    return [encode_video(image, crf, codec) for image in images]
 
 
 def code_again(images: Sequence[ImageArray], rng: np.random.Generator) -> list[ImageArray]:

@@ -47,8 +47,10 @@ from streamwatch.training.data import (
     pair_up,
 )
 from streamwatch.training.dev import CHOSEN_BY, check_apart, dev_faces, dev_figures
+from streamwatch.training.device import DevicePairs
 from streamwatch.training.families import FAMILIES, Family, Forger
 from streamwatch.training.losses import Objective, objective
+from streamwatch.training.pack import PackedPairs
 from streamwatch.training.pool import PairPool
 from streamwatch.training.prepare import Picture, hold_back, prepare
 from streamwatch.training.recipe import DataPart, Recipe
@@ -212,6 +214,21 @@ def split_data(
     )
 
 
+def packed_split(recipe: Recipe, packed: PackedPairs, cache: Path, report: Callable[[str], None]) -> DataSplit:
+    """What a run on a pack has: the dev sets that are there. Raises ConfigError for a pack of another geometry."""
+    geometry = recipe.geometry.geometry()
+    if packed.geometry != geometry:
+        raise ConfigError(f"{packed.folder}: packed for crops by {packed.geometry}, the recipe's are by {geometry}")
+    folders = [recipe.data.root / name for name in recipe.data.dev]
+    here = [folder for folder in folders if folder.is_dir()]
+    for folder in folders:
+        if folder not in here:
+            report(f"{folder}: not here; without it the checkpoint is chosen by what is")
+    report(f"{packed.folder}: {len(packed)} pairs")
+    nothing = Pools((), ())
+    return DataSplit(nothing, [], [], {}, nothing, [], dev_faces(here, cache))
+
+
 def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequence[Picture]) -> None:
     """Raise ConfigError where pictures lack: to make pairs of a kind that is trained on, or to calibrate with."""
     data, where = recipe.data, f"recipe {recipe.name}: data"
@@ -250,8 +267,11 @@ class Trainer:
     """Trains one recipe in one folder.
 
     folder: `state.pt` (model, average, optimiser, step; saved every `SAVE_EVERY` steps and at every evaluation),
-    `best.pt` (averaged weights of the best evaluation), `log.csv`. tested: see `split_data`. Raises ConfigError if
-    the folder belongs to another recipe.
+    `best.pt` (averaged weights of the best evaluation), `log.csv`. tested: see `split_data`. pack: pairs to train on in
+    place of the data sets, which need not be there then; only those dev sets that are there choose the checkpoint,
+    without any the last evaluation does. On a GPU a pack's pairs are cut and degraded there.
+
+    Raises ConfigError if the folder belongs to another recipe, or the pack was written for another geometry.
     """
 
     def __init__(
@@ -264,6 +284,7 @@ class Trainer:
         report: Callable[[str], None] = lambda line: None,
         device: str = "cpu",
         tested: Iterable[Kind] = (),
+        pack: Path | None = None,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
@@ -289,13 +310,27 @@ class Trainer:
         self.best_step = 0
         self.latest: HeldBackAucs | None = None
         cache = cache or folder.parent / "prepared"
-        self.split = split = split_data(recipe, cache, landmark_model, report, tested=tested)
+        packed = None if pack is None else PackedPairs(pack)
+        if packed is None:
+            split = split_data(recipe, cache, landmark_model, report, tested=tested)
+        else:
+            split = packed_split(recipe, packed, cache, report)
+        self.split = split
         self.size = self.model.config.input_size
         geometry, weights = recipe.geometry.geometry(), recipe.data.weights
         pairs = recipe.optimisation.steps * recipe.optimisation.accumulate * recipe.optimisation.pairs
         reuse = Reuse(recipe.data.reuse, recipe.data.reuse_lag)
-        source: PairSource = MadePairs(split.pools, weights, recipe.seed)
-        if reuse.times > 1:
+        self._on_device: DevicePairs | None = None
+        source: PairSource
+        if packed is not None:
+            source = packed
+            if makes_crops(self.device):
+                self._on_device = DevicePairs(
+                    packed, self.size, recipe.seed, self.device, untouched=recipe.data.untouched
+                )
+        else:
+            source = MadePairs(split.pools, weights, recipe.seed)
+        if packed is None and reuse.times > 1:
             source = PairPool(source, folder / POOL, self._pool_key(), reuse.window + _POOL_MARGIN)
         self.data = PairDataset(
             source,
@@ -308,6 +343,7 @@ class Trainer:
             untouched=recipe.data.untouched,
             mix_amplitudes=recipe.data.mix_amplitudes,
         )
+        self.made = source
         self.held_forgeries = held_back_pairs(split.held_pools, geometry, self.size, recipe.evaluation.forgeries)
         self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
         self._restore()
@@ -483,7 +519,7 @@ class Trainer:
     def _evaluate_and_keep(self, losses: dict[str, float]) -> None:
         self.latest = self._evaluate(self.average.module)
         score = self.latest.score(k for k, w in self.recipe.data.weights.items() if w > 0)
-        if score > self.best or self.best_step == 0:
+        if score >= self.best:
             self.best, self.best_step = score, self.step
             best = {"model": self.average.module.state_dict(), "step": self.step, "latest": asdict(self.latest)}
             _save(best, self.folder / "best.pt")
@@ -537,6 +573,10 @@ class Trainer:
 
     def _batches(self, workers: int | None = None) -> Iterator[dict[str, Tensor]]:
         options = self.recipe.optimisation
+        if self._on_device is not None:
+            device = self._on_device
+            batches = range(self.step * options.accumulate, options.steps * options.accumulate)
+            return (device.batch(index, options.pairs) for index in batches)
         first = self.step * options.accumulate * options.pairs
         rest = Subset(self.data, range(first, len(self.data)))
         return forked_loader(rest, options.pairs, options.workers if workers is None else workers)
@@ -577,6 +617,11 @@ class Trainer:
         rows.append([str(v) for v in (*values, *(round(v, 4) for v in cells.values()))])
         with path.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([(*LOG_COLUMNS, *cells), *rows])
+
+
+def makes_crops(device: torch.device) -> bool:
+    """Whether packed pairs are cut and degraded on this device, and not by processes beside it."""
+    return device.type == "cuda"
 
 
 def held_back_pairs(
