@@ -134,13 +134,17 @@ def test_trees_and_contributions_agree_with_scikit_learn() -> None:
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(400, 7)).astype(np.float32)
     labels = rows[:, 0] * rows[:, 1] + rng.normal(size=400) > 0
-    booster = ensemble.GradientBoostingClassifier(
-        n_estimators=25, max_depth=4, subsample=0.5, init="zero", random_state=1
+    weights = rng.uniform(0.1, 2.0, 400)
+    first, second = (
+        ensemble.GradientBoostingClassifier(
+            n_estimators=25, max_depth=depth, subsample=0.5, init="zero", random_state=1
+        ).fit(rows, labels, sample_weight=weights)
+        for depth in (4, 2)
     )
-    booster.fit(rows, labels, sample_weight=rng.uniform(0.1, 2.0, 400))
-    trees = trees_of(booster, 7)
+    trees = trees_of([first, second], 7)
     fresh = np.vstack([rng.normal(size=(300, 7)), rng.normal(size=(300, 7)) * 10]).astype(np.float32)
-    np.testing.assert_allclose(trees.decision(fresh), booster.decision_function(fresh), atol=1e-9)
+    expected = (first.decision_function(fresh) + second.decision_function(fresh)) / 2
+    np.testing.assert_allclose(trees.decision(fresh), expected, atol=1e-9)
     total = trees.contributions(fresh).sum(axis=1) + trees.expected
     np.testing.assert_allclose(total, trees.decision(fresh), atol=1e-9)
 

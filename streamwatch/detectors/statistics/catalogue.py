@@ -31,9 +31,26 @@ COMPARED_RINGS: Final = (2, 3, 4, 5)
 PLANES: Final = ("luma", "blue chroma", "red chroma")
 PAIRS: Final = ("red and green", "green and blue", "red and blue")
 
-Form = Literal["level", "ratio", "fisher", "plain"]
+PATTERNS: Final = 10
+"""Local binary patterns; the last one is whatever is none of the others."""
+
+MIRRORED: Final = (0, 2)
+"""Scales whose residuals are compared with their mirror image."""
+
+Form = Literal["level", "ratio", "fisher", "root", "share", "plain"]
 Group = Literal[
-    "noise", "mouth", "shape of noise", "colour correlation", "resampling", "spectrum", "border", "colour", "grid"
+    "noise",
+    "mouth",
+    "shape of noise",
+    "colour correlation",
+    "resampling",
+    "spectrum",
+    "border",
+    "colour",
+    "grid",
+    "texture",
+    "exposure",
+    "symmetry",
 ]
 
 _DETAIL = ("in the finest detail", "in fine detail", "in middling detail", "in coarse detail", "in the coarsest detail")
@@ -45,7 +62,8 @@ class Statistic:
 
     name: short and unique. sentence: a clause with {} for the number. form: what the number is, which says how it is
     written: `level` the logarithm of a size in steps of 0..255, `ratio` that of a ratio, `fisher` the inverse
-    hyperbolic tangent of a correlation, `plain` a number as it is.
+    hyperbolic tangent of a correlation, `root` the root of a share, `share` the logarithm of one, `plain` a
+    number as it is.
     """
 
     group: Group
@@ -78,6 +96,8 @@ _WRITERS: Final[dict[Form, Callable[[float], str]]] = {
     "level": _level,
     "ratio": _ratio,
     "fisher": _fisher,
+    "root": lambda value: f"{100 * value * abs(value):.1f} %",
+    "share": lambda value: f"{100 * max(0.0, math.exp(value) - 0.001):.1f} %",
     "plain": lambda value: f"{value:.2f}",
 }
 
@@ -132,6 +152,21 @@ def _catalogue() -> Iterator[Statistic]:
             f"strongest period in {direction}",
             f"the strongest period in the {direction}, on a log scale, is {{}}",
         )
+    for plane in PLANES:
+        for pattern in range(PATTERNS):
+            kind = f"with {pattern} brighter neighbours in one run" if pattern < PATTERNS - 1 else "of broken patterns"
+            yield Statistic(
+                "texture",
+                f"{plane} pattern {pattern}",
+                f"the share of the face's pixels {kind} in {plane} is {{}}",
+                "root",
+            )
+    for place in ("face", "ring"):
+        of = "the face" if place == "face" else "the surroundings"
+        yield Statistic("exposure", f"dark share, {place}", f"the share of {of} that is next to black is {{}}", "share")
+        yield Statistic("exposure", f"bright share, {place}", f"the share of {of} that is blown out is {{}}", "share")
+        yield Statistic("exposure", f"colourfulness, {place}", f"the colourfulness of {of} is {{}} of 255 steps")
+        yield Statistic("exposure", f"range, {place}", f"the range of {of} is {{}}", "level")
 
 
 def _of_scale(scale: int) -> Iterator[Statistic]:
@@ -176,6 +211,12 @@ def _of_scale(scale: int) -> Iterator[Statistic]:
                 f"the correlation of the residuals of {pair} {where}, in the face against round it, differs by {{}}",
                 "fisher",
             )
+    if scale in MIRRORED:
+        yield Statistic(
+            "symmetry",
+            f"mirror correlation, scale {scale}",
+            f"the left half of the face {where} correlates with the right one by {{}}",
+        )
     if scale < RESAMPLED:
         for down, right in LAGS:
             lag = f"({down}, {right}) pixels"

@@ -11,6 +11,7 @@ from streamwatch.detectors.statistics.features import LEAST_SIDE, statistics
 from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.reasons import strongest_reasons
 from streamwatch.errors import DetectorError, WeightsError
+from streamwatch.heap import keep_freed_memory
 from streamwatch.records import FaceScore, FloatArray, ImageArray
 
 
@@ -25,6 +26,7 @@ class StatisticsDetector:
     def __init__(self, model: StatisticsModel, card: ModelCard) -> None:
         if card.input.size < LEAST_SIDE:
             raise WeightsError(f"{card.name}: input.size of its card is {card.input.size}; {LEAST_SIDE} is the least")
+        keep_freed_memory()
         self.name = card.name
         self.card = card
         self.input_size = card.input.size

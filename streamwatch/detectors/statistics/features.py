@@ -1,11 +1,11 @@
-"""About a hundred statistics of a wide face crop, none of which knows what a face looks like.
+"""The statistics of a wide face crop, none of which knows what a face looks like.
 
 A forged region was resampled, synthesised or blended, so that its noise, its colour channels and its fine detail
 follow other laws than the camera's picture round it. What is measured, in groups:
 
-- `noise`: residuals against a Gaussian blur at five scales (a pyramid), of luma and chroma, in the face and against a
-  ring round it; and in the lower part of the face against the upper one;
-- `shape`: skewness and kurtosis of the luma's residuals;
+- `noise`, `mouth`: residuals against a Gaussian blur at five scales (a pyramid), of luma and chroma, in the face and
+  against a ring round it; and in the lower part of the face against the upper one;
+- `shape of noise`: skewness and kurtosis of the luma's residuals;
 - `colour correlation`: of the residuals of red, green and blue with each other;
 - `resampling`: autocorrelation of the residuals over one and two pixels, which interpolation raises (Popescu and
   Farid, "Exposing digital forgeries by detecting traces of resampling", IEEE TSP 2005, section II);
@@ -13,6 +13,9 @@ follow other laws than the camera's picture round it. What is measured, in group
   CVPR 2020, section 3), its direction and its highest peak;
 - `border`: strength and direction of edges in rings across the face's border;
 - `colour`: steps of colour over the border, and between face and surroundings;
+- `symmetry`: likeness of the residuals to their mirror image;
+- `texture`: local binary patterns of the face;
+- `exposure`: how far the values of face and surroundings use their range;
 - `grid`: the 8×8 grid of block codecs, and whichever period in the columns and rows is strongest.
 """
 
@@ -29,11 +32,13 @@ from streamwatch.detectors.statistics.catalogue import (
     COMPARED_RINGS,
     CORRELATED,
     LAGS,
+    MIRRORED,
     RESAMPLED,
     SCALES,
     SPECTRAL_BANDS,
 )
 from streamwatch.detectors.statistics.regions import Margins, border, regions
+from streamwatch.detectors.statistics.texture import exposure, texture
 from streamwatch.records import FloatArray, ImageArray
 
 LEAST_SIDE: Final = 96
@@ -73,6 +78,10 @@ def statistics(crop: ImageArray) -> FloatArray:
     found += _border(cv2.transform(levels[1], _LUMA_CHROMA[:1]), _at(1, margins))
     found += _colour(cv2.transform(levels[2], _LUMA_CHROMA), _at(2, margins))
     found += _grid(cv2.transform(pixels, _LUMA_CHROMA[:1]))
+    half = crop.shape[0] // 2
+    shrunk = cv2.resize(pixels, (half, half), interpolation=cv2.INTER_AREA)
+    found += texture(cv2.transform(shrunk, _LUMA_CHROMA))
+    found += exposure(crop, margins)
     return np.nan_to_num(np.asarray(found, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -89,8 +98,8 @@ def _residuals(residual: np.ndarray, scale: int, margins: Margins) -> list[float
     squared = luma * luma
     sums, covariances = [], []
     shifted: list[np.ndarray] = []
+    whole = cv2.transform(residual, _LUMA_CHROMA[:1]).ravel()
     if scale < RESAMPLED:
-        whole = cv2.transform(residual, _LUMA_CHROMA[:1]).ravel()
         shifted = [whole.take(lagged) for lagged in places.lagged]
     for part in places.parts:
         y, y2 = luma[part], squared[part]
@@ -117,6 +126,10 @@ def _residuals(residual: np.ndarray, scale: int, margins: Margins) -> list[float
             scaled = covariance[:, i, j] / np.sqrt((covariance[:, i, i] + _FLOOR) * (covariance[:, j, j] + _FLOOR))
             linear = np.arctanh(np.clip(scaled, -0.999, 0.999))
             found += [linear[_FACE], linear[_FACE] - linear[_RING]]
+    if scale in MIRRORED:
+        face = slice(0, places.upper.stop)
+        likeness = float(luma[face] @ whole.take(places.mirrored[face])) / size[_FACE]
+        found.append(likeness / spread[_FACE])
     if scale < RESAMPLED:
         correlation = means[:, 2:] / spread[:, np.newaxis]
         for lag in range(len(LAGS)):

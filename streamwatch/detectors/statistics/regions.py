@@ -32,10 +32,12 @@ class Regions:
 
     lower, middle, upper: of the face, round the mouth, between, and round the eyes. ring: what surrounds the face.
     order: all of these places, in this order; each region is a slice of it.
+    mirrored: the places that mirror these.
     lagged: for each of LAGS the places so far down and to the right of them.
     """
 
     order: NDArray[np.intp]
+    mirrored: NDArray[np.intp]
     lagged: tuple[NDArray[np.intp], ...]
     lower: slice
     middle: slice
@@ -82,7 +84,8 @@ def regions(side: int, margins: Margins = (0, 0, 0, 0)) -> Regions:
     lower, middle, upper, ring = (slice(start, end) for start, end in pairwise(ends))
     order = np.concatenate(places)
     lagged = tuple((order + down * side + right) % side**2 for down, right in LAGS)  # regions end before the border
-    return Regions(order, lagged, lower, middle, upper, ring)
+    row, column = np.divmod(order, side)
+    return Regions(order, row * side + side - 1 - column, lagged, lower, middle, upper, ring)
 
 
 @lru_cache(maxsize=64)

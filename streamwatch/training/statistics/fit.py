@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,39 +44,46 @@ def fit_trees(rows: FloatArray, fake: NDArray[np.bool_], weights: DoubleArray, p
         from sklearn.ensemble import GradientBoostingClassifier
     except ImportError:
         raise _missing() from None
-    booster = GradientBoostingClassifier(
-        n_estimators=part.number,
-        max_depth=part.depth,
-        learning_rate=part.learning_rate,
-        subsample=part.subsample,
-        max_features=part.columns,
-        min_samples_leaf=part.least_leaf,
-        init="zero",
-        random_state=seed,
-    )
-    booster.fit(rows, fake, sample_weight=weights)
-    return trees_of(booster, rows.shape[1])
+    boosters = [
+        GradientBoostingClassifier(
+            n_estimators=part.number,
+            max_depth=part.depth,
+            learning_rate=part.learning_rate,
+            subsample=part.subsample,
+            max_features=part.columns,
+            min_samples_leaf=part.least_leaf,
+            init="zero",
+            random_state=seed + number,
+        ).fit(rows, fake, sample_weight=weights)
+        for number in range(part.boosters)
+    ]
+    return trees_of(boosters, rows.shape[1])
 
 
-def trees_of(booster: Any, columns: int) -> Trees:
-    """The arrays of a fitted scikit-learn GradientBoostingClassifier of two classes with `init="zero"`."""
-    grown = [estimator.tree_ for estimator in booster.estimators_[:, 0]]
-    nodes = max(tree.node_count for tree in grown)
+def trees_of(boosters: Sequence[Any], columns: int) -> Trees:
+    """The arrays of fitted scikit-learn GradientBoostingClassifiers of two classes with `init="zero"`.
+
+    Of several the mean logit.
+    """
+    grown = [
+        (estimator.tree_, booster.learning_rate) for booster in boosters for estimator in booster.estimators_[:, 0]
+    ]
+    nodes = max(tree.node_count for tree, _ in grown)
     shape = (len(grown), nodes)
     own = np.tile(np.arange(nodes, dtype=np.int32), (len(grown), 1))
     feature, left, right = np.zeros(shape, np.int32), own.copy(), own.copy()
     threshold, value = np.zeros(shape), np.zeros(shape)
-    for number, tree in enumerate(grown):
+    for number, (tree, rate) in enumerate(grown):
         inner = np.flatnonzero(tree.children_left >= 0)
         feature[number, inner] = tree.feature[inner]
         threshold[number, inner] = tree.threshold[inner]
         left[number, inner], right[number, inner] = tree.children_left[inner], tree.children_right[inner]
-        value[number, : tree.node_count] = booster.learning_rate * tree.value[:, 0, 0]
+        value[number, : tree.node_count] = rate * tree.value[:, 0, 0] / len(boosters)
         for node in inner[::-1]:  # children stand behind their parents
             children = [tree.children_left[node], tree.children_right[node]]
             share = tree.weighted_n_node_samples[children]
             value[number, node] = np.average(value[number, children], weights=share)
-    depth = max(1, *(int(tree.max_depth) for tree in grown))
+    depth = max(1, *(int(tree.max_depth) for tree, _ in grown))
     return Trees(feature, threshold, left, right, value, depth, base=0.0, columns=columns)
 
 

@@ -43,7 +43,10 @@ class LinearPart(_Part):
 
 
 class TreesPart(_Part):
-    number: int = Field(150, ge=1)
+    boosters: int = Field(
+        1, ge=1, description="fits with seeds of their own, whose mean counts: less chance in the result"
+    )
+    number: int = Field(150, ge=1, description="trees of each")
     depth: int = Field(4, ge=1, le=16)
     learning_rate: float = Field(0.08, gt=0)
     subsample: float = Field(0.5, gt=0, le=1)

@@ -133,13 +133,21 @@ def _card(
         data=f"{part.train}: {len(seen)} pictures of {len({p.clip for p in seen})} clips, fakes of {methods} methods; "
         f"calibration and thresholds: {len(clips)} clips of {part.choose}",
         date=datetime.now(timezone.utc).date().isoformat(),
-        recipe=f"{recipe.name}: seed {recipe.seed}, {part.copies} degraded copies of every picture, logistic "
-        f"regression (C {recipe.linear.strength:g}, share {recipe.linear.share:g}) and {recipe.trees.number} trees "
-        f"(depth {recipe.trees.depth}, rate {recipe.trees.learning_rate:g}, share {recipe.trees.share:g}); `fake` from "
-        f"the probability that {recipe.decision.false_alarms:.0%} of the real clips reach, `real` up to that which "
-        f"{recipe.decision.misses:.0%} of the fake ones stay at",
+        recipe=describe(recipe),
         metrics={},
         licence=recipe.licence,
+    )
+
+
+def describe(recipe: StatisticsRecipe) -> str:
+    """One line for the card: how it was trained, and where its thresholds come from."""
+    linear, trees, decision = recipe.linear, recipe.trees, recipe.decision
+    return (
+        f"{recipe.name}: seed {recipe.seed}, {recipe.data.copies} degraded copies of every picture, logistic "
+        f"regression (C {linear.strength:g}, share {linear.share:g}) and {trees.boosters} × {trees.number} trees "
+        f"(depth {trees.depth}, rate {trees.learning_rate:g}, share {trees.share:g}); `fake` from the probability that "
+        f"{decision.false_alarms:.0%} of the real clips exceed, `real` up to that which {decision.misses:.0%} of the "
+        "fake ones do not"
     )
 
 
