@@ -196,9 +196,9 @@ def model(settings: Settings) -> Check:
     """Whether the forgery detector loads and is the one on its card."""
     name = settings.detector.model
     try:
-        from streamwatch.detectors import load_checkpoint, weights_path
+        from streamwatch.detectors import load_detector
 
-        _, card = load_checkpoint(weights_path(name))
+        card = load_detector(name, "cpu").card
     except StreamwatchError as error:
         return _failed("model", error, "set detector.model to a name of `streamwatch models list`")
     except (ImportError, OSError) as error:

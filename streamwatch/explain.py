@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streamwatch.detectors import Detector, ExplainingDetector
+from streamwatch.detectors import Detector, ExplainingDetector, Reason, ReasoningDetector
 from streamwatch.errors import DetectorError
 from streamwatch.fusion.regions import describe
 from streamwatch.records import Alert, Evidence, FloatArray, ImageArray, ModelRef
@@ -27,19 +27,25 @@ _INK = (235, 235, 235)
 _HEAT_STRENGTH = 0.55
 """Opacity of the Grad-CAM map: the face stays visible under it."""
 
+MOST_REASONS = 5
+"""Reasons that a panel and a listing show."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
     """One face of an alert, looked at again.
 
     score: calibrated probability of "fake" of the stored crop, which JPEG has changed a little since the verdict.
-    heat: S×S in 0..1, what speaks for "fake" in the S×S×3 crop; 0 everywhere where nothing does.
+    heat: S×S in 0..1, what speaks for "fake" in the S×S×3 crop; 0 everywhere where nothing does, None for a detector
+        that cannot say where.
+    reasons: what the score rests on in words, the strongest first; empty for a detector that cannot say.
     """
 
     evidence: Evidence
     crop: ImageArray
     score: float
-    heat: FloatArray
+    heat: FloatArray | None
+    reasons: tuple[Reason, ...] = ()
 
 
 def explain(alert: Alert, detector: Detector) -> list[Explanation]:
@@ -48,8 +54,8 @@ def explain(alert: Alert, detector: Detector) -> list[Explanation]:
     Raises DetectorError for a detector that cannot say, or whose crops are of another size than the stored ones,
     and StoreError for a stored picture that is damaged.
     """
-    if not isinstance(detector, ExplainingDetector):
-        raise DetectorError(f"{detector.name} cannot explain its scores; name an M2TR model with --model")
+    if not isinstance(detector, (ExplainingDetector, ReasoningDetector)):
+        raise DetectorError(f"{detector.name} cannot explain its scores; name a model that can with --model")
     crops = [decode_crop(item, f"alert {alert.id}") for item in alert.evidence]
     side = detector.input_size
     for crop in crops:
@@ -61,17 +67,28 @@ def explain(alert: Alert, detector: Detector) -> list[Explanation]:
     if not crops:
         return []
     stack = np.stack(crops)
-    scores, heat = detector.score_arrays(stack).probabilities, detector.explain(stack)
+    scores = detector.score_arrays(stack).probabilities
+    heat = detector.explain(stack) if isinstance(detector, ExplainingDetector) else [None] * len(stack)
+    reasons = detector.reasons(stack) if isinstance(detector, ReasoningDetector) else [()] * len(stack)
     return [
-        Explanation(item, crop, float(score), warm)
-        for item, crop, score, warm in zip(alert.evidence, crops, scores, heat, strict=True)
+        Explanation(item, crop, float(score), warm, told)
+        for item, crop, score, warm, told in zip(alert.evidence, crops, scores, heat, reasons, strict=True)
+    ]
+
+
+def reason_lines(reasons: Sequence[Reason]) -> list[str]:
+    """The strongest reasons, a line each: how far it moved the logit, what it speaks for, and what was found."""
+    return [
+        f"{reason.logit:+.2f} ({'fake' if reason.logit > 0 else 'real'}): {reason.text}"
+        for reason in reasons[:MOST_REASONS]
     ]
 
 
 def write_panels(
     alert: Alert, explanations: Sequence[Explanation], folder: Path, *, used: ModelRef, verdict: ModelRef
 ) -> list[Path]:
-    """Write a panel per face, `ID-1-explain.png`: crop, mask and Grad-CAM side by side, and what they say in words.
+    """Write a panel per face, `ID-1-explain.png`: crop, mask and Grad-CAM side by side (the last where the
+    detector has one), and what they say in words.
 
     used: the model that explained. verdict: the model of the verdict, whose mask is shown; where the two are not
     the same, the panel says so. Makes the folder. Raises StoreError for a damaged picture, OSError if writing fails.
@@ -84,14 +101,17 @@ def write_panels(
         tiles = [
             _tile(f"face, score {item.evidence.score:.3f}", item.crop),
             _tile("mask" if masked is not None else "no mask", item.crop if masked is None else masked),
-            _tile("Grad-CAM" if item.heat.any() else "Grad-CAM: nothing speaks for fake", warm(item.crop, item.heat)),
         ]
+        if item.heat is not None:
+            title = "Grad-CAM" if item.heat.any() else "Grad-CAM: nothing speaks for fake"
+            tiles.append(_tile(title, warm(item.crop, item.heat)))
         lines = [f"Score of the stored crop, again: {item.score:.3f}, by {_named(used)}."]
         if item.evidence.coverage is not None:
             words = describe(item.evidence.coverage)
             lines.insert(0, f"{words[0].upper()}{words[1:]}.")
+        lines += reason_lines(item.reasons)
         if used.sha256 != verdict.sha256:
-            lines.append(f"NOT the model of the verdict, {_named(verdict)}: score and Grad-CAM are another's.")
+            lines.append(f"NOT the model of the verdict, {_named(verdict)}: all but face and mask is another's.")
         panel = np.vstack([np.hstack(tiles), _text(lines, TILE * len(tiles))])
         written.append(write_png(folder / f"{stem}-{number}-explain.png", panel))
     return written

@@ -9,6 +9,7 @@ import pytest
 
 from streamwatch.cli.main import main
 from streamwatch.config import Settings
+from streamwatch.detectors import read_card, weights_path
 from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.errors import DetectorError, SourceUnreadable
 from streamwatch.evaluation import bench_pipeline as pipeline
@@ -103,6 +104,12 @@ def test_model_is_measured() -> None:
     assert result.precision == "fp32"
     assert result.input_size == PRESETS["m2tr-lite"].input_size
     assert result.peak_mib > result.working_mib >= 0
+
+
+def test_statistics_are_measured() -> None:
+    result = measure(ModelCase("statistics", batch=2, seconds=0.01))
+    assert result.faces_per_second > 0
+    assert (result.precision, result.input_size) == ("fp64", read_card(weights_path("statistics")).input.size)
 
 
 def test_case_that_fails_is_named() -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from streamwatch import doctor
 from streamwatch.config import Settings, load_settings
+from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.doctor import Check, Status, cpu_features, examine, explain_import_error, require_opencv
 from streamwatch.errors import LibraryMissing
 from tests.engine_support import untrained_detector
+from tests.statistics_models import tiny_card, tiny_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,6 +80,15 @@ def test_damaged_weights(settings: Settings, weights: Path, tmp_path: Path) -> N
     assert check.status is Status.FAIL
     assert "SHA-256" in check.detail
     assert check.mend
+
+
+def test_a_detector_of_another_kind_is_examined(settings: Settings, tmp_path: Path) -> None:
+    weights = tmp_path / "smooth.safetensors"
+    save_statistics(weights, tiny_model(), tiny_card())
+    check = doctor.model(changed(settings, "detector", model=str(weights)))
+    assert (check.status, "as on its card of 2026-01-02" in check.detail) == (Status.OK, True)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert "SHA-256" in doctor.model(changed(settings, "detector", model=str(weights))).detail
 
 
 def test_missing_face_weights(settings: Settings, tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from typer.testing import CliRunner, Result
 
 from streamwatch.cli import alerts
 from streamwatch.detectors import load_detector, read_card, save_checkpoint
+from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.explain import TILE, explain, warm
 from streamwatch.records import Alert, Evidence, FrameCounts, Label, MaskCoverage, ModelRef, TrackVerdict, VideoVerdict
 from streamwatch.store import Store
 from tests.detector_models import card_for, tiny_model
 from tests.face_pictures import portrait
+from tests.statistics_models import SIZE, noisy_crop, tiny_card
+from tests.statistics_models import tiny_model as tiny_statistics
 
 
 def face(side: int = 64) -> Evidence:
@@ -140,3 +143,23 @@ def test_heat_tints_in_proportion() -> None:
     tinted = warm(crop, heat).astype(int)
     assert (tinted[1:] == 100).all()
     assert np.abs(tinted[0, 0] - 100).sum() > np.abs(tinted[0, 1] - 100).sum() > 0
+
+
+def test_a_detector_that_gives_reasons_is_explained_in_words(tmp_path: Path) -> None:
+    weights = tmp_path / "smooth.safetensors"
+    card = save_statistics(weights, tiny_statistics(), tiny_card())
+    crop = noisy_crop(smooth=True)
+    coded = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+    item = replace(face(SIZE), crop_jpeg=coded, mask_png=None, coverage=None)
+    url = store_with(tmp_path, ModelRef("smooth", card.sha256), alert_with(item))
+    arguments = ["--explain", "--model", str(weights), "--out", str(tmp_path)]
+    shown = show(url, *arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "evidence 1: +" in shown.stdout
+    assert "(fake): the face carries" in shown.stdout
+    assert "less luma noise in the finest detail than its surroundings" in shown.stdout
+    panel = cv2.imread(str(tmp_path / "a1-1-explain.png"))
+    assert panel.shape[1] == 2 * TILE, "face and mask: there is no map"
+    (reasons,) = json.loads(show(url, *arguments, "--json").stdout)["explained"]["reasons"]
+    assert reasons[0]["group"] == "noise"
+    assert reasons[0]["logit"] > 0

@@ -17,6 +17,7 @@ from streamwatch.faces.crops import crop_face
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.prepare import list_pictures
+from streamwatch.training.statistics.pictures import list_web_pictures, whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +43,29 @@ def test_the_report_says_what_the_card_says(card):
     assert f"({m['val_ece_uncalibrated']:.3f})" in text
     assert f"fake from\n{card.thresholds.fake:.3f}" in text
     assert f"pixel AUC {m['val_mask_pixel_auc']:.3f}, IoU {m['val_mask_iou']:.3f}" in text
+
+
+def test_the_page_of_statistics_says_what_its_card_says():
+    card = read_card(weights_path("statistics"))
+    text, m = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8"), card.metrics
+    assert f"| **{m['clip_auc']:.3f}** [{m['clip_auc_low']:.3f}, {m['clip_auc_high']:.3f}] |" in text
+    assert f"| {m['face_auc']:.3f} |" in text
+    assert f"| **{m['pairs_won']:.3f}** |" in text
+    assert f"| {m['swap_clip_auc']:.3f} |" in text
+    assert f"| {m['file_facts_clip_auc']:.3f} |" in text
+    assert f"| {m['matched_clip_auc']:.3f} |" in text
+    assert f"real up to {card.thresholds.real:.3f}, fake from {card.thresholds.fake:.3f}" in text
+
+
+def test_the_statistics_tell_clips_as_their_card_says(shared):
+    pictures = list_web_pictures(shared / "data" / "web_dev")
+    chosen = {picture.clip for picture in pictures[::9]}
+    some = [picture for picture in pictures if picture.clip in chosen and picture.label != "enhanced"][::4]
+    card = read_card(weights_path("statistics"))
+    found = load_detector("statistics").score_arrays(
+        np.stack([crop_face(image, whole(image), card.input.size) for image in (read_image(p.path) for p in some)])
+    )
+    assert roc_auc([picture.fake for picture in some], found.logits) == pytest.approx(card.metrics["face_auc"], abs=0.1)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
 
 if TYPE_CHECKING:
+    from streamwatch.detectors import Reason
     from streamwatch.store import AlertRow, Store
     from streamwatch.store.clips import ClipRow
     from streamwatch.store.deliveries import Delivery
@@ -75,7 +76,10 @@ def show(
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Score the stored faces again and draw what raised the score (Grad-CAM)."),
+        typer.Option(
+            "--explain",
+            help="Score the stored faces again and say what raised the score: drawn (Grad-CAM) or in words.",
+        ),
     ] = False,
     model: Annotated[
         str | None,
@@ -116,17 +120,21 @@ def show(
     console.print(_facts(row, alert, verdict_model, clip, told))
     if alert.evidence:
         console.print(_evidence_table(alert, second))
+    if second is not None:
+        for line in _reason_lines(second):
+            console.print(common.plain(line), soft_wrap=True, highlight=False)
     for path in written:
         console.print(common.plain(str(path)), soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Second:
-    """What --explain found: by which model, the scores in the order of the evidence, the panels."""
+    """What --explain found: by which model, scores and reasons in the order of the evidence, the panels."""
 
     model: ModelRef
     same_model: bool
     scores: list[float]
+    reasons: list[tuple[Reason, ...]]
     files: list[Path]
 
 
@@ -151,7 +159,7 @@ def _second_look(alert: Alert, of_verdict: ModelRef, model: str | None, folder: 
     found = explain(alert, detector)
     with common.writing_to("--out", folder):
         files = write_panels(alert, found, folder, used=used, verdict=of_verdict)
-    return _Second(used, same, [item.score for item in found], files)
+    return _Second(used, same, [item.score for item in found], [item.reasons for item in found], files)
 
 
 @app.command()
@@ -319,6 +327,17 @@ def _told_lines(told: list[Delivery]) -> list[dict[str, Any]]:
     ]
 
 
+def _reason_lines(second: _Second) -> list[str]:
+    """The strongest reasons of every face, numbered as in the table; empty for a model that gives none."""
+    from streamwatch.explain import reason_lines
+
+    return [
+        f"evidence {number}: {line}"
+        for number, reasons in enumerate(second.reasons, start=1)
+        for line in reason_lines(reasons)
+    ]
+
+
 def _evidence_table(alert: Alert, second: _Second | None) -> Table:
     from streamwatch.fusion.regions import brief
 
@@ -365,6 +384,7 @@ def _details(row: AlertRow, alert: Alert, written: list[Path], second: _Second |
             "model": {"name": second.model.name, "sha256": second.model.sha256},
             "model_of_verdict": second.same_model,
             "scores": second.scores,
+            "reasons": [[asdict(reason) for reason in reasons] for reasons in second.reasons],
         }
     return details
 

@@ -49,18 +49,20 @@ def model(
     seconds: Annotated[float, typer.Option(min=0.1, help="Least duration of each measurement.")] = 3.0,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Faces per second and peak memory of the networks, by batch size, each case in a process of its own."""
+    """Faces per second and peak memory of the detectors, by batch size, each case in a process of its own."""
     require_opencv()
     from streamwatch.detectors.m2tr.config import PRESETS, resolve
-    from streamwatch.evaluation.bench_model import ModelCase, bench_model
+    from streamwatch.evaluation.bench_model import STATISTICS, ModelCase, bench_model
 
-    names = presets or list(PRESETS)
+    names = presets or [*PRESETS, STATISTICS]
     for name in names:
-        resolve(name)
+        if name != STATISTICS:
+            resolve(name)
     kinds = {"fused": [False], "materialised": [True], "both": [False, True]}[attention]
     cases = [
         ModelCase(name, batch, materialised, precision, device or "auto", threads, seconds)
         for name, batch, materialised in itertools.product(names, batches or [1, 4, 16], kinds)
+        if name != STATISTICS or materialised is kinds[0]  # it has no attention to compute in two ways
     ]
     results = []
     with Console(stderr=True).status("measuring") as status:

@@ -16,6 +16,8 @@ PACKED_SIDE = 256
 """Pixels of the windows of packed pairs."""
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from streamwatch.training.recipe import Recipe
     from streamwatch.training.studies import Variant
     from streamwatch.training.trainer import HeldBackAucs, Trainer
@@ -27,7 +29,7 @@ def train(
         str,
         typer.Argument(
             help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
-            "m2tr-lite-web, m2tr-lite-web-small."
+            "m2tr-lite-web, m2tr-lite-web-small, statistics."
         ),
     ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
@@ -77,6 +79,13 @@ def train(
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
+    from streamwatch.training.statistics.recipe import is_statistics_recipe
+
+    if is_statistics_recipe(recipe):
+        if steps is not None or start is not None or preview is not None or study is not None or pack is not None:
+            raise typer.BadParameter("a statistics recipe takes --data and --out, and no other option")
+        _statistics(recipe, data, out)
+        return
     from streamwatch.training.process import prepare_process
 
     prepare_process()
@@ -93,7 +102,7 @@ def train(
         _study(study, chosen, out or Path("runs") / f"{chosen.name}-{study}", landmark_model, device, variants)
         return
     if profile is not None:
-        _profile(chosen, landmark_model, device, profile, (out or Path("runs")) / "prepared")
+        _profile(chosen, landmark_model, device, profile, folder.parent / "prepared")
         return
     trainer = Trainer(
         chosen,
@@ -131,6 +140,29 @@ def train(
         typer.echo(f"drawn    {picture}")
     typer.echo(f"weights  {weights}")
     for name, value in card.metrics.items():
+        typer.echo(f"{name:28} {value:g}")
+
+
+def _statistics(recipe: str, data: Path | None, out: Path | None) -> None:
+    from streamwatch.training.statistics.recipe import load_statistics_recipe
+    from streamwatch.training.statistics.release import train_statistics
+
+    chosen = load_statistics_recipe(recipe)
+    if data is not None:
+        chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"root": data})})
+    folder = out or Path("runs") / chosen.name
+    with common.writing_to("--out", folder), common.progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        released = train_statistics(chosen, folder, progress=show)
+    typer.echo(f"weights  {released.weights}")
+    typer.echo(f"logits   {released.logits}")
+    for name, value in released.card.metrics.items():
         typer.echo(f"{name:28} {value:g}")
 
 

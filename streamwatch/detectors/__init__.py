@@ -12,7 +12,7 @@ from streamwatch.detectors.card import (
     Thresholds,
     read_card,
 )
-from streamwatch.detectors.protocol import Detector, ExplainingDetector, ScoreArrays
+from streamwatch.detectors.protocol import Detector, ExplainingDetector, Reason, ReasoningDetector, ScoreArrays
 from streamwatch.detectors.registry import load_detector, registered, weights_path
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ __all__ = [
     "InputSpec",
     "Limits",
     "ModelCard",
+    "Reason",
+    "ReasoningDetector",
     "ScoreArrays",
     "Thresholds",
     "import_m2tr",

@@ -13,20 +13,35 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from streamwatch.detectors.m2tr.config import M2TRConfig
+from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import FloatArray
+
+SUFFIX = ".safetensors"
 
 Channels = tuple[float, float, float]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+def _kind(preset: Any) -> str:
+    """Which architecture a preset is of; cards of M2TR networks name no kind."""
+    kind = preset.get("kind", "m2tr") if isinstance(preset, Mapping) else getattr(preset, "kind", "m2tr")
+    return str(kind)
+
+
+Preset = Annotated[
+    Annotated[M2TRConfig, Tag("m2tr")] | Annotated[StatisticsConfig, Tag("statistics")], Discriminator(_kind)
+]
+"""What the weights are of. An architecture other than M2TR says so in its field `kind`."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
-    """Square RGB crops of side `size`; per channel, (pixel − mean) / std with pixels 0..255."""
+    """Square RGB crops of side `size`; per channel, (pixel − mean) / std with pixels 0..255 (0 and 1: as they are)."""
 
     size: Annotated[int, Field(ge=1)]
     mean: Channels
@@ -74,8 +89,8 @@ class Limits:
 class ModelCard:
     """What stands in `<weights>.yaml`.
 
-    preset: architecture and switches.
-    sha256: of the weights file; `save_checkpoint` fills it in.
+    preset: architecture and switches; its type says which detector reads the weights.
+    sha256: of the weights file; what writes that fills it in.
     geometry: how crops are cut around the face box, the same in training and serving.
     data, recipe: what it was trained on and how. date: YYYY-MM-DD. metrics: name -> value.
     licence: of the weights, and which use the training data's terms allow.
@@ -84,7 +99,7 @@ class ModelCard:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # holds for the nested parts too
 
     name: str
-    preset: M2TRConfig
+    preset: Preset
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = ""
     input: InputSpec
     geometry: CropGeometry
@@ -131,6 +146,30 @@ def read_card(path: Path) -> ModelCard:
     return _parse(values, path)
 
 
+def verified_card(weights: Path) -> ModelCard:
+    """The card of a weights file that is there and is the one that the card names.
+
+    Raises WeightsError for a file of another kind, a missing one, or one whose SHA-256 is not the card's.
+    """
+    check_suffix(weights)
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: no such file")
+    card = read_card(weights)
+    digest = file_sha256(weights)
+    if digest != card.sha256:
+        raise WeightsError(
+            f"{weights}: its SHA-256 is {digest}, its card says {card.sha256}; "
+            "the file is damaged or belongs to another card: fetch or import it again"
+        )
+    return card
+
+
+def check_suffix(path: Path) -> None:
+    """Raise WeightsError for a file that does not end in `.safetensors`."""
+    if path.suffix != SUFFIX:
+        raise WeightsError(f"{path}: weights are {SUFFIX} files; convert a checkpoint with `streamwatch models import`")
+
+
 def write_card(card: ModelCard, path: Path) -> None:
     """Write the card to `path`, whole or not at all.
 
@@ -160,7 +199,15 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelCard:
     try:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        problems = [f"{_key(item['loc'])}: {item['msg']}" for item in error.errors()]
         raise WeightsError(f"{path}: {'; '.join(problems)}") from None
     except ConfigError as error:
         raise WeightsError(f"{path}: preset.{error}") from None
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    """The key that an error is about, without the kind of preset, which pydantic puts between."""
+    parts = [str(part) for part in loc]
+    if parts[0] == "preset" and len(parts) > 2:
+        del parts[1]
+    return ".".join(parts)

@@ -24,16 +24,16 @@ from streamwatch.detectors.card import (
     ModelCard,
     Thresholds,
     card_path,
+    check_suffix,
     file_sha256,
     read_card,
+    verified_card,
     write_card,
 )
-from streamwatch.detectors.m2tr.config import PRESETS
+from streamwatch.detectors.m2tr.config import PRESETS, M2TRConfig
 from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import WeightsError
 from streamwatch.faces.crops import CropGeometry
-
-SUFFIX = ".safetensors"
 
 IMAGENET = InputSpec(size=320, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
@@ -46,7 +46,7 @@ def save_checkpoint(path: Path, model: M2TR, card: ModelCard, *, half: bool = Tr
     half: store floating point numbers as fp16 (those that fp16 cannot hold stay fp32).
     Raises WeightsError if the card does not describe this model, or numbers are not finite.
     """
-    _check_suffix(path)
+    check_suffix(path)
     if card.preset != model.config:
         raise WeightsError(f"{path}: the card's preset is not the configuration of the model to be saved")
     if card.input.size != model.config.input_size:
@@ -69,19 +69,12 @@ def save_checkpoint(path: Path, model: M2TR, card: ModelCard, *, half: bool = Tr
 def load_checkpoint(path: Path) -> tuple[M2TR, ModelCard]:
     """The model (fp32, on the CPU, in evaluation mode) and its card.
 
-    Raises WeightsError for a missing or unreadable file, one whose SHA-256 is not the card's, or one whose
-    parameters are not exactly those of the card's preset.
+    Raises WeightsError for a missing or unreadable file, one whose SHA-256 is not the card's, one whose
+    parameters are not exactly those of the card's preset, or a card of another kind of detector.
     """
-    _check_suffix(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
-    card = read_card(path)
-    digest = file_sha256(path)
-    if digest != card.sha256:
-        raise WeightsError(
-            f"{path}: its SHA-256 is {digest}, its card says {card.sha256}; "
-            "the file is damaged or belongs to another card: fetch or import it again"
-        )
+    card = verified_card(path)
+    if not isinstance(card.preset, M2TRConfig):
+        raise WeightsError(f"{path}: its card is of a {card.preset.kind} detector, not of an M2TR network")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -104,7 +97,7 @@ def import_m2tr(source: Path, output: Path, *, fake_class: int = 1) -> ModelCard
 
     Raises WeightsError naming the file.
     """
-    _check_suffix(output)
+    check_suffix(output)
     if fake_class not in (0, 1):
         raise WeightsError(f"fake_class: {fake_class} must be 0 or 1")
     model = build("m2tr-b4")
@@ -176,11 +169,6 @@ def _stored(value: Tensor, half: bool) -> Tensor:
 
 def _widened(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix != SUFFIX:
-        raise WeightsError(f"{path}: weights are {SUFFIX} files; convert a checkpoint with `streamwatch models import`")
 
 
 def _first_line(error: Exception) -> str:

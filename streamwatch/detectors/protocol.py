@@ -72,3 +72,28 @@ class ExplainingDetector(Detector, Protocol):
         Raises DetectorError for crops of another shape.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that moved a crop's score.
+
+    group: what kind of trace it is, in a word or two. text: what was found, a clause in English with its numbers.
+    logit: how far it moved the calibrated logit; above 0 it speaks for "fake", below for "real".
+    """
+
+    group: str
+    text: str
+    logit: float
+
+
+@runtime_checkable
+class ReasoningDetector(Detector, Protocol):
+    """A detector that can say in words what its score rests on."""
+
+    def reasons(self, crops: ImageArray) -> list[tuple[Reason, ...]]:
+        """Of each crop what moved its score, one reason a group, the strongest first.
+
+        Raises DetectorError for crops of another shape.
+        """
+        ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from streamwatch.detectors.card import check_suffix, read_card
+from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ _REGISTERED = {
     "m2tr-lite": "reinstall streamwatch, whose wheel carries them, or train them with `streamwatch train`",
     "m2tr-b4": "it ships none; import the authors' checkpoint with `streamwatch models import m2tr FILE`, "
     "then give the path of the result instead of the name",
+    "statistics": "reinstall streamwatch, whose wheel carries them, or train them with `streamwatch train statistics`",
 }
 
 
@@ -55,11 +58,18 @@ def load_detector(
     device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
     threads: CPU threads; they are a setting of the whole process. None or 0 leaves them as they are.
     precision: `bf16` computes faster and rounds coarser; `auto` takes it where the hardware has it.
+    A statistics detector runs on one core of the CPU whatever these say, and needs no torch.
 
     Raises WeightsError for missing or damaged weights, DetectorError for a device that is not there.
     """
     path = weights_path(name_or_path)
-    # torch takes a second to import: not needed to list names
+    check_suffix(path)
+    # OpenCV and torch take their time to import: not needed to list names
+    if isinstance(read_card(path).preset, StatisticsConfig):
+        from streamwatch.detectors.statistics.detector import StatisticsDetector
+        from streamwatch.detectors.statistics.weights import load_statistics
+
+        return StatisticsDetector(*load_statistics(path))
     from streamwatch.detectors.checkpoints import load_checkpoint
     from streamwatch.detectors.m2tr.detector import M2TRDetector
 

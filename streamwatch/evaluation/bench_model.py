@@ -1,7 +1,7 @@
-"""How fast the networks are, and how much memory they take, by batch size.
+"""How fast the detectors are, and how much memory they take, by batch size.
 
 Each case runs in a process of its own (`python -m streamwatch.evaluation.bench_model CASE`, JSON in, JSON
-out), so that no case inherits another's memory. The weights are random: they do not change the work.
+out), so that no case inherits another's memory. The weights of networks are random: they do not change the work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard
 from streamwatch.detectors.m2tr.attention import materialised_attention
 from streamwatch.detectors.m2tr.detector import M2TRDetector
 from streamwatch.detectors.m2tr.model import build
-from streamwatch.detectors.registry import Precision
+from streamwatch.detectors.registry import Precision, load_detector
+from streamwatch.detectors.statistics.detector import StatisticsDetector
 from streamwatch.errors import DetectorError
 from streamwatch.faces.crops import CropGeometry
 
@@ -32,13 +33,18 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
 """Written to CLEAR_REFS it sets VmHWM, the peak, back to the present; see proc(5)."""
 
+STATISTICS = "statistics"
+"""The detector that ships under this name, in the place of a preset."""
+
 WARM_UP_BATCHES = 1
 LEAST_BATCHES = 2
 
 
 @dataclass(frozen=True)
 class ModelCase:
-    """One case. materialised: attention builds its whole map in memory, as the released code does.
+    """One case. preset: of a network, or STATISTICS.
+
+    materialised: attention builds its whole map in memory, as the released code does.
 
     seconds: least duration of the measurement. threads: CPU threads, 0 for torch's default.
     """
@@ -88,7 +94,7 @@ def bench_model(cases: Sequence[ModelCase]) -> Iterator[ModelResult]:
 
 def measure(case: ModelCase) -> ModelResult:
     """Measure a case in this very process."""
-    detector = _random_detector(case)
+    detector = _shipped_statistics() if case.preset == STATISTICS else _random_detector(case)
     crops = np.random.default_rng(0).integers(
         0, 256, (case.batch, detector.input_size, detector.input_size, 3), np.uint8
     )
@@ -111,6 +117,13 @@ def measure(case: ModelCase) -> ModelResult:
         peak_mib=peak / MEBIBYTE,
         working_mib=working / MEBIBYTE,
     )
+
+
+def _shipped_statistics() -> StatisticsDetector:
+    detector = load_detector(STATISTICS)
+    if not isinstance(detector, StatisticsDetector):
+        raise DetectorError(f"the weights named {STATISTICS} are not of a statistics detector")
+    return detector
 
 
 def _random_detector(case: ModelCase) -> M2TRDetector:

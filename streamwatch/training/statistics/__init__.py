@@ -1,0 +1,1 @@
+"""Training of the statistics detector: its recipe, pictures, fit, measurement and release."""
