@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from streamwatch.errors import ConfigError
 from streamwatch.training import studies
 from streamwatch.training.recipe import Recipe, load_recipe
-from streamwatch.training.studies import ablations, crosses, run_study
+from streamwatch.training.studies import ablations, chosen, crosses, run_study, web
 from streamwatch.training.trainer import images_seen
 from tests.face_pictures import make_data, tiny_recipe
 
@@ -65,6 +65,30 @@ def test_an_ablation_changes_one_part_and_not_the_number_of_pictures():
     assert "swap" in found["no self-blends"].data.weights
     assert found["fusion by addition"].architecture.fusion == "add"
     assert set(found["no forgeries made here"].data.weights) == {"paired", "generated"}
+
+
+def test_a_web_study_changes_one_answer_and_shows_as_many_pictures():
+    recipe = load_recipe("m2tr-lite-web-small").model_copy(update={"start": Path("earlier.safetensors")})
+    found = {variant.name: variant.recipe for variant in web(recipe)}
+    assert found.pop("as it is") == recipe
+    whole = recipe.model_dump()
+    for name, changed in found.items():
+        parts = {key for key, value in changed.model_dump().items() if value != whole[key]}
+        assert len(parts) == (2 if name == "two qualities" else 1), name
+        assert images_seen(changed, 10) == images_seen(recipe, 10)
+    weights, more = recipe.data.weights, found["twice the web pairs"].data.weights
+    assert (more["web"], more["hull"]) == (2 * weights["web"], weights["hull"])
+    assert found["256 px"].architecture.input_size == 256
+    assert found["from ImageNet"].start is None
+    assert "from ImageNet" not in {variant.name for variant in web(load_recipe("m2tr-lite-web-small"))}
+
+
+def test_rows_of_a_study_are_chosen_by_name():
+    variants = list(web(load_recipe("m2tr-lite-web-small")))
+    assert chosen(variants, []) == variants
+    assert [v.name for v in chosen(variants, ["256 px", "as it is"])] == ["256 px", "as it is"]
+    with pytest.raises(ConfigError, match="--variant nothing: not in this study; its rows: as it is, "):
+        chosen(variants, ["nothing"])
 
 
 def test_a_study_that_starts_from_other_weights_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.sources.pictures import read_image
 from streamwatch.training import release as release_module
+from streamwatch.training.augment import mix_amplitudes
 from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import (
@@ -33,7 +34,7 @@ from streamwatch.training.losses import (
 from streamwatch.training.plots import draw_progress
 from streamwatch.training.prepare import hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe
-from streamwatch.training.regularisers import perturbed
+from streamwatch.training.regularisers import mixed_styles, perturbed
 from streamwatch.training.release import release
 from streamwatch.training.trainer import HeldBackAucs, Trainer, learning_rate, split_data, start_from, with_root
 from tests.face_pictures import make_data
@@ -255,6 +256,44 @@ def test_perturbed_weights_raise_the_loss_and_come_back():
         moved = [((p - b).norm() / b.norm()).item() for p, b in zip(model.parameters(), before, strict=True)]
         assert moved == pytest.approx([0.05, 0.05], rel=1e-4)
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_mixed_styles_are_those_of_other_pairs_and_alike_for_both_of_one():
+    torch.manual_seed(0)
+    model = build("m2tr-lite", input_size=128).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    maps = []
+    model.model._blocks[1].register_forward_pre_hook(lambda module, inputs: maps.append(inputs[0]))
+    faces = torch.rand(8, 3, 128, 128).repeat_interleave(2, dim=0) * torch.rand(16, 1, 1, 1).sort().values
+    faces[1::2] = faces[::2]
+    with torch.no_grad():
+        model(faces)
+        with mixed_styles(model, (0,), seed=1):
+            model(faces)
+        model(faces)
+    plain, mixed, again = maps
+    assert torch.equal(plain, again)
+    torch.testing.assert_close(mixed[::2], mixed[1::2])
+    moved = (mixed - plain).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert 0.2 < moved.float().mean() < 1
+    means = mixed.mean(dim=(2, 3))
+    low, high = plain.mean(dim=(2, 3)).amin(dim=0), plain.mean(dim=(2, 3)).amax(dim=0)
+    assert ((means >= low - 1e-4) & (means <= high + 1e-4)).all()
+
+
+def test_amplitudes_are_mixed_alike_and_leave_the_face(pictures):
+    real, fake, look = (read_image(p.path) for p in pictures[:3])
+    look = np.asarray(np.clip(look + np.array([40, 0, -40]), 0, 255), np.uint8)
+    one, other = mix_amplitudes([real, fake], look, 0.5)
+    assert np.abs(one.astype(int) - real).mean() > 1
+    gap, before = one.astype(int) - other, real.astype(int) - fake
+    assert np.abs(gap - before).mean() < 0.5 * np.abs(one.astype(int) - real).mean() + 1
+    assert np.corrcoef(one.ravel(), real.ravel())[0, 1] > 0.8
+    small = cv2.resize(fake, (97, 101))
+    assert [image.shape for image in mix_amplitudes([real, small], look, 0.5)] == [real.shape, small.shape]
+    np.testing.assert_allclose(mix_amplitudes([real], look, 0.0)[0].astype(int), real, atol=1)
 
 
 def test_learning_rate_warms_up_and_falls():
