@@ -34,6 +34,7 @@ class DataPart(_Part):
     paired: tuple[str, ...] = ()
     sources: dict[str, SourcePart]
     clips: Path | None = None
+    web_clips: Path | None = Field(None, description="whole web clips; faces of them become the set `web_clips`")
     generated: tuple[str, ...] = ()
     web: tuple[str, ...] = Field((), description="sets of web clips to train on")
     dev: tuple[str, ...] = Field((), description="sets of web clips that choose the checkpoint, never trained on")

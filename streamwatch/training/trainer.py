@@ -58,6 +58,7 @@ from streamwatch.training.regularisers import mixed_styles, perturbed, pooled_st
 from streamwatch.training.resynthesis import load_or_train
 from streamwatch.training.stages import stage
 from streamwatch.training.web import web_pairs
+from streamwatch.training.web_clips import web_clip_pictures
 
 LOSSES = ("loss", "classification", "mask", "contrastive", "quality", "ranking")
 LOG_COLUMNS = ("step", "images", "minutes", *LOSSES)
@@ -68,6 +69,9 @@ POOL = "pool"
 
 CLIPS = "clips"
 """Name of the data set that is made from the recipe's camera clips."""
+
+WEB_CLIPS = "web_clips"
+"""Name of the data set that is made from the recipe's whole web clips."""
 
 SAVE_EVERY = 20
 """Steps after which the state is saved, whether evaluated or not: what a cut costs at most."""
@@ -145,8 +149,10 @@ class DataSplit:
 def prepare_set(
     part: DataPart, name: str, cache: Path, landmark_model: Path, report: Callable[[str], None]
 ) -> list[Picture]:
-    """The pictures of one data set of a recipe; those of `clips` are cut from its camera clips first."""
+    """The pictures of one data set of a recipe; those of `clips` and `web_clips` are cut from clips first."""
     folder = part.root / name
+    if name == WEB_CLIPS and part.web_clips is not None:
+        folder = web_clip_pictures(part.root / part.web_clips, cache / WEB_CLIPS, report=report)
     if name == CLIPS and part.clips is not None:
         folder = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
     return prepare(folder, cache / f"{name}.npz", landmark_model)
