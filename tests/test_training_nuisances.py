@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,9 +13,11 @@ from scipy.stats import rankdata
 from streamwatch.config import FaceSettings
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces import load_face_detector
+from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.sources.pictures import read_image
-from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training import nuisances as kinds_probe
+from streamwatch.training.data import MadePair, MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import Forger
 from streamwatch.training.prepare import Picture, list_pictures
 from streamwatch.training.recipe import load_recipe
@@ -74,3 +79,26 @@ def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools):
         weights, *_ = np.linalg.lstsq(features[half == fitted], 2.0 * y[half == fitted] - 1, rcond=None)
         aucs.append(roc_auc(y[half != fitted], features[half != fitted] @ weights))
     assert np.mean(aucs) <= 0.55, aucs
+
+
+def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(monkeypatch):
+    """Fakes that are blurred tell on themselves; those that differ in colour alone do not."""
+
+    class Pairs:
+        def __init__(self, pools, weights, seed):
+            self.blurred = "resynthesis" in weights
+
+        def make(self, number):
+            real = np.asarray(np.random.default_rng(number).integers(0, 256, (96, 96, 3)), np.uint8)
+            fake = cv2.GaussianBlur(real, (0, 0), 1.0) if self.blurred else np.roll(real, 1, axis=2)
+            box, files = (10.0, 10.0, 86.0, 86.0), (Path("a"), Path("b"))
+            mask = np.full((96, 96), 255, np.uint8)
+            return MadePair("hull", real, fake, mask, (box, box), (0.9, 1.1), str(number), True, files)
+
+    monkeypatch.setattr(kinds_probe, "MadePairs", Pairs)
+    found = kinds_probe.probe_kinds(None, ["resynthesis", "hull"], CropGeometry(1.0), 64, pairs=40, rounds=0)
+    assert [probe.kind for probe in found] == ["resynthesis", "hull"]
+    blurred, tinted = found
+    assert blurred.plain.auc.value > 0.95
+    assert 0.5 < blurred.degraded.auc.value < blurred.plain.auc.value
+    assert tinted.plain.auc.value < 0.65

@@ -47,7 +47,8 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     preview: Annotated[
-        Path | None, typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs and end.")
+        Path | None,
+        typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs, probe each kind, and end."),
     ] = None,
     pack: Annotated[
         Path | None,
@@ -118,6 +119,7 @@ def train(
     if preview is not None:
         pairs = [trainer.data.pair(index) for index in range(min(50, len(trainer.data)))]
         typer.echo(write_image(preview, pair_sheet(pairs)))
+        _probe(trainer)
         return
 
     with common.progress_bar() as bar:
@@ -164,6 +166,21 @@ def _statistics(recipe: str, data: Path | None, out: Path | None) -> None:
     typer.echo(f"logits   {released.logits}")
     for name, value in released.card.metrics.items():
         typer.echo(f"{name:28} {value:g}")
+
+
+def _probe(trainer: Trainer) -> None:
+    """How far sharpness and noise alone tell the classes of each kind of pair apart."""
+    from streamwatch.training.nuisances import probe_kinds
+
+    kinds = [kind for kind, weight in trainer.recipe.data.weights.items() if weight > 0]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kind of pair", no_wrap=True)
+    for name in ("AUC of sharpness and noise", "after degradations"):
+        table.add_column(name, justify="right", no_wrap=True)
+    geometry = trainer.recipe.geometry.geometry()
+    for found in probe_kinds(trainer.split.pools, kinds, geometry, trainer.size):
+        table.add_row(found.kind, *(f"{probe.auc.value:.3f}" for probe in (found.plain, found.degraded)))
+    common.console().print(table)
 
 
 def _pack(trainer: Trainer, folder: Path, count: int) -> None:
