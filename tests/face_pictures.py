@@ -70,14 +70,59 @@ def make_data(root: Path, count: int = 24) -> tuple[Path, Path]:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+    prepared(folder, cache)
+    return root / "data", cache
+
+
+def make_web(root: Path, name: str, split: str, scenes: int = 6) -> Path:
+    """A set of the kind `web` under `root`/data with its prepared cache: scenes of an honest and a forged clip each,
+    two aligned pictures a clip, and as many forged clips without footage. Names start with the set's; returns its
+    folder.
+    """
+    folder = root / "data" / name
+    rows = []
+    for label in ("real", "fake"):
+        (folder / split / label).mkdir(parents=True)
+    for scene in range(2 * scenes):
+        for frame in range(2):
+            rng = np.random.default_rng([len(name), scene, frame])
+            real = portrait(int(rng.integers(-12, 13)))
+            for label, image in (("real", real), ("fake", self_blend(real, mesh(), rng).fake)):
+                if label == "real" and scene >= scenes:
+                    continue
+                clip = f"{name}{scene}{label}"
+                cv2.imwrite(str(folder / split / label / f"{clip}-{frame}.png"), image[..., ::-1])
+                rows.append(
+                    {
+                        "split": split,
+                        "label": label,
+                        "file": f"{clip}-{frame}.png",
+                        "source_video": f"{name}{scene}#{frame}",
+                        "clip": clip,
+                        "scene": f"{name}{scene}",
+                        "frame": str(frame),
+                        "aligned": str(int(label == "fake")),
+                        "method": f"{name}-method{scene % 2}" if label == "fake" else "",
+                        "origin": name,
+                    }
+                )
+    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    prepared(folder, root / "prepared")
+    return folder
+
+
+def prepared(folder: Path, cache: Path) -> None:
+    """What preparation would find in the pictures of a set."""
     listed = list_pictures(folder)
-    cache.mkdir()
+    cache.mkdir(exist_ok=True)
     box = (0.1 * SIDE, 0.02 * SIDE, 0.9 * SIDE, 0.98 * SIDE)
     np.savez(
-        cache / "faces.npz",
+        cache / f"{folder.name}.npz",
         digest=list_digest(folder, listed),
         found=np.arange(len(listed)),
         boxes=np.tile(np.array(box, np.float32), (len(listed), 1)),
         landmarks=np.tile(mesh(), (len(listed), 1, 1)),
     )
-    return root / "data", cache

@@ -463,7 +463,7 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     card = release(second, tmp_path / "tiny.safetensors")
     measured = {"val_auc", "val_ece", "val_ece_uncalibrated", "val_mask_iou", "unseen_blends_auc"}
     assert {*measured, "unseen_blends_called_real", "held_back_paired_auc", "held_back_hull_auc"} <= card.metrics.keys()
-    assert card.metrics["held_back_hull_auc"] == pytest.approx(second.best_cells()["hull"], abs=1e-4)
+    assert card.metrics["held_back_hull_auc"] == pytest.approx(second.best_evaluation().cells()["hull"], abs=1e-4)
     assert card.licence == recipe.licence
     assert card.thresholds.real <= card.thresholds.fake
     assert 0 < card.limits.max_pose <= 1

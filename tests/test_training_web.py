@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
+from streamwatch.evaluation.frames import score_samples
 from streamwatch.training.dev import check_apart
 from streamwatch.training.prepare import Picture
+from streamwatch.training.recipe import Recipe
+from streamwatch.training.release import dev_samples, release
+from streamwatch.training.trainer import Trainer
 from streamwatch.training.web import web_pairs
+from tests.face_pictures import make_data, make_web, tiny_recipe
 
 
 def picture(scene: str, frame: int, method: str = "", clip: str = "", side: float = 100) -> Picture:
@@ -72,3 +79,57 @@ def test_what_chooses_is_not_trained_on(pictures, clip, scene, method, said) -> 
     with pytest.raises(ConfigError, match=rf"data\.dev: the {said} of dev\.jpg"):
         check_apart(pictures, [dev])
     check_apart(pictures, [SimpleNamespace(picture=SimpleNamespace(clip="x", scene="y", method="", path=Path("d")))])
+
+
+@pytest.mark.slow
+def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(tmp_path, monkeypatch) -> None:
+    root, cache = make_data(tmp_path)
+    make_web(tmp_path, "web", "train")
+    make_web(tmp_path, "dev", "dev")
+    values = tiny_recipe(root)
+    values["switches"] = {"input_size": 128}
+    values["data"] |= {"web": ["web"], "dev": ["dev"], "weights": {"web": 0.5, "web_unpaired": 0.5}}
+    values["loss"] = {"ranking": 0.5}
+    recipe = Recipe.model_validate(values)
+    trainer = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache)
+    kinds = {trainer.data.pair(index).made.kind for index in range(4)}
+    assert kinds == {"web", "web_unpaired"}
+    related = next(p for i in range(4) if (p := trainer.data.pair(i)).made.kind == "web")
+    assert related.mask is not None
+    trainer.run()
+    assert trainer.latest is not None
+    figures = trainer.latest.dev
+    assert trainer.best == pytest.approx((figures["auc"] + figures["won"]) / 2)
+    with (tmp_path / "run" / "log.csv").open(newline="") as stream:
+        [row] = csv.DictReader(stream)
+    assert float(row["dev_auc"]) == pytest.approx(figures["auc"], abs=1e-4)
+    assert float(row["ranking"]) > 0
+
+    calibrated_on = []
+
+    def calibrate(logits, fake):
+        calibrated_on.append((len(logits), int(np.sum(fake))))
+        return 1.0, 0.0
+
+    monkeypatch.setattr("streamwatch.training.release.fit_platt", calibrate)
+    card = release(trainer, tmp_path / "web.safetensors")
+    assert calibrated_on == [(36, 24)], "of the dev set alone"
+    assert card.metrics["dev_won"] == pytest.approx(figures["won"], abs=1e-4)
+    assert "chosen and calibrated on dev" in card.data
+    assert "web" in card.data
+    reals = [p for p in dev_samples(trainer.split.dev) if not p.fake]
+    assert len(reals) == 12
+    found = score_samples(load_detector(tmp_path / "web.safetensors"), reals).probabilities.astype(np.float64)
+    assert found.max() < card.thresholds.fake
+
+
+def test_a_recipe_whose_dev_set_is_trained_on_is_refused(tmp_path) -> None:
+    root, cache = make_data(tmp_path)
+    make_web(tmp_path, "web", "train", scenes=2)
+    values = tiny_recipe(root)
+    values["data"] |= {"web": ["web"], "dev": ["web"]}
+    with pytest.raises(ConfigError, match=r"is in data\.web too"):
+        Trainer(Recipe.model_validate(values), tmp_path / "run", Path("unused"), cache=cache)
+    values["data"] |= {"web": [], "dev": [], "weights": {"web": 1.0}}
+    with pytest.raises(ConfigError, match=r"data\.weights\.web: data\.web \(empty\)"):
+        Trainer(Recipe.model_validate(values), tmp_path / "other", Path("unused"), cache=cache)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from scipy.special import expit
@@ -16,7 +17,9 @@ from streamwatch.detectors import Detector, load_detector
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds, file_sha256
 from streamwatch.detectors.checkpoints import save_checkpoint
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
+from streamwatch.errors import ConfigError
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
+from streamwatch.evaluation.datasets.plain import CLASSES
 from streamwatch.evaluation.frames import (
     FaceResults,
     FaceSample,
@@ -28,6 +31,7 @@ from streamwatch.evaluation.frames import (
 )
 from streamwatch.evaluation.metrics import expected_calibration_error, roc_auc
 from streamwatch.evaluation.truth import forged_region
+from streamwatch.evaluation.web_faces import FoundFace
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.quality import measure_quality
 from streamwatch.records import Face, FaceQuality, FloatArray, ImageArray
@@ -51,10 +55,12 @@ def release(
 ) -> ModelCard:
     """Write the best weights of a run to `output` (.safetensors) with their card, and return the card.
 
-    Calibration, thresholds and the mask threshold come from the held-back training sources: the `fake` threshold is
-    the highest that any data set of real faces asks for (`fake_threshold`). The metrics are the held-back AUCs of the
-    evaluation that chose the weights and, where the recipe's data have a `val` part, figures of it through the written
-    file, as it is served. `val` decides nothing.
+    Calibration comes from the recipe's dev sets, or without any from the held-back training sources, which also give
+    the mask threshold. The `fake` threshold is the highest that any data set of real faces, held back or dev, asks for
+    (`fake_threshold`). The metrics are the figures of the evaluation that chose the weights and, where the recipe's
+    data have a `val` part, figures of it through the written file, as it is served. `val` decides nothing.
+
+    Raises ConfigError where what was trained does not score fakes above real faces.
     """
     recipe, model = trainer.recipe, trainer.best_model()
     size = model.config.input_size
@@ -75,9 +81,14 @@ def release(
     save_checkpoint(output, model, card)
     detector, split = load_detector(output), trainer.split
     held = score_samples(detector, samples(split.held_faces), progress=progress)
-    temperature, bias = fit_platt(held.logits, held.fake)
+    dev = score_samples(detector, dev_samples(split.dev), progress=progress) if split.dev else held
+    try:
+        temperature, bias = fit_platt(dev.logits, dev.fake)
+    except ValueError as error:
+        raise ConfigError(f"{trainer.folder}: {error}; train for longer, or on more") from None
     calibration = Calibration(temperature, bias)
-    fake = fake_threshold(detector, split.held_reals, calibration, recipe.evaluation.false_alarms)
+    more = {"dev": dev.logits[~dev.fake]} if split.dev else {}
+    fake = fake_threshold(detector, split.held_reals, calibration, recipe.evaluation.false_alarms, more)
     card = replace(
         card,
         calibration=calibration,
@@ -85,7 +96,9 @@ def release(
         limits=covered_limits(split.held_faces, card, min_face_side),
     )
     save_checkpoint(output, model, card)
-    metrics = {f"held_back_{kind}_auc": auc for kind, auc in trainer.best_cells().items() if not math.isnan(auc)}
+    best = trainer.best_evaluation()
+    metrics = {f"held_back_{kind}_auc": auc for kind, auc in best.cells().items() if not math.isnan(auc)}
+    metrics |= {f"dev_{name}": value for name, value in best.dev.items() if not math.isnan(value)}
     if len({picture.fake for picture in split.reported}) == 2:
         metrics |= _measured(load_detector(output), split.reported, held, progress)
     rounded = {name: round(float(value), 4) for name, value in metrics.items()}
@@ -113,16 +126,21 @@ def _measured(
 
 
 def fake_threshold(
-    detector: Detector, reals: Mapping[str, Sequence[Picture]], calibration: Calibration, false_alarms: float
+    detector: Detector,
+    reals: Mapping[str, Sequence[Picture]],
+    calibration: Calibration,
+    false_alarms: float,
+    scored: Mapping[str, FloatArray] = MappingProxyType({}),
 ) -> float:
     """The lowest probability at which no data set of real faces raises more false alarms than this share.
 
-    Sets too small to show such a share count together, as one that raises none if they still are.
+    scored: logits of further sets. Sets too small to show such a share count together, as one that raises none if they
+    still are.
     """
     large = [part for part in reals.values() if len(part) * false_alarms >= 1]
     small = [picture for part in reals.values() if len(part) * false_alarms < 1 for picture in part]
     sets = [*large, small] if small else large
-    logits = (score_samples(detector, samples(part)).logits for part in sets)
+    logits = [*(score_samples(detector, samples(part)).logits for part in sets), *scored.values()]
     return max(threshold_at(calibration.probability(part), false_alarms) for part in logits)
 
 
@@ -168,6 +186,15 @@ def _given(image: ImageArray) -> ImageArray:
     return image
 
 
+def dev_samples(faces: Sequence[FoundFace]) -> list[FaceSample]:
+    """Faces of dev sets as labelled ones; those of neither class are left out."""
+    return [
+        FaceSample(partial(read_image, face.picture.path), face.box, face.picture.label == "fake")
+        for face in faces
+        if face.picture.label in CLASSES
+    ]
+
+
 def samples(pictures: Sequence[Picture]) -> list[FaceSample]:
     """Prepared pictures as labelled faces; a fake whose original is among them brings its forged region."""
     reals = originals(pictures)
@@ -193,8 +220,9 @@ def describe_data(recipe: Recipe) -> str:
     """One line for the card: the data sets and the share of each kind of pair."""
     part = recipe.data
     shares = ", ".join(f"{kind} {weight:g}" for kind, weight in part.weights.items())
-    names = ", ".join(dict.fromkeys((*part.paired, *part.sources, *part.generated)))
-    return f"training parts of {names}; kinds of real-fake pairs by share: {shares}"
+    names = ", ".join(dict.fromkeys((*part.paired, *part.sources, *part.generated, *part.web)))
+    chosen = f"; chosen and calibrated on {', '.join(part.dev)}" if part.dev else ""
+    return f"training parts of {names}; kinds of real-fake pairs by share: {shares}{chosen}"
 
 
 def describe_run(recipe: Recipe, trainer: Trainer) -> str:

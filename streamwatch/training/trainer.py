@@ -401,9 +401,9 @@ class Trainer:
         best: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return best
 
-    def best_cells(self) -> dict[Kind, float]:
-        """What the best evaluation so far found (`HeldBackAucs.cells`). Raises WeightsError before the first."""
-        return HeldBackAucs(**self._best()["latest"]).cells()
+    def best_evaluation(self) -> HeldBackAucs:
+        """What the best evaluation so far found. Raises WeightsError before the first."""
+        return HeldBackAucs(**self._best()["latest"])
 
     def watched_pairs(self, per_family: int = 2) -> list[Pair]:
         """The first held-back pairs of every family, cut and degraded as in training."""
