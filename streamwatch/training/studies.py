@@ -101,7 +101,10 @@ def web(recipe: Recipe) -> Iterator[Variant]:
         yield Variant("two qualities", _changed(recipe, data={"qualities": 2}, optimisation={"pairs": pairs}))
     yield Variant("256 px", _changed(recipe, switches={"input_size": 256}))
     if recipe.start is not None:
-        yield Variant("from ImageNet", recipe.model_copy(update={"start": None}))
+        recipe = recipe.model_copy(update={"start": None})
+        yield Variant("from ImageNet", recipe)
+    if recipe.preset == "m2tr-lite":
+        yield Variant("EfficientNet-Lite2 from ImageNet", recipe.model_copy(update={"preset": "m2tr-lite2"}))
 
 
 STUDIES: dict[str, Callable[[Recipe], Iterator[Variant]]] = {"crosses": crosses, "ablations": ablations, "web": web}

@@ -726,9 +726,7 @@ def start_from_imagenet(model: M2TR) -> None:
 
     Raises ConfigError for a backbone without such weights, WeightsError if their package is missing.
     """
-    if model.config.backbone != "efficientnet-lite0":
-        raise ConfigError(f"{model.config.backbone}: no ImageNet weights are known for this backbone")
-    load_imagenet(model.model)
+    load_imagenet(model.model, model.config.backbone)
 
 
 def start_from(model: M2TR, path: Path) -> None:

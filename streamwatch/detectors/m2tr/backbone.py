@@ -1,8 +1,8 @@
-"""EfficientNet trunks: B4 (Tan & Le, ICML 2019) and Lite0, in torch alone.
+"""EfficientNet trunks: B4 (Tan & Le, ICML 2019), Lite0 and Lite2, in torch alone.
 
 Parameter names are those of the well-known PyTorch ports, so that their published checkpoints load.
 Padding is TensorFlow's SAME for maps of an even side, whatever the side: the ports compute it once, for 380
-(B4) and 224 (Lite0) pixels, and every strided convolution of theirs comes out with this one.
+(B4), 224 (Lite0) and 260 (Lite2) pixels, and every strided convolution of theirs comes out with this one.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class _Variant:
 _VARIANTS: dict[BackboneName, _Variant] = {
     "efficientnet-b4": _Variant(width=1.4, depth=1.8, lite=False),
     "efficientnet-lite0": _Variant(width=1.0, depth=1.0, lite=True),
+    "efficientnet-lite2": _Variant(width=1.1, depth=1.2, lite=True),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args, get_type_hints
 
 from streamwatch.errors import ConfigError
 
-BackboneName = Literal["efficientnet-b4", "efficientnet-lite0"]
+BackboneName = Literal["efficientnet-b4", "efficientnet-lite0", "efficientnet-lite2"]
 Arrangement = Literal["serial", "parallel"]
 Frequency = Literal["fft", "dct", "none"]
 Fusion = Literal["cma", "cmf", "add"]
@@ -97,6 +97,18 @@ PRESETS: dict[str, M2TRConfig] = {
         decoder=True,
         decoder_stages=((16, 16, 1),),
         decoder_context=10,
+        identity_init=True,
+    ),
+    "m2tr-lite2": M2TRConfig(
+        backbone="efficientnet-lite2",
+        input_size=256,
+        drop_connect=0.05,
+        dropout=0.2,
+        insert_after=6,
+        depth=2,
+        decoder=True,
+        decoder_stages=((16, 16, 1),),
+        decoder_context=14,
         identity_init=True,
     ),
 }
