@@ -27,6 +27,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cache.parent
 
 
+@pytest.fixture(autouse=True)
+def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of a whole process would outlive the test."""
+    monkeypatch.setattr("streamwatch.training.process.prepare_process", lambda: None)
+
+
 def train(workshop: Path, out: str, *arguments: str):
     return CliRunner().invoke(app, ["train", str(workshop / "tiny.yaml"), "--out", str(workshop / out), *arguments])
 
@@ -49,9 +55,38 @@ def test_preview_draws_the_pairs_and_trains_nothing(workshop: Path) -> None:
     sheet = workshop / "sheet.png"
     done = train(workshop, "preview", "--preview", str(sheet))
     assert done.exit_code == 0, done.output
-    assert done.stdout.strip() == str(sheet)
+    first, _, *rows = done.stdout.splitlines()
+    assert first == str(sheet)
+    assert {row.split()[0]: len(row.split()) for row in rows} == {"paired": 3, "hull": 3, "whole_face": 3}
     assert cv2.imread(str(sheet)).std() > 1
     assert not (workshop / "preview" / "state.pt").exists()
+
+
+@pytest.mark.slow
+def test_pairs_are_packed_and_trained_on_where_the_data_sets_are_not(workshop: Path) -> None:
+    packed = train(workshop, "packing", "--pack", str(workshop / "pack"), "--count", "6")
+    assert packed.exit_code == 0, packed.output
+    assert packed.stdout == f"wrote {workshop / 'pack'}: 6 pairs, 0 MiB\n"
+    again = train(workshop, "packing", "--pack", str(workshop / "pack"))
+    assert isinstance(again.exception, ConfigError)
+    assert "not empty" in str(again.exception)
+    data = ("--from-pack", str(workshop / "pack"), "--data", str(workshop / "nothing"))
+    done = train(workshop, "far", *data)
+    assert (workshop / "far" / "state.pt").is_file()
+    assert done.exit_code == 0, done.output
+    assert "no held-back faces to calibrate with" in done.output
+    home = train(workshop, "far")
+    assert home.exit_code == 0, home.output
+    assert load_detector(workshop / "far" / "tiny.safetensors").input_size == SIDE
+
+
+@pytest.mark.slow
+def test_profile_tables_the_stages_and_trains_nothing(workshop: Path) -> None:
+    done = train(workshop, "profiled", "--profile", "1")
+    assert done.exit_code == 0, done.output
+    assert "backward" in done.stdout
+    assert "pictures/s with 0 processes" in done.stdout
+    assert not (workshop / "profiled").exists()
 
 
 @pytest.mark.slow

@@ -33,10 +33,12 @@ from streamwatch.training.losses import (
 )
 from streamwatch.training.plots import draw_progress
 from streamwatch.training.prepare import hold_back, list_pictures, prepare
-from streamwatch.training.recipe import Recipe, load_recipe
+from streamwatch.training.recipe import Recipe, load_recipe, with_root
 from streamwatch.training.regularisers import mixed_styles, perturbed
 from streamwatch.training.release import release
-from streamwatch.training.trainer import HeldBackAucs, Trainer, learning_rate, split_data, start_from, with_root
+from streamwatch.training.split import split_data
+from streamwatch.training.starts import start_from
+from streamwatch.training.trainer import HeldBackAucs, Trainer, learning_rate
 from tests.face_pictures import make_data
 
 

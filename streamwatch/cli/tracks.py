@@ -43,8 +43,7 @@ def measured(
 ) -> Result:
     """`measure(detector, recipe, prepared, landmark_model, …)` under a progress bar that is named `what`."""
     from streamwatch.detectors import load_detector
-    from streamwatch.training.recipe import load_recipe
-    from streamwatch.training.trainer import with_root
+    from streamwatch.training.recipe import load_recipe, with_root
 
     with common.progress_bar() as bar:
         task = bar.add_task(what, total=None)

@@ -92,9 +92,9 @@ def train(
     prepare_process()
     from streamwatch.detectors.m2tr.detector import resolve_device
     from streamwatch.training.plots import draw_progress, pair_sheet, write_image
-    from streamwatch.training.recipe import load_recipe
+    from streamwatch.training.recipe import load_recipe, with_root, with_start, with_steps
     from streamwatch.training.release import release
-    from streamwatch.training.trainer import Trainer, with_root, with_start, with_steps
+    from streamwatch.training.trainer import Trainer
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
     device = str(resolve_device(device))
@@ -133,6 +133,13 @@ def train(
                 draw_progress(trainer)
 
         trainer.run(show)
+        if not trainer.split.held_faces:
+            common.say(
+                bar,
+                f"{folder}: trained; there are no held-back faces to calibrate with here. Give the same command "
+                "without --from-pack where the data sets are, with this folder as --out",
+            )
+            return
         measuring = bar.add_task("measuring", total=None)
         weights = folder / f"{chosen.name}.safetensors"
         card = release(
@@ -203,7 +210,8 @@ def _pack(trainer: Trainer, folder: Path, count: int) -> None:
 
 def _profile(recipe: Recipe, landmark_model: Path, device: str, steps: int, cache: Path) -> None:
     from streamwatch.training.profile import WARM_UP, profile
-    from streamwatch.training.trainer import Trainer, with_steps
+    from streamwatch.training.recipe import with_steps
+    from streamwatch.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -260,6 +268,11 @@ def _study(
 def _aucs(latest: HeldBackAucs | None) -> str:
     if latest is None:
         return ""
-    cells = {kind: auc for kind, auc in latest.cells().items() if not math.isnan(auc)}
-    weakest = min(cells, key=cells.__getitem__)
-    return f" · held-back AUC: mean {sum(cells.values()) / len(cells):.3f}, weakest {weakest} {cells[weakest]:.3f}"
+    parts = []
+    if cells := {kind: auc for kind, auc in latest.cells().items() if not math.isnan(auc)}:
+        weakest = min(cells, key=cells.__getitem__)
+        mean = sum(cells.values()) / len(cells)
+        parts.append(f" · held-back AUC: mean {mean:.3f}, weakest {weakest} {cells[weakest]:.3f}")
+    if latest.dev:
+        parts.append(f" · dev: AUC {latest.dev['auc']:.3f}, pairs won {latest.dev['won']:.3f}")
+    return "".join(parts)

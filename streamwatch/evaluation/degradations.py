@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import av
@@ -78,20 +79,33 @@ def encode_video(image: ImageArray, crf: int, codec: VideoCodec = "h264", preset
     canvas = np.asarray(
         cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2 + _MARGIN, cv2.BORDER_REPLICATE), np.uint8
     )
-    stream_options = {"crf": str(crf), "preset": preset, "tune": "zerolatency"}
+    moving = [np.roll(canvas, lead, axis=1) for lead in range(_LEAD, -1, -1)]
+    last = encode_clip(moving, crf, codec, preset, tune="zerolatency")[-1]
+    return np.ascontiguousarray(last[:height, :width])
+
+
+def encode_clip(
+    images: Sequence[ImageArray],
+    crf: int,
+    codec: VideoCodec = "h264",
+    preset: str = "veryfast",
+    *,
+    tune: str | None = None,
+) -> list[ImageArray]:
+    """The pictures (each H×W×3, of one size, even sides) after coding as one clip at a constant rate factor, 4:2:0."""
+    stream_options = {"crf": str(crf), "preset": preset} | ({} if tune is None else {"tune": tune})
     if codec == "hevc":
         stream_options["x265-params"] = "log-level=none:pools=1:frame-threads=1"
     data = io.BytesIO()
     with av.open(data, "w", format="matroska") as output:
         stream = output.add_stream(_ENCODERS[codec], rate=25, options=stream_options)
-        stream.width, stream.height, stream.pix_fmt = canvas.shape[1], canvas.shape[0], "yuv420p"
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for lead in range(_LEAD, -1, -1):
-            frame = av.VideoFrame.from_ndarray(np.roll(canvas, lead, axis=1), format="rgb24")
-            output.mux(stream.encode(frame))
+        for image in images:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         output.mux(stream.encode())
     data.seek(0)
     with av.open(data, "r") as source:
         source.streams.video[0].thread_type = "NONE"
-        *_, last = source.decode(video=0)
-    return np.ascontiguousarray(last.to_ndarray(format="rgb24")[:height, :width], np.uint8)
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in source.decode(video=0)]

@@ -13,7 +13,8 @@ from streamwatch.training.data import Pair
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.release import unseen_blends
-from streamwatch.training.trainer import held_back_pairs, split_data
+from streamwatch.training.split import split_data
+from streamwatch.training.trainer import held_back_pairs
 
 UNSEEN = "unseen blends"
 _BATCH = 8

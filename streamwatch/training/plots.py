@@ -16,10 +16,9 @@ from streamwatch.training.trainer import LOG_COLUMNS, Trainer
 
 
 def draw_progress(trainer: Trainer) -> list[Path]:
-    """`curve.png`, and `masks.png` where the architecture finds masks, in the run's folder."""
+    """`curve.png`, and `masks.png` where there are masks to find, in the run's folder."""
     drawn = [draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")]
-    if trainer.recipe.architecture.decoder:
-        pairs = trainer.watched_pairs()
+    if trainer.recipe.architecture.decoder and (pairs := trainer.watched_pairs()):
         drawn.append(write_image(trainer.folder / "masks.png", mask_sheet(pairs, trainer.found_masks(pairs))))
     return drawn
 

@@ -137,6 +137,23 @@ def load_recipe(recipe: str | Path) -> Recipe:
         raise ConfigError(f"{path}: {_lines(error)}") from None
 
 
+def with_root(recipe: Recipe, root: Path | None) -> Recipe:
+    """The recipe with its data under another folder."""
+    return recipe if root is None else recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": root})})
+
+
+def with_start(recipe: Recipe, start: Path | None) -> Recipe:
+    """The recipe going on from other weights."""
+    return recipe if start is None else recipe.model_copy(update={"start": start})
+
+
+def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
+    """The recipe with another number of steps (and so another schedule)."""
+    if steps is None:
+        return recipe
+    return recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update={"steps": steps})})
+
+
 def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if not path.is_file():

@@ -23,7 +23,7 @@ from streamwatch.training.families import LEAST_CHANGE, FaceImage, Family, Forge
 from streamwatch.training.forgeries import Forgery
 from streamwatch.training.prepare import Picture
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import CLIPS, prepare_set, split_data
+from streamwatch.training.split import CLIPS, prepare_set, split_data
 
 JITTER = 0.004
 """Standard deviation of a landmark's tremble from picture to picture, in sizes of the face."""

@@ -10,30 +10,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Subset
 
-from streamwatch.detectors.m2tr.frequency import GlobalFilter, resize_filter
-from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD, load_imagenet
+from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
 from streamwatch.detectors.m2tr.model import M2TR, M2TROutput, build
 from streamwatch.errors import ConfigError, TrainingDiverged, WeightsError
 from streamwatch.evaluation.clips import measure
 from streamwatch.evaluation.metrics import roc_auc
-from streamwatch.evaluation.web_faces import FoundFace, score_web
+from streamwatch.evaluation.web_faces import score_web
 from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
-from streamwatch.training.clips import clip_pictures
 from streamwatch.training.data import (
     Kind,
     MadePairs,
@@ -42,23 +37,20 @@ from streamwatch.training.data import (
     PairSource,
     Pools,
     Reuse,
-    SourcePool,
     forked_loader,
-    pair_up,
 )
-from streamwatch.training.dev import CHOSEN_BY, check_apart, dev_faces, dev_figures
+from streamwatch.training.dev import CHOSEN_BY, dev_figures
 from streamwatch.training.device import DevicePairs
-from streamwatch.training.families import FAMILIES, Family, Forger
+from streamwatch.training.families import FAMILIES, Family
 from streamwatch.training.losses import Objective, objective
 from streamwatch.training.pack import PackedPairs
 from streamwatch.training.pool import PairPool
-from streamwatch.training.prepare import Picture, hold_back, prepare
-from streamwatch.training.recipe import DataPart, Recipe
+from streamwatch.training.prepare import Picture
+from streamwatch.training.recipe import Recipe
 from streamwatch.training.regularisers import mixed_styles, perturbed, pooled_stages
-from streamwatch.training.resynthesis import load_or_train
+from streamwatch.training.split import packed_split, split_data
 from streamwatch.training.stages import stage
-from streamwatch.training.web import web_pairs
-from streamwatch.training.web_clips import web_clip_pictures
+from streamwatch.training.starts import start_from, start_from_imagenet
 
 LOSSES = ("loss", "classification", "mask", "contrastive", "quality", "ranking")
 LOG_COLUMNS = ("step", "images", "minutes", *LOSSES)
@@ -66,12 +58,6 @@ LOG_COLUMNS = ("step", "images", "minutes", *LOSSES)
 
 POOL = "pool"
 """Folder of a run that holds made pairs; it can be deleted."""
-
-CLIPS = "clips"
-"""Name of the data set that is made from the recipe's camera clips."""
-
-WEB_CLIPS = "web_clips"
-"""Name of the data set that is made from the recipe's whole web clips."""
 
 SAVE_EVERY = 20
 """Steps after which the state is saved, whether evaluated or not: what a cut costs at most."""
@@ -124,144 +110,6 @@ class Progress:
     loss: float
     latest: HeldBackAucs | None
     evaluated: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DataSplit:
-    """What a recipe's data sets are used for.
-
-    pools: training pairs; a family that the recipe does not train on lends no other family its means. held_faces,
-    held_generated: pictures of both classes, of the paired and of the generated sets; held_reals: real pictures by
-    data set; held_pools: the same, to be forged by every means. What is held back chooses the checkpoint and
-    calibrates it; no gradient sees it.
-    reported: `val` pictures of the paired sets, which decide nothing. dev: faces of the dev sets.
-    """
-
-    pools: Pools
-    held_faces: list[Picture]
-    held_generated: list[Picture]
-    held_reals: dict[str, list[Picture]]
-    held_pools: Pools
-    reported: list[Picture]
-    dev: tuple[FoundFace, ...] = ()
-
-
-def prepare_set(
-    part: DataPart, name: str, cache: Path, landmark_model: Path, report: Callable[[str], None]
-) -> list[Picture]:
-    """The pictures of one data set of a recipe; those of `clips` and `web_clips` are cut from clips first."""
-    folder = part.root / name
-    if name == WEB_CLIPS and part.web_clips is not None:
-        folder = web_clip_pictures(part.root / part.web_clips, cache / WEB_CLIPS, report=report)
-    if name == CLIPS and part.clips is not None:
-        folder = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
-    return prepare(folder, cache / f"{name}.npz", landmark_model)
-
-
-def split_data(
-    recipe: Recipe,
-    cache: Path,
-    landmark_model: Path,
-    report: Callable[[str], None],
-    *,
-    tested: Iterable[Kind] = (),
-) -> DataSplit:
-    """Prepare the data sets of a recipe and divide them.
-
-    tested: kinds to be forged from held-back faces beside those that the recipe trains on. Raises SourceNotFound,
-    ConfigError or WeightsError.
-    """
-    part = recipe.data
-    trained = {kind for kind, weight in part.weights.items() if weight > 0}
-    train: dict[str, list[Picture]] = {}
-    held: dict[str, list[Picture]] = {}
-    reported: list[Picture] = []
-    for name in dict.fromkeys((*part.paired, *part.sources, *part.generated, *part.web)):
-        pictures = prepare_set(part, name, cache, landmark_model, report)
-        train[name], held[name] = hold_back([p for p in pictures if p.split == "train"], part.held_back)
-        if name in part.paired:
-            reported += [p for p in pictures if p.split == "val"]
-        report(f"{name}: {len(train[name])} pictures to train on, {len(held[name])} held back")
-
-    def sources(of: dict[str, list[Picture]]) -> list[SourcePool]:
-        named = [(options, [p for p in of[name] if not p.fake]) for name, options in part.sources.items()]
-        return [SourcePool(reals, options.weight, options.zoom) for options, reals in named if reals]
-
-    forger = Forger()
-    if {"resynthesis", "reenactment"} & {*trained, *tested}:
-        readers = [partial(read_image, p.path) for name in part.sources for p in train[name] if not p.fake]
-        forger = Forger(load_or_train(cache, readers, report=report))
-    web = [p for name in part.web for p in train[name]]
-    dev = dev_faces([part.root / name for name in part.dev], cache)
-    check_apart(web, dev)
-    related, unrelated = web_pairs(web)
-    pools = Pools(
-        paired=[pair for name in part.paired for pair in pair_up(train[name])],
-        sources=sources(train),
-        generated=(
-            [p for name in part.generated for p in train[name] if not p.fake],
-            [p for name in part.generated for p in train[name] if p.fake],
-        ),
-        web=related,
-        web_unpaired=unrelated,
-        forger=Forger(forger.resynthesisers if "resynthesis" in trained else (), transplants="swap" in trained),
-        paired_zoom=part.paired_zoom,
-    )
-    held_faces = [p for name in part.paired for p in held[name]]
-    _check(recipe, trained, pools, held_faces)
-    return DataSplit(
-        pools,
-        held_faces=held_faces,
-        held_generated=[p for name in part.generated for p in held[name]],
-        held_reals={name: [p for p in held[name] if not p.fake] for name in part.sources},
-        held_pools=Pools((), sources(held), forger=forger),
-        reported=reported,
-        dev=dev,
-    )
-
-
-def packed_split(recipe: Recipe, packed: PackedPairs, cache: Path, report: Callable[[str], None]) -> DataSplit:
-    """What a run on a pack has: the dev sets that are there. Raises ConfigError for a pack of another geometry."""
-    geometry = recipe.geometry.geometry()
-    if packed.geometry != geometry:
-        raise ConfigError(f"{packed.folder}: packed for crops by {packed.geometry}, the recipe's are by {geometry}")
-    folders = [recipe.data.root / name for name in recipe.data.dev]
-    here = [folder for folder in folders if folder.is_dir()]
-    for folder in folders:
-        if folder not in here:
-            report(f"{folder}: not here; without it the checkpoint is chosen by what is")
-    report(f"{packed.folder}: {len(packed)} pairs")
-    nothing = Pools((), ())
-    return DataSplit(nothing, [], [], {}, nothing, [], dev_faces(here, cache))
-
-
-def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequence[Picture]) -> None:
-    """Raise ConfigError where pictures lack: to make pairs of a kind that is trained on, or to calibrate with."""
-    data, where = recipe.data, f"recipe {recipe.name}: data"
-    if "paired" in trained and not pools.paired:
-        raise ConfigError(
-            f"{where}.weights.paired: no fake of {', '.join(data.paired) or 'data.paired (empty)'} has its original "
-            "among the real pictures; an index.csv names it (source_video, with one real picture each), or set the "
-            "weight to 0"
-        )
-    if "generated" in trained and not all(pools.generated):
-        raise ConfigError(
-            f"{where}.weights.generated: {', '.join(data.generated) or 'data.generated (empty)'} lacks real or fake "
-            "pictures to train on; set the weight to 0"
-        )
-    for kind, pairs in (("web", pools.web), ("web_unpaired", pools.web_unpaired)):
-        if kind in trained and not pairs:
-            raise ConfigError(
-                f"{where}.weights.{kind}: {', '.join(data.web) or 'data.web (empty)'} has no such forged pictures; "
-                "set the weight to 0"
-            )
-    if trained & set(FAMILIES) and not pools.sources:
-        raise ConfigError(f"{where}.sources: no real picture to forge in {', '.join(data.sources) or 'any data set'}")
-    if len({picture.fake for picture in held_faces}) < 2:
-        raise ConfigError(
-            f"{where}.paired: real and fake pictures are needed to calibrate with, and what is held back of "
-            f"{', '.join(data.paired) or 'no data set'} has not both; name a larger set, or raise data.held_back"
-        )
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -719,53 +567,6 @@ def train_mode(model: M2TR, frozen_blocks: int, *, frozen_norm: bool = False) ->
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-
-
-def start_from_imagenet(model: M2TR) -> None:
-    """Give the backbone its ImageNet weights.
-
-    Raises ConfigError for a backbone without such weights, WeightsError if their package is missing.
-    """
-    load_imagenet(model.model, model.config.backbone)
-
-
-def start_from(model: M2TR, path: Path) -> None:
-    """Give the model the weights of an earlier run; frequency filters of another input size are resampled.
-
-    Raises WeightsError for a file that is missing, is no safetensors, or belongs to another architecture.
-    """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: no safetensors weights ({error}); see `start` of the recipe") from None
-    for name, module in model.named_modules():
-        key = f"{name}.complex_weight"
-        if isinstance(module, GlobalFilter) and key in weights:
-            weights[key] = resize_filter(weights[key], len(weights[key]), module.side, module.side)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError:
-        raise WeightsError(
-            f"{path}: weights of another architecture than the recipe's; `preset` and `switches` must be as in the run "
-            "that wrote it, but for `input_size`"
-        ) from None
-
-
-def with_root(recipe: Recipe, root: Path | None) -> Recipe:
-    """The recipe with its data under another folder."""
-    return recipe if root is None else recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": root})})
-
-
-def with_start(recipe: Recipe, start: Path | None) -> Recipe:
-    """The recipe going on from other weights."""
-    return recipe if start is None else recipe.model_copy(update={"start": start})
-
-
-def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
-    """The recipe with another number of steps (and so another schedule)."""
-    if steps is None:
-        return recipe
-    return recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update={"steps": steps})})
 
 
 def _save(state: dict[str, Any], path: Path) -> None:

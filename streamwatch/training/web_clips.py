@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
 from streamwatch.config import FaceSettings, SamplingSettings
 from streamwatch.errors import ConfigError, SourceError, SourceNotFound
 from streamwatch.evaluation.datasets.plain import COLUMNS, INDEX, WEB_COLUMNS
+from streamwatch.evaluation.degradations import VideoCodec, encode_clip
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.retinaface import FaceDetector
@@ -40,7 +39,6 @@ _NEEDED = ("split", "label", "file", "clip", "scene", "method", "crop")
 _LONGEST = 720  # pixels of a picture's longer side; larger ones are scaled down
 _MOST = 288  # pixels of a crop's side
 _QUALITY = 95
-_RATE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class WebClip:
 class Coding:
     """How the clips of a scene are coded once more: constant rate factor, and the size against the original's."""
 
-    codec: str
+    codec: VideoCodec
     crf: int
     scale: float
 
@@ -104,28 +102,14 @@ def draw_coding(scene: str) -> Coding:
     """The coding of a scene, by its name alone."""
     rng = np.random.default_rng(list(hashlib.sha256(scene.encode()).digest()[:8]))
     scale = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.5, 0.75))
-    return Coding("libx265" if rng.random() < 0.25 else "libx264", int(rng.integers(18, 41)), scale)
+    return Coding("hevc" if rng.random() < 0.25 else "h264", int(rng.integers(18, 41)), scale)
 
 
 def code_clip(images: Sequence[ImageArray], coding: Coding) -> list[ImageArray]:
     """The pictures (each H×W×3, of one size) after coding as one clip, 4:2:0, scaled by `coding.scale`."""
     height, width = (max(16, round(side * coding.scale / 2) * 2) for side in images[0].shape[:2])
-    options = {"crf": str(coding.crf), "preset": "veryfast"}
-    if coding.codec == "libx265":
-        options["x265-params"] = "log-level=none:pools=1:frame-threads=1"
-    data = io.BytesIO()
-    with av.open(data, "w", format="matroska") as target:
-        stream = target.add_stream(coding.codec, rate=_RATE, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.thread_count = 1
-        for image in images:
-            sized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(sized, np.uint8), format="rgb24")))
-        target.mux(stream.encode())
-    data.seek(0)
-    with av.open(data, "r") as source:
-        source.streams.video[0].thread_type = "NONE"
-        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in source.decode(video=0)]
+    sized = [cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in images]
+    return encode_clip([np.asarray(image, np.uint8) for image in sized], coding.crf, coding.codec)
 
 
 def _scenes(folder: Path) -> dict[str, list[WebClip]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args, get_type_hints
 
 from streamwatch.errors import ConfigError
@@ -85,32 +85,23 @@ class M2TRConfig:
         return (self.patch_divisors[-1],) * len(self.patch_divisors)
 
 
+_LITE = M2TRConfig(
+    backbone="efficientnet-lite0",
+    input_size=256,
+    drop_connect=0.05,
+    dropout=0.2,
+    insert_after=4,
+    depth=2,
+    decoder=True,
+    decoder_stages=((16, 16, 1),),
+    decoder_context=10,
+    identity_init=True,
+)
+
 PRESETS: dict[str, M2TRConfig] = {
     "m2tr-b4": M2TRConfig(),
-    "m2tr-lite": M2TRConfig(
-        backbone="efficientnet-lite0",
-        input_size=256,
-        drop_connect=0.05,
-        dropout=0.2,
-        insert_after=4,
-        depth=2,
-        decoder=True,
-        decoder_stages=((16, 16, 1),),
-        decoder_context=10,
-        identity_init=True,
-    ),
-    "m2tr-lite2": M2TRConfig(
-        backbone="efficientnet-lite2",
-        input_size=256,
-        drop_connect=0.05,
-        dropout=0.2,
-        insert_after=6,
-        depth=2,
-        decoder=True,
-        decoder_stages=((16, 16, 1),),
-        decoder_context=14,
-        identity_init=True,
-    ),
+    "m2tr-lite": _LITE,
+    "m2tr-lite2": replace(_LITE, backbone="efficientnet-lite2", insert_after=6, decoder_context=14),
 }
 
 
