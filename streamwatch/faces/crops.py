@@ -60,6 +60,20 @@ def crop_face(image: ImageArray, region: Box, size: int) -> ImageArray:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"crop_face needs an H×W×3 uint8 image, not {image.shape} {image.dtype}")
+    return _resample(image, region, size)
+
+
+def crop_mask(mask: FloatArray, region: Box, size: int) -> FloatArray:
+    """The part `region` of an H×W mask (0..1), size×size, resampled as `crop_face` does (in steps of 1/255).
+
+    Raises ValueError as `crop_face` does.
+    """
+    levels = np.rint(mask * 255).astype(np.uint8)[..., None]
+    return np.asarray(_resample(levels, region, size)[..., 0] / 255.0, np.float32)
+
+
+def _resample(image: ImageArray, region: Box, size: int) -> ImageArray:
+    """`crop_face` for any number of channels."""
     if size < 1:
         raise ValueError(f"crop size must be at least 1, not {size}")
     x0, y0, x1, y1 = region
@@ -81,15 +95,10 @@ def crop_face(image: ImageArray, region: Box, size: int) -> ImageArray:
         # Its linear extrapolation beyond the border repeats the border pixels.
         edges = step * np.arange(size + 1)
         integral = np.asarray(cv2.integral(patch, sdepth=cv2.CV_64F), dtype=np.float64)
+        integral = integral.reshape(*integral.shape[:2], -1)
         bands = np.diff(_interpolate(integral, y0 - top + edges, axis=0), axis=0)
         pixels = np.diff(_interpolate(bands, x0 - left + edges, axis=1), axis=1) / step**2
     return np.rint(pixels).astype(np.uint8)
-
-
-def crop_mask(mask: FloatArray, region: Box, size: int) -> FloatArray:
-    """The part `region` of an H×W mask (0..1), size×size, resampled as `crop_face` does (in steps of 1/255)."""
-    levels = np.repeat(np.rint(mask * 255).astype(np.uint8)[..., None], 3, axis=2)
-    return np.asarray(crop_face(levels, region, size)[..., 0] / 255.0, np.float32)
 
 
 def _span(start: float, stop: float, length: int) -> tuple[slice, int]:
