@@ -363,7 +363,9 @@ def test_no_recipe_trains_on_the_dev_set() -> None:
     assert recipes
     for path in recipes:
         data = yaml.safe_load(path.read_text(encoding="utf-8")).get("data") or {}
-        assert "web_dev" not in str({key: value for key, value in data.items() if key not in ("dev", "choose")}), path.name
+        assert "web_dev" not in str({key: value for key, value in data.items() if key not in ("dev", "choose")}), (
+            path.name
+        )
 
 
 def test_no_clip_scene_or_method_of_the_dev_set_is_in_training(shared: Path) -> None:

@@ -11,24 +11,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamwatch.config import Settings
 from streamwatch.detectors import Calibration, Detector, load_detector
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import score_crops
 from streamwatch.errors import ConfigError
-from streamwatch.evaluation import nuisances, web_plot
+from streamwatch.evaluation import web_plot
 from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, measure, pairs_of
 from streamwatch.evaluation.datasets import web
 from streamwatch.evaluation.datasets.clip import Wanted, of_methods
 from streamwatch.evaluation.datasets.web import WebPicture
-from streamwatch.evaluation.nuisances import Probe
 from streamwatch.evaluation.report import MaskFigures, Speed, mask_figures, speed_of
 from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import Costs, MaskAgreement, mask_agreement
 from streamwatch.evaluation.truth import forged_region
 from streamwatch.evaluation.web_faces import FoundFace, WebFaces, crops, find_faces
+from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import FloatArray, ImageArray
@@ -36,17 +35,6 @@ from streamwatch.sources.pictures import read_image
 
 Progress = Callable[[str, int, int], None]
 """Stage, pictures done, pictures in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class FactFigures:
-    """What facts alone reach, over pictures: those of the file; these with sharpness and noise; the latter on aligned
-    pairs. None where there are too few scenes, or no such pairs.
-    """
-
-    file: Probe | None
-    picture: Probe | None
-    pairs: Probe | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +127,7 @@ def evaluate_web(
         faceless=tuple(picture.path.relative_to(folder).as_posix() for picture in found.missing),
         figures=figures,
         masks=mask_figures(masks, plan.card.mask_threshold),
-        facts=facts_alone(pictures, progress),
+        facts=facts_alone(pictures, lambda done, total: progress("facts", done, total)),
         speed=speed_of(costs, detector.device),
     )
     return WebEvaluation(report, tuple(pictures), tuple(faces), plan.card.calibration)
@@ -163,38 +151,6 @@ def threshold_logit(calibration: Calibration, probability: float) -> float:
     if not 0 < probability < 1:
         return math.inf if probability >= 1 else -math.inf
     return calibration.temperature * (math.log(probability / (1 - probability)) - calibration.bias)
-
-
-def facts_alone(pictures: Sequence[WebPicture], progress: Progress = lambda stage, done, total: None) -> FactFigures:
-    """How far facts of pictures and files tell the two classes apart, groups being scenes."""
-    pictures = [picture for picture in pictures if picture.label != "enhanced"]
-    table = np.empty((len(pictures), len(_NAMES)))
-    for index, picture in enumerate(pictures):
-        table[index] = *nuisances.image_facts(read_image(picture.path)), *nuisances.file_facts(picture.path)
-        progress("facts", index + 1, len(pictures))
-    place = {picture.path: index for index, picture in enumerate(pictures)}
-    known = web.originals(pictures).items()
-    forged = np.array([place[path] for path, _ in known], np.intp)
-    honest = np.array([place[originals[0]] for _, originals in known], np.intp)
-    fake = np.array([picture.fake for picture in pictures])
-
-    def probed(rows: NDArray[np.intp], columns: Sequence[int], *, paired: bool = False) -> Probe | None:
-        groups, names = [pictures[row].scene for row in rows], [_NAMES[column] for column in columns]
-        try:
-            return nuisances.probe(table[rows][:, list(columns)], fake[rows], groups, names, paired=paired)
-        except ValueError:  # too few scenes
-            return None
-
-    everything = range(len(_NAMES))
-    return FactFigures(
-        file=probed(np.arange(len(pictures)), _OF_FILE),
-        picture=probed(np.arange(len(pictures)), everything),
-        pairs=probed(np.concatenate([honest, forged]), everything, paired=True),
-    )
-
-
-_NAMES = (*nuisances.IMAGE_FACTS, *nuisances.FILE_FACTS)
-_OF_FILE = [index for index, name in enumerate(_NAMES) if name not in ("sharpness", "noise")]
 
 
 def write(evaluation: WebEvaluation, folder: Path) -> list[Path]:
