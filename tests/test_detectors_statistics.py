@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -49,6 +50,21 @@ def test_names_are_unique_and_there_is_a_number_for_each() -> None:
     row = statistics(noisy_crop())
     assert (row.shape, row.dtype) == ((COUNT,), np.float32)
     np.testing.assert_array_equal(row, statistics(noisy_crop()))
+
+
+def test_the_numbers_are_those_that_the_weights_were_trained_on() -> None:
+    crop = cv2.GaussianBlur(noisy_crop(3, smooth=True), (3, 3), 0.7)
+    crop[:, :20] = crop[:, 20:21]
+    expected = [
+        *(-0.1631, -0.0270, -0.2056, -0.5570, -0.0278, -0.6686, 0.1331, -1.8890),
+        *(1.6385, -0.0110, 0.6035, 0.1387, 0.2035, 0.3798, 3.4725),
+    ]
+    np.testing.assert_allclose(statistics(crop)[::12], expected, atol=2e-3)
+    expected = [
+        *(1.9209, -0.0230, -0.0370, -0.4539, 0.0182, -0.0018, -0.0992, -1.6954),
+        *(-0.1147, -0.1179, 0.4922, 0.0518, 0.2861, 0.3454, 20.2556),
+    ]
+    np.testing.assert_allclose(statistics(noisy_crop(4, size=131))[::12], expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [LEAST_SIDE, 131, 256])
