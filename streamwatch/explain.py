@@ -77,11 +77,8 @@ def explain(alert: Alert, detector: Detector) -> list[Explanation]:
 
 
 def reason_lines(reasons: Sequence[Reason]) -> list[str]:
-    """The strongest reasons, a line each: how far it moved the logit, what it speaks for, and what was found."""
-    return [
-        f"{reason.logit:+.2f} ({'fake' if reason.logit > 0 else 'real'}): {reason.text}"
-        for reason in reasons[:MOST_REASONS]
-    ]
+    """The strongest reasons, a line each."""
+    return [reason.line for reason in reasons[:MOST_REASONS]]
 
 
 def write_panels(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -48,6 +50,21 @@ def test_names_are_unique_and_there_is_a_number_for_each() -> None:
     row = statistics(noisy_crop())
     assert (row.shape, row.dtype) == ((COUNT,), np.float32)
     np.testing.assert_array_equal(row, statistics(noisy_crop()))
+
+
+def test_the_numbers_are_those_that_the_weights_were_trained_on() -> None:
+    crop = cv2.GaussianBlur(noisy_crop(3, smooth=True), (3, 3), 0.7)
+    crop[:, :20] = crop[:, 20:21]
+    expected = [
+        *(-0.1631, -0.0270, -0.2056, -0.5570, -0.0278, -0.6686, 0.1331, -1.8890),
+        *(1.6385, -0.0110, 0.6035, 0.1387, 0.2035, 0.3798, 3.4725),
+    ]
+    np.testing.assert_allclose(statistics(crop)[::12], expected, atol=2e-3)
+    expected = [
+        *(1.9209, -0.0230, -0.0370, -0.4539, 0.0182, -0.0018, -0.0992, -1.6954),
+        *(-0.1147, -0.1179, 0.4922, 0.0518, 0.2861, 0.3454, 20.2556),
+    ]
+    np.testing.assert_allclose(statistics(noisy_crop(4, size=131))[::12], expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [LEAST_SIDE, 131, 256])
@@ -196,18 +213,58 @@ def test_reasons_are_words_with_numbers(detector: StatisticsDetector) -> None:
     crops = np.stack([noisy_crop(smooth=True), noisy_crop()])
     smooth, plain = detector.reasons(crops)
     assert [reason.group for reason in smooth] == ["noise"]
-    assert "the face carries 6" in smooth[0].text
-    assert "% less luma noise in the finest detail than its surroundings (usually no more)" in smooth[0].text
+    assert "compared with its surroundings, the face has 6" in smooth[0].text
+    assert " % less noise in brightness in the finest detail (usually 0.00 % more)" in smooth[0].text
     assert smooth[0].logit > 0 > plain[0].logit
     calibrated = detector.score_arrays(crops).logits[0] / 2
     assert smooth[0].logit == pytest.approx(calibrated - tiny_model().expected / 2, abs=1e-5)
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
-def test_every_statistic_can_be_told(entry: Any) -> None:
-    told = entry.tell(-0.7, 0.2)
-    assert "{" not in told
-    assert "(usually " in told
+def test_every_statistic_is_told_in_plain_words_with_its_number(entry: Any) -> None:
+    for value in (-8.0, -0.7, 0.0, 0.2, 6.0):
+        told, usual = entry.tell(value, 0.2).split(" (usually ")
+        assert "{" not in told
+        assert re.search(r"\d", told)
+        assert re.search(r"\d", usual)
+        assert not re.search(r"\de[+-]", told), "no exponents"
+    assert not re.search(
+        r"\b(log|logarithm|exponent|root|residuals?|luma|chroma|kurtosis|skew\w*|lag|bins?|planes?|spectrum|frequency"
+        r"|autocorrelation|fisher|patterns? \d|(band|ring|scale|channel)s? \d|\d+ of (8|10|12))\b|\(\d, \d\)",
+        told,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("luma noise, scale 1", np.log(4.2), "the face's noise in brightness in fine detail is 4.2 of 255 levels"),
+        ("luma contrast", np.log(120.0), "the contrast within the face is 120 of 255 levels"),
+        ("luma noise of face to ring, scale 0", np.log(3.0), "the face has 3.0 times as much noise in brightness"),
+        (
+            "power in band 11",
+            np.log(0.004),
+            "detail that repeats every 2.0 to 2.2 pixels has 0.004 times as much power",
+        ),
+        ("slope of the power", -1.0, "for half its size, detail in the face has 50 % less power"),
+        (
+            "edges along the border in ring 3",
+            0.37,
+            "just inside the outline of the face, the share that follows it is 37 %",
+        ),
+        ("luma pattern 3", 0.2, "the share of the face's pixels with 3 brighter neighbours on one side is 4.0 %"),
+        ("autocorrelation (0, 2) pixels, scale 1", 0.5, "agrees with itself 4 pixels to the right by 0.50"),
+        (
+            "red and green of face to ring, scale 0",
+            -np.arctanh(0.25),
+            "in the face in the finest detail agrees by 0.25 less",
+        ),
+        ("red chroma of face to ring", -6.0, "the face's red tint is 6.0 of 255 levels lower"),
+        ("dark share, face", np.log(0.101), "the share of the face that is nearly black is 10.0 %"),
+    ],
+)
+def test_numbers_are_told_in_units_that_a_reader_knows(name: str, value: float, said: str) -> None:
+    assert said in CATALOGUE[column(name)].tell(value, value)
 
 
 def test_weights_read_back(saved: Path) -> None:

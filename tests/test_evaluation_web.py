@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 import yaml
 
 from streamwatch.cli.main import main
-from streamwatch.detectors import Calibration
+from streamwatch.detectors import Calibration, load_detector
+from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError, SourceNotFound, StreamwatchError
-from streamwatch.evaluation.clips import ScoredFace, measure
+from streamwatch.evaluation.clips import ScoredFace, clips_of, measure
 from streamwatch.evaluation.datasets.catalogue import detect, list_clips
 from streamwatch.evaluation.datasets.clip import Wanted
 from streamwatch.evaluation.datasets.plain import index_rows
@@ -28,6 +30,7 @@ from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import Face
 from streamwatch.training.prepare import list_pictures
 from streamwatch.training.recipe import RECIPES
+from tests.statistics_models import tiny_card, tiny_model
 from tests.test_evaluate import RedDetector, SquareFinder, plan
 
 COLUMNS = ("split", "label", "file", "source_video", "clip", "scene", "frame", "aligned", "method", "origin")
@@ -319,6 +322,74 @@ def test_options_are_honoured_or_refused(web: Path, capsys: pytest.CaptureFixtur
         (["--split", "train"], "no fake clip in the part asked for"),
     ):
         code, _, text = evaluated(capsys, web, "--split", "dev", *arguments)
+        assert code == 2
+        assert said in text
+
+
+@pytest.fixture
+def two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Weights of two detectors with crops of other sizes and widths; faces are squares."""
+    monkeypatch.setattr("streamwatch.evaluation.web.load_face_detector", lambda settings: SquareFinder())
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    save_statistics(first, tiny_model(), tiny_card(name="first"))
+    other = replace(tiny_model(), intercept=-3.0)
+    size = replace(tiny_card().input, size=96)
+    card = tiny_card(name="second", input=size, geometry=CropGeometry(1.2), calibration=Calibration(0.5, 1.0))
+    save_statistics(second, other, card)
+    return first, second
+
+
+def test_scores_of_two_detectors_are_joined(
+    web: Path, two_models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    first, second = two_models
+    out = tmp_path / "out"
+    asked = (web, "--split", "dev", "--model", first)
+    code, text, _ = evaluated(capsys, *asked, "--join", second, "--json", "--out", out)
+    assert code == 0
+    report = json.loads(text)
+    assert (report["model"], report["input_size"], report["geometry"]["scale"]) == ("first", 128, 1.8)
+    joined = report["joined"]
+    assert (joined["model"], joined["input_size"], joined["geometry"]["scale"]) == ("second", 96, 1.2)
+    assert joined["model_sha256"] != report["model_sha256"]
+    assert (report["threshold"], report["figures"]["called_fake"]) == (None, None)
+
+    found = find_faces(read_pictures(web, "dev"), SquareFinder()).found
+    clips: list[dict[str, float]] = []
+    for detector in map(load_detector, two_models):
+        calibration = detector.card.calibration
+        faces = score_web(
+            lambda crops, by=detector: by.score_arrays(crops).logits, found, detector.geometry, detector.input_size
+        )
+        clips.append({clip.name: clip.score / calibration.temperature + calibration.bias for clip in clips_of(faces)})
+    with (out / "clips.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        assert float(row["logit"]) == pytest.approx((clips[0][row["clip"]] + clips[1][row["clip"]]) / 2, abs=1e-3)
+        assert row["probability"] == ""
+
+    code, text, _ = evaluated(capsys, *asked, "--join", second)
+    assert code == 0
+    assert "first + second on web dev: 6 clips" in text
+    assert "first: crop 1.8 × face, 128 px" in text
+    assert "second: crop 1.2 × face, 96 px" in text
+    assert "called fake" not in text
+    alone = json.loads(evaluated(capsys, *asked, "--json")[1])
+    assert alone["joined"] is None
+    assert alone["figures"]["called_fake"] is not None
+
+
+def test_only_sets_of_web_clips_join_and_the_second_model_must_be_there(
+    web: Path, tmp_path: Path, two_models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = two_models
+    for folder, kind, model, said in (
+        (web, "index", second, "--join: for sets of the kind web alone, and"),
+        (web, "web", "nothing", "nothing: neither a detector's name"),
+    ):
+        arguments = ("--kind", kind, "--split", "dev", "--model", first, "--join", model)
+        code, _, text = evaluated(capsys, folder, *arguments)
         assert code == 2
         assert said in text
 

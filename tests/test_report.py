@@ -18,8 +18,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streamwatch.cli.main import app
+from streamwatch.cli.report import _reasoner as reasoner_of
 from streamwatch.config import Settings
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.statistics.detector import StatisticsDetector
+from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.engine.analysis import Analyser
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import LocalClient
@@ -49,6 +52,8 @@ from streamwatch.store.states import ReviewState
 from tests import chromium
 from tests.engine_support import face_clip, face_picture, settings_for, untrained_detector
 from tests.media import synthetic_video
+from tests.statistics_models import noisy_crop, tiny_card
+from tests.statistics_models import tiny_model as tiny_statistics
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 PLAN = Plan.resolve(Settings())
@@ -264,6 +269,13 @@ def test_other_labels_do_not_promise_too_much(label: Label, expected: str) -> No
     assert expected in said(render(a_report(of_label(label))))
 
 
+def test_a_model_measured_on_web_clips_is_told_by_them() -> None:
+    card = dataclasses.replace(PLAN.card, metrics={"auc": 0.739, "auc_matched": 0.685})
+    text = said(render(a_report(card=card)))
+    assert "with AUC 0.74, and with 0.69 where size and bit rate of the files do not help it" in text
+    assert "no figures" not in text
+
+
 def test_an_error_has_its_type_its_message_and_what_was_reached() -> None:
     page = render(a_report(of_label(Label.ERROR), analysed_at=None))
     text = said(page)
@@ -311,6 +323,24 @@ def test_pictures_are_the_strongest_of_each_track_with_their_masks() -> None:
     assert face.shape == masked.shape == (96, 96, 3)
     redder = masked[48, 48].astype(int) - face[48, 48]
     assert redder[2] > redder[0] + 20, "BGR: the middle is tinted"
+
+
+def test_a_detector_that_can_say_why_is_heard_on_the_strongest_face_of_each_track() -> None:
+    crop = noisy_crop(smooth=True)
+    jpeg = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    faces = [dataclasses.replace(a_face(frame, 0.9 - frame / 100), crop_jpeg=jpeg) for frame in (1, 2)]
+    first, second = (
+        TrackVerdict(number, 0.0, 1.0, Label.REAL, 0.9, 2, evidence=tuple(evidence))
+        for number, evidence in ((1, faces), (2, [a_face(3, 0.5)]))
+    )
+    verdict = a_verdict(tracks=(first, second), alerts=())
+    reasoner = StatisticsDetector(tiny_statistics(), tiny_card())
+    tree = parsed(render(a_report(verdict, reasoner=reasoner)))
+    captions = [text_of(item) for item in tree.iter(f"{XHTML}figcaption")]
+    told = "compared with its surroundings, the face has"
+    assert [told in caption for caption in captions] == [True, False, False], "the last crop is of another size"
+    assert re.search(r"The stored face, a JPEG, scored again: 0\.\d\d ?\. What moved that score: \+\d", captions[0])
+    assert told not in said(render(a_report(verdict)))
 
 
 def test_a_persons_review_stands_by_the_alert() -> None:
@@ -494,6 +524,16 @@ def archive(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def report(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["report", *arguments, "--config", "settings.yaml"])
+
+
+def test_a_model_that_cannot_say_why_is_not_loaded(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statistics = tmp_path / "smooth.safetensors"
+    save_statistics(statistics, tiny_statistics(), tiny_card())
+    assert isinstance(reasoner_of(statistics), StatisticsDetector)
+    monkeypatch.setattr("streamwatch.detectors.load_detector", lambda *_: pytest.fail("not to be loaded"))
+    assert reasoner_of(weights) is None
 
 
 def test_the_stored_result_becomes_a_page_here(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

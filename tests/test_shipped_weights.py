@@ -11,13 +11,14 @@ from streamwatch.config import FaceSettings
 from streamwatch.detectors import load_detector
 from streamwatch.detectors.card import read_card
 from streamwatch.detectors.registry import weights_path
+from streamwatch.evaluation.datasets.web import read_pictures
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.prepare import list_pictures
-from streamwatch.training.statistics.pictures import list_web_pictures, whole
+from streamwatch.training.statistics.pictures import whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,24 +49,29 @@ def test_the_report_says_what_the_card_says(card):
 def test_the_page_of_statistics_says_what_its_card_says():
     card = read_card(weights_path("statistics"))
     text, m = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8"), card.metrics
-    assert f"| **{m['clip_auc']:.3f}** [{m['clip_auc_low']:.3f}, {m['clip_auc_high']:.3f}] |" in text
-    assert f"| {m['face_auc']:.3f} |" in text
-    assert f"| **{m['pairs_won']:.3f}** |" in text
-    assert f"| {m['swap_clip_auc']:.3f} |" in text
-    assert f"| {m['file_facts_clip_auc']:.3f} |" in text
-    assert f"| {m['matched_clip_auc']:.3f} |" in text
+    assert f"| **{m['auc']:.3f}** [{m['auc_low']:.3f}, {m['auc_high']:.3f}] |" in text
+    assert f"| {m['auc_faces']:.3f} |" in text
+    assert f"matched in size and bit rate | **{m['auc_matched']:.3f}** |" in text
+    assert f"| pairs won, of {m['pairs']:.0f} | **{m['won']:.3f}** [{m['won_low']:.3f}, {m['won_high']:.3f}] |" in text
+    assert f"| pairs won, matched | {m['won_matched']:.3f} |" in text
+    assert f"| {m['swaps']:.3f}; {m['swaps_won']:.3f} |" in text
+    assert f"| {m['found']:.0%} |".replace("%", " %") in text
+    assert f"| {m['worst_quarter']:.3f} |" in text
+    assert f"| {m['file_facts']:.3f}; {m['picture_facts']:.3f} |" in text
     assert f"real up to {card.thresholds.real:.3f}, fake from {card.thresholds.fake:.3f}" in text
 
 
 def test_the_statistics_tell_clips_as_their_card_says(shared):
-    pictures = list_web_pictures(shared / "data" / "web_dev")
+    pictures = read_pictures(shared / "data" / "web_dev")
     chosen = {picture.clip for picture in pictures[::9]}
     some = [picture for picture in pictures if picture.clip in chosen and picture.label != "enhanced"][::4]
     card = read_card(weights_path("statistics"))
     found = load_detector("statistics").score_arrays(
         np.stack([crop_face(image, whole(image), card.input.size) for image in (read_image(p.path) for p in some)])
     )
-    assert roc_auc([picture.fake for picture in some], found.logits) == pytest.approx(card.metrics["face_auc"], abs=0.1)
+    assert roc_auc([picture.fake for picture in some], found.logits) == pytest.approx(
+        card.metrics["auc_faces"], abs=0.1
+    )
 
 
 @pytest.mark.slow

@@ -15,34 +15,35 @@ from typer.testing import CliRunner
 
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
-from streamwatch.errors import ConfigError
-from streamwatch.evaluation.degradations import jpeg
+from streamwatch.errors import ConfigError, SourceNotFound
+from streamwatch.evaluation.clips import clips_of, measure
+from streamwatch.evaluation.datasets.plain import COLUMNS, WEB_COLUMNS
+from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
+from streamwatch.evaluation.web_facts import FactFigures
 from streamwatch.records import ImageArray
 from streamwatch.sources.pictures import read_image
+from streamwatch.training.dev import dev_figures
 from streamwatch.training.recipe import RECIPES
-from streamwatch.training.statistics import measure
 from streamwatch.training.statistics.pictures import (
-    COLUMNS,
-    WebPicture,
     degrade,
-    list_web_pictures,
     measure_copies,
     measure_rows,
     sample_weights,
+    scored_faces,
 )
 from streamwatch.training.statistics.recipe import (
     StatisticsRecipe,
     is_statistics_recipe,
     load_statistics_recipe,
 )
-from streamwatch.training.statistics.release import train_statistics
+from streamwatch.training.statistics.release import card_figures, train_statistics
 from tests.statistics_models import face_mask, noisy_crop
 
 SIDE = 128
 
 
 def web_picture(**changes: Any) -> WebPicture:
-    plain = WebPicture(Path("x.jpg"), "real", "v#0", "c", "s", aligned=False, method="", origin="o")
+    plain = WebPicture(Path("x.jpg"), "train", "real", "v#0", "c", "s", 0, aligned=False, method="", origin="o")
     return replace(plain, **changes)
 
 
@@ -65,12 +66,12 @@ def make_set(folder: Path, split: str, first: int, clips: int = 6) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 picture = cv2.cvtColor(forged(crop) if fake else crop, cv2.COLOR_RGB2BGR)
                 cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-                method = f"method {number % 2}" if fake else ""
+                method = ("SimSwap", "lips")[number % 2] if fake else ""
                 rows.append(
                     [split, label, name, f"v{number}#{frame}", clip, f"s{number}", frame, 1, method, f"o{number % 3}"]
                 )
     with (folder / "index.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([COLUMNS, *rows])
+        csv.writer(stream).writerows([(*COLUMNS, *WEB_COLUMNS), *rows])
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def recipe(data: Path) -> StatisticsRecipe:
             "kind": "statistics",
             "name": "tiny",
             "licence": "none",
-            "data": {"root": data, "copies": 1, "swaps": ["method 0"]},
+            "data": {"root": data, "copies": 1},
             "geometry": {"size": SIDE},
             "trees": {"number": 5, "depth": 2, "least_leaf": 2},
         }
@@ -100,22 +101,23 @@ def test_a_run_ends_in_weights_that_find_the_forgeries(recipe: StatisticsRecipe,
     steps: list[tuple[str, int, int]] = []
     released = train_statistics(recipe, tmp_path, progress=lambda *step: steps.append(step))
     card = released.card
-    assert {what for what, _, _ in steps} == {"web_faces", "fit", "web_dev", "file facts"}
+    assert {what for what, _, _ in steps} == {"web_faces", "fit", "web_dev", "facts"}
     assert (card.input.size, card.geometry.scale, card.preset.trees) == (SIDE, 1.8, 5)
-    assert card.metrics["clip_auc"] == card.metrics["pairs_won"] == 1.0
-    assert (card.metrics["clips"], card.metrics["pairs"]) == (12, 6)
-    assert card.metrics["file_facts_clip_auc"] > 0.9, "smooth faces take fewer bytes"
-    assert "matched_clips" not in card.metrics
-    assert card.metrics["swap_clip_auc"] == 1.0
+    figures = card.metrics
+    assert figures["auc"] == figures["auc_faces"] == figures["won"] == figures["swaps"] == figures["found"] == 1.0
+    assert (figures["auc_low"], figures["auc_high"]) == (1.0, 1.0)
+    assert (figures["clips"], figures["pairs"]) == (12, 6)
+    assert figures["file_facts"] > 0.9, "smooth faces take fewer bytes"
+    assert not {"enhanced_above_original", "enhanced_above_5_percent"} & set(figures)
     with released.logits.open() as stream:
         rows = list(csv.DictReader(stream))
     detector = load_detector(released.weights)
-    pictures = list_web_pictures(data / "web_dev")
+    pictures = read_pictures(data / "web_dev")
     crops = np.stack([read_image(picture.path) for picture in pictures])
     assert [row["file"] for row in rows] == [picture.path.name for picture in pictures]
     found = detector.score_arrays(crops)
     np.testing.assert_allclose(found.logits, [float(row["logit"]) for row in rows], atol=1e-4)
-    fake = measure.labels_of(pictures)
+    fake = np.array([picture.fake for picture in pictures])
     assert found.probabilities[~fake].max() < 0.5 <= card.thresholds.fake < found.probabilities[fake].min()
     assert found.probabilities[~fake].max() < card.thresholds.real <= card.thresholds.fake
 
@@ -134,7 +136,7 @@ def test_the_command_trains(data: Path, recipe: StatisticsRecipe, tmp_path: Path
     arguments = ["train", str(file), "--data", str(data), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "clip_auc" in result.stdout
+    assert "auc_matched" in result.stdout
     assert (tmp_path / "out" / "tiny.safetensors").is_file()
     refused = CliRunner().invoke(app, [*arguments, "--steps", "3"])
     assert refused.exit_code == 2
@@ -145,16 +147,21 @@ def test_data_that_are_not_there_or_lack_a_class_are_named(
     recipe: StatisticsRecipe, data: Path, tmp_path: Path
 ) -> None:
     part = recipe.data
-    with pytest.raises(ConfigError, match=r"index\.csv: cannot be read"):
+    with pytest.raises(SourceNotFound, match=r"index\.csv: cannot be read"):
         train_statistics(recipe.model_copy(update={"data": part.model_copy(update={"train": "nothing"})}), tmp_path)
     lame = data / "lame"
     lame.mkdir()
-    (lame / "index.csv").write_text("label,file\nreal,x\n")
-    with pytest.raises(ConfigError, match="lacks the columns split, source_video"):
-        list_web_pictures(lame)
-    (lame / "index.csv").write_text(f"{','.join(COLUMNS)}\n{','.join(['train', 'real', *'abcdefgh'])}\n")
+    (lame / "index.csv").write_text("split,label,file,source_video\ntrain,real,x,y\n")
+    lacking = recipe.model_copy(update={"data": part.model_copy(update={"train": "lame"})})
+    with pytest.raises(ConfigError, match="needs the columns clip, scene"):
+        train_statistics(lacking, tmp_path)
+    for name in "ab":
+        (lame / "train" / "real").mkdir(parents=True, exist_ok=True)
+        (lame / "train" / "real" / name).touch()
+    lines = [f"train,real,{name},v,{name},s,0,0,,o" for name in "ab"]
+    (lame / "index.csv").write_text("\n".join([",".join([*COLUMNS, *WEB_COLUMNS]), *lines]) + "\n")
     with pytest.raises(ConfigError, match="real and fake pictures are needed"):
-        train_statistics(recipe.model_copy(update={"data": part.model_copy(update={"train": "lame"})}), tmp_path)
+        train_statistics(lacking, tmp_path)
 
 
 def test_shipped_and_wrong_recipes(tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_classes_methods_scenes_and_origins_share_the_weight() -> None:
 
 
 def test_crops_are_cut_as_serving_cuts_them(data: Path) -> None:
-    pictures = list_web_pictures(data / "web_dev")[:2]
+    pictures = read_pictures(data / "web_dev")[:2]
     from streamwatch.detectors.statistics.features import statistics
 
     rows = measure_rows(pictures, SIDE)
@@ -201,44 +208,28 @@ def test_degraded_crops_stay_in_their_picture() -> None:
         assert (right - left) / image.shape[0] >= 0.9
 
 
-def clip(fake: bool, scene: str, logits: dict[str, float], *, aligned: bool = False) -> measure.Clip:
-    return measure.Clip(fake, scene, "m", aligned, float(np.mean(list(logits.values()))), logits, (0,))
+def test_the_figures_of_a_card_are_the_shared_ones(data: Path) -> None:
+    pictures = read_pictures(data / "web_dev")
+    logits = np.random.default_rng(1).normal(size=len(pictures))
+    faces = scored_faces(pictures, logits, 1.8)
+    assert [face.logit for face in faces] == logits.tolist()
+    assert [face.side for face in faces] == pytest.approx([SIDE / 1.8] * len(faces))
+    assert faces[0].bytes_per_pixel == pictures[0].path.stat().st_size / SIDE**2
+    assert [clip.score for clip in clips_of(faces)] == pytest.approx(logits.reshape(-1, 2).mean(axis=1))
+    figures = measure(faces, rounds=20)
+    found = card_figures(figures, FactFigures(None, None, None))
+    assert found.items() >= dev_figures(figures).items()
+    assert figures.pairs is not None
+    assert figures.pairs.won.interval == (found["won_low"], found["won_high"])
+    assert "file_facts" not in found
 
 
-def test_pairs_are_of_a_scene_and_of_common_frames_where_they_are_aligned() -> None:
-    real = clip(False, "a", {"0": 0.0, "1": 5.0})
-    assert measure.pairs_won([real, clip(True, "a", {"0": 1.0, "9": -9.0}, aligned=True)]) == (1.0, 1)
-    assert measure.pairs_won([real, clip(True, "a", {"0": 1.0, "9": -9.0})]) == (0.0, 1)
-    assert measure.pairs_won([real, clip(True, "a", {"8": 2.5})]) == (0.5, 1)
-    assert measure.pairs_won([real, clip(True, "b", {"0": 1.0})])[1] == 0
-
-
-def test_clips_are_means_without_enhanced_ones() -> None:
-    pictures = [web_picture(clip="c", source="1"), web_picture(clip="c", source="2")]
-    pictures += [web_picture(clip="e", label="enhanced"), web_picture(clip="f", label="fake", method="m")]
-    found = measure.gather_clips(pictures, [1.0, 3.0, 9.0, 4.0])
-    assert [(item.fake, item.score, item.members) for item in found] == [(False, 2.0, (0, 1)), (True, 4.0, (3,))]
-    assert measure.clip_auc(found) == 1.0
-    assert len(measure.only_methods(found, ["other"])) == 1
-
-
-def test_matched_clips_are_alike_in_size_and_bytes() -> None:
-    sides = [0.0, 0.1, 5.0, 0.05, 9.0]
-    clips = [replace(clip(fake, "s", {"0": 0.0}), members=(i,)) for i, fake in enumerate([False] * 3 + [True] * 2)]
-    facts = np.zeros((5, 6), np.float32)
-    facts[:, 0] = sides
-    kept = measure.matched_clips(clips, facts)
-    assert sorted(item.members[0] for item in kept) in ([0, 3], [1, 3])
-
-
-def test_file_facts_tell_size_and_coding(tmp_path: Path) -> None:
-    files = {}
-    for quality in (95, 40):
-        files[quality] = tmp_path / f"{quality}.jpg"
-        cv2.imwrite(str(files[quality]), noisy_crop(), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    fine, coarse = (dict(zip(measure.FACTS, measure.file_facts(path), strict=True)) for path in files.values())
-    assert fine["side"] == pytest.approx(np.log(SIDE))
-    assert fine["bytes per pixel"] > coarse["bytes per pixel"]
-    assert coarse["JPEG table"] > fine["JPEG table"] + 1
-    assert measure.jpeg_table_mean(b"") == measure.jpeg_table_mean(b"\x89PNG") == 0
-    assert jpeg(noisy_crop(), 95).shape == (SIDE, SIDE, 3)
+def test_a_set_without_swaps_or_pairs_lacks_their_figures(data: Path) -> None:
+    pictures = [
+        replace(picture, scene=picture.clip, method="lips" if picture.fake else "")
+        for picture in read_pictures(data / "web_dev")
+    ]
+    figures = measure(scored_faces(pictures, np.arange(len(pictures)), 1.8), rounds=0)
+    found = card_figures(figures, FactFigures(None, None, None))
+    assert not {"swaps", "swaps_won", "won", "pairs", "auc_low"} & set(found)
+    assert np.isfinite(list(found.values())).all()

@@ -57,6 +57,12 @@ def dataset(
         float | None,
         typer.Option("--crop-scale", min=0.3, max=4.0, help="Crop side ÷ box side, instead of the model card's."),
     ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            "--join", metavar="MODEL", help="Sets of web clips: join each score with that of a second detector."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=2, help="A subset of so many, half of each class, always the same.")
     ] = None,
@@ -76,8 +82,10 @@ def dataset(
         if robustness:
             raise ConfigError("--robustness: not for sets of the kind web; --kind index treats them as single pictures")
         wanted = Wanted(split, tuple(methods or ()))
-        _evaluate_web(folder, settings, wanted, frames, limit, crop_scale, out, as_json=as_json)
+        _evaluate_web(folder, settings, wanted, frames, limit, crop_scale, join, out, as_json=as_json)
         return
+    if join is not None:
+        raise ConfigError(f"--join: for sets of the kind web alone, and {folder} is of the kind {kind}; leave it out")
     with common.progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
         done = evaluate(
@@ -107,6 +115,7 @@ def _evaluate_web(
     frames: int,
     limit: int | None,
     crop_scale: float | None,
+    join: str | None,
     out: Path | None,
     *,
     as_json: bool,
@@ -122,6 +131,7 @@ def _evaluate_web(
             frames=frames,
             limit=limit,
             crop_scale=crop_scale,
+            join=join,
             progress=lambda stage, count, total: bar.update(task, description=stage, completed=count, total=total),
         )
     written = write(done, out) if out is not None else []

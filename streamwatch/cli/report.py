@@ -16,6 +16,7 @@ from streamwatch.records import Label
 
 if TYPE_CHECKING:
     from streamwatch.config import Settings
+    from streamwatch.detectors import ReasoningDetector
     from streamwatch.records import VideoVerdict
     from streamwatch.report import Report
     from streamwatch.sources import Input
@@ -120,4 +121,13 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> Report:
         analysed_at=analysed_at,
         written_at=now,
         version=importlib.metadata.version("streamwatch"),
+        reasoner=_reasoner(plan.weights),
     )
+
+
+def _reasoner(weights: Path) -> ReasoningDetector | None:
+    """The detector, if it can say in words why; one that cannot is not loaded."""
+    from streamwatch.detectors import ReasoningDetector, gives_reasons, load_detector
+
+    detector = load_detector(weights) if gives_reasons(weights) else None
+    return detector if isinstance(detector, ReasoningDetector) else None

@@ -22,9 +22,16 @@ def print_report(report: WebReport) -> None:
     console = common.console()
     found = report.figures
     console.print(
-        f"{report.model} on web {report.split}: {found.clips} clips of {found.scenes} scenes, {found.pictures} faces"
+        f"{report.models} on web {report.split}: {found.clips} clips of {found.scenes} scenes, {found.pictures} faces"
     )
-    console.print(f"crop {report.geometry.scale:g} × face, {report.input_size} px; intervals: 95 % over scenes")
+    own = f"crop {report.geometry.scale:g} × face, {report.input_size} px"
+    if report.joined is None:
+        console.print(f"{own}; intervals: 95 % over scenes")
+    else:
+        other = report.joined
+        console.print(f"{report.model}: {own}")
+        console.print(f"{other.model}: crop {other.geometry.scale:g} × face, {other.input_size} px")
+        console.print("score: mean of both calibrated logits, no threshold; intervals: 95 % over scenes")
     if report.faceless:
         counts = ", ".join(f"{count} {label}" for label, count in report.without_face.items())
         names = ", ".join(map(common.plain, report.faceless[:FACELESS_SHOWN]))
@@ -35,7 +42,7 @@ def print_report(report: WebReport) -> None:
     console.print()
     console.print(_method_table(found.methods))
     console.print(f"mean over methods {estimate(found.over_methods)}, worst quarter {estimate(found.worst_quarter)}")
-    if found.called_fake is not None:
+    if found.called_fake is not None and report.threshold is not None:
         real, fake = found.called_fake
         console.print(f"\ncalled fake (from {report.threshold:.3f}): {real:.1%} of honest, {fake:.1%} of forged clips")
     _print_enhanced(report)

@@ -13,7 +13,7 @@ from streamwatch.detectors.card import (
     read_card,
 )
 from streamwatch.detectors.protocol import Detector, ExplainingDetector, Reason, ReasoningDetector, ScoreArrays
-from streamwatch.detectors.registry import load_detector, registered, weights_path
+from streamwatch.detectors.registry import gives_reasons, load_detector, registered, weights_path
 
 if TYPE_CHECKING:
     from streamwatch.detectors.checkpoints import import_m2tr, load_checkpoint, save_checkpoint
@@ -29,6 +29,7 @@ __all__ = [
     "ReasoningDetector",
     "ScoreArrays",
     "Thresholds",
+    "gives_reasons",
     "import_m2tr",
     "load_checkpoint",
     "load_detector",

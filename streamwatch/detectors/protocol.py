@@ -86,6 +86,11 @@ class Reason:
     text: str
     logit: float
 
+    @property
+    def line(self) -> str:
+        """A line of a listing: how far it moved the logit, what it speaks for, and what was found."""
+        return f"{self.logit:+.2f} ({'fake' if self.logit > 0 else 'real'}): {self.text}"
+
 
 @runtime_checkable
 class ReasoningDetector(Detector, Protocol):

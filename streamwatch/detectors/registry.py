@@ -46,6 +46,11 @@ def weights_path(name_or_path: str | Path) -> Path:
     return path
 
 
+def gives_reasons(name_or_path: str | Path) -> bool:
+    """Whether a detector is a `ReasoningDetector`, from its card alone. Raises WeightsError."""
+    return isinstance(read_card(weights_path(name_or_path)).preset, StatisticsConfig)
+
+
 def load_detector(
     name_or_path: str | Path,
     device: str = "auto",

@@ -7,28 +7,28 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamwatch.config import Settings
 from streamwatch.detectors import Calibration, Detector, load_detector
+from streamwatch.detectors.joining import joined_logit
 from streamwatch.engine.plan import Plan
 from streamwatch.engine.scoring import score_crops
 from streamwatch.errors import ConfigError
-from streamwatch.evaluation import nuisances, web_plot
+from streamwatch.evaluation import web_plot
 from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, measure, pairs_of
 from streamwatch.evaluation.datasets import web
 from streamwatch.evaluation.datasets.clip import Wanted, of_methods
 from streamwatch.evaluation.datasets.web import WebPicture
-from streamwatch.evaluation.nuisances import Probe
 from streamwatch.evaluation.report import MaskFigures, Speed, mask_figures, speed_of
 from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import Costs, MaskAgreement, mask_agreement
 from streamwatch.evaluation.truth import forged_region
-from streamwatch.evaluation.web_faces import FoundFace, WebFaces, crops, find_faces
+from streamwatch.evaluation.web_faces import FoundFace, WebFaces, crops, find_faces, score_web
+from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import FloatArray, ImageArray
@@ -39,21 +39,22 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class FactFigures:
-    """What facts alone reach, over pictures: those of the file; these with sharpness and noise; the latter on aligned
-    pairs. None where there are too few scenes, or no such pairs.
-    """
+class JoinedModel:
+    """A second detector that scored the same faces. input_size: of its crops, pixels."""
 
-    file: Probe | None
-    picture: Probe | None
-    pairs: Probe | None
+    model: str
+    model_sha256: str
+    input_size: int
+    geometry: CropGeometry
 
 
 @dataclass(frozen=True, slots=True)
 class WebReport:
     """Everything that was measured. pictures: looked at. without_face: how many of these by label, and their names.
 
-    methods: asked for, all if empty. threshold: probability from which a clip is called fake.
+    methods: asked for, all if empty. threshold: probability from which a clip is called fake; None where scores are
+    joined, which no card has a threshold for. input_size, geometry, masks: of `model`. joined: whose scores are joined
+    with those of `model` in everything else.
     """
 
     dataset: str
@@ -62,8 +63,9 @@ class WebReport:
     methods: tuple[str, ...]
     model: str
     model_sha256: str
+    joined: JoinedModel | None
     policy: str
-    threshold: float
+    threshold: float | None
     input_size: int
     geometry: CropGeometry
     pictures: int
@@ -74,18 +76,23 @@ class WebReport:
     facts: FactFigures
     speed: Speed | None
 
+    @property
+    def models(self) -> str:
+        """The name of the model, or of both."""
+        return self.model if self.joined is None else f"{self.model} + {self.joined.model}"
+
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class WebEvaluation:
-    """The report, and what it was made of. calibration: from logits to probabilities."""
+    """The report, and what it was made of. calibration: from logits to probabilities, None where scores are joined."""
 
     report: WebReport
     pictures: tuple[WebPicture, ...]
     faces: tuple[ScoredFace, ...]
-    calibration: Calibration
+    calibration: Calibration | None
 
 
 def evaluate_web(
@@ -96,12 +103,14 @@ def evaluate_web(
     frames: int = 16,
     limit: int | None = None,
     crop_scale: float | None = None,
+    join: str | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> WebEvaluation:
     """Measure the detector of `settings` on a set of web clips.
 
     frames: pictures per clip at most. limit: clips at most, in whole scenes. crop_scale: side of the crop ÷ longer
-    side of the face box, instead of the model card's.
+    side of the face box, instead of the model card's. join: name or path of a second detector, which scores the same
+    faces in crops of its own; measured is the mean of the calibrated logits of both (`joined_logit`).
 
     Raises SourceNotFound, ConfigError, WeightsError and DetectorError.
     """
@@ -109,8 +118,8 @@ def evaluate_web(
     plan = Plan.resolve(settings)
     if crop_scale is not None:
         plan = with_crop_scale(plan, crop_scale)
-    chosen = settings.detector
-    detector = load_detector(chosen.model, chosen.device, threads=chosen.threads, precision=chosen.precision)
+    detector = _load(settings)
+    second = None if join is None else _load(_with_model(settings, join))
     costs = Costs()
     with costs.stage("find"):
         found = find_faces(
@@ -118,9 +127,12 @@ def evaluate_web(
         )
     truths = web.originals(pictures)
     faces, masks = _score(detector, plan, found, truths, costs, progress)
+    if second is not None:
+        faces = _joined(faces, plan.card.calibration, second, found, costs, progress)
     costs.pictures, costs.faces = len(pictures), len(faces)
+    bound = threshold_logit(plan.card.calibration, plan.policy.fake) if second is None else None
     try:
-        figures = measure(faces, threshold=threshold_logit(plan.card.calibration, plan.policy.fake))
+        figures = measure(faces, threshold=bound)
     except ValueError as error:
         raise ConfigError(f"{folder}: the part asked for cannot be measured: {error}") from None
     report = WebReport(
@@ -130,8 +142,9 @@ def evaluate_web(
         methods=wanted.methods,
         model=plan.model.name,
         model_sha256=plan.model.sha256,
+        joined=None if second is None else _described(second),
         policy=plan.policy.name,
-        threshold=plan.policy.fake,
+        threshold=plan.policy.fake if second is None else None,
         input_size=detector.input_size,
         geometry=plan.card.geometry,
         pictures=len(pictures),
@@ -139,10 +152,10 @@ def evaluate_web(
         faceless=tuple(picture.path.relative_to(folder).as_posix() for picture in found.missing),
         figures=figures,
         masks=mask_figures(masks, plan.card.mask_threshold),
-        facts=facts_alone(pictures, progress),
+        facts=facts_alone(pictures, lambda done, total: progress("facts", done, total)),
         speed=speed_of(costs, detector.device),
     )
-    return WebEvaluation(report, tuple(pictures), tuple(faces), plan.card.calibration)
+    return WebEvaluation(report, tuple(pictures), tuple(faces), plan.card.calibration if second is None else None)
 
 
 def choose(folder: Path, wanted: Wanted, frames: int, limit: int | None) -> list[WebPicture]:
@@ -165,38 +178,6 @@ def threshold_logit(calibration: Calibration, probability: float) -> float:
     return calibration.temperature * (math.log(probability / (1 - probability)) - calibration.bias)
 
 
-def facts_alone(pictures: Sequence[WebPicture], progress: Progress = lambda stage, done, total: None) -> FactFigures:
-    """How far facts of pictures and files tell the two classes apart, groups being scenes."""
-    pictures = [picture for picture in pictures if picture.label != "enhanced"]
-    table = np.empty((len(pictures), len(_NAMES)))
-    for index, picture in enumerate(pictures):
-        table[index] = *nuisances.image_facts(read_image(picture.path)), *nuisances.file_facts(picture.path)
-        progress("facts", index + 1, len(pictures))
-    place = {picture.path: index for index, picture in enumerate(pictures)}
-    known = web.originals(pictures).items()
-    forged = np.array([place[path] for path, _ in known], np.intp)
-    honest = np.array([place[originals[0]] for _, originals in known], np.intp)
-    fake = np.array([picture.fake for picture in pictures])
-
-    def probed(rows: NDArray[np.intp], columns: Sequence[int], *, paired: bool = False) -> Probe | None:
-        groups, names = [pictures[row].scene for row in rows], [_NAMES[column] for column in columns]
-        try:
-            return nuisances.probe(table[rows][:, list(columns)], fake[rows], groups, names, paired=paired)
-        except ValueError:  # too few scenes
-            return None
-
-    everything = range(len(_NAMES))
-    return FactFigures(
-        file=probed(np.arange(len(pictures)), _OF_FILE),
-        picture=probed(np.arange(len(pictures)), everything),
-        pairs=probed(np.concatenate([honest, forged]), everything, paired=True),
-    )
-
-
-_NAMES = (*nuisances.IMAGE_FACTS, *nuisances.FILE_FACTS)
-_OF_FILE = [index for index, name in enumerate(_NAMES) if name not in ("sharpness", "noise")]
-
-
 def write(evaluation: WebEvaluation, folder: Path) -> list[Path]:
     """Write `report.json`, `clips.csv` and `clips.png`; the paths written.
 
@@ -215,11 +196,13 @@ def write(evaluation: WebEvaluation, folder: Path) -> list[Path]:
 
 
 def _title(report: WebReport) -> str:
-    return f"{report.model} on {Path(report.dataset).resolve().name} {report.split}"
+    return f"{report.models} on {Path(report.dataset).resolve().name} {report.split}"
 
 
 def _write_clips(evaluation: WebEvaluation, path: Path) -> None:
-    """A line per clip of the part asked for; score and what follows is empty where no face was found."""
+    """A line per clip of the part asked for; score and what follows is empty where no face was found, the probability
+    also where scores are joined.
+    """
     clips = {clip.name: clip for clip in clips_of(evaluation.faces)}
     real = [clip for clip in clips.values() if clip.label == "real"]
     pairs = {pair.clip.name: pair for pair in pairs_of([c for c in clips.values() if c.label != "real"], real)}
@@ -232,12 +215,16 @@ def _write_clips(evaluation: WebEvaluation, path: Path) -> None:
         for name, first in firsts.items():
             row: list[object] = [name, first.scene, first.label, first.method, first.origin]
             if (clip := clips.get(name)) is not None:
-                probability = float(evaluation.calibration.probability(np.array([clip.score], np.float32))[0])
+                probability = _probability(evaluation.calibration, clip.score)
                 side, size = (float(value) for value in np.exp(clip.means[1:]))
-                row += [len(clip.faces), f"{clip.score:.4f}", f"{probability:.4f}", f"{side:.1f}", f"{size:.4f}"]
+                row += [len(clip.faces), f"{clip.score:.4f}", probability, f"{side:.1f}", f"{size:.4f}"]
                 if (pair := pairs.get(name)) is not None:
                     row += [f"{pair.own[0]:.4f}", f"{pair.original[0]:.4f}", f"{pair.won:g}"]
             writer.writerow([*row, *[""] * (len(_COLUMNS) - len(row))])
+
+
+def _probability(calibration: Calibration | None, logit: float) -> str:
+    return "" if calibration is None else f"{float(calibration.probability(np.array([logit], np.float32))[0]):.4f}"
 
 
 _COLUMNS = (
@@ -270,6 +257,45 @@ def _score(
                 masks.append(mask_agreement(mask, truth, geometry.region(face.box), threshold))
         progress("scores", len(faces), len(found.found))
     return faces, masks
+
+
+def _load(settings: Settings) -> Detector:
+    chosen = settings.detector
+    return load_detector(chosen.model, chosen.device, threads=chosen.threads, precision=chosen.precision)
+
+
+def _with_model(settings: Settings, model: str) -> Settings:
+    return settings.model_copy(update={"detector": settings.detector.model_copy(update={"model": model})})
+
+
+def _described(detector: Detector) -> JoinedModel:
+    return JoinedModel(detector.name, detector.card.sha256, detector.input_size, detector.geometry)
+
+
+def _joined(
+    faces: Sequence[ScoredFace],
+    calibration: Calibration,
+    second: Detector,
+    found: WebFaces,
+    costs: Costs,
+    progress: Progress,
+) -> list[ScoredFace]:
+    """The faces, scored and in the order of `found`, with logits joined with those of a second detector."""
+
+    def score(crops: ImageArray) -> FloatArray:
+        with costs.stage("score"):
+            return score_crops(second, crops).logits
+
+    others = score_web(
+        score,
+        found.found,
+        second.geometry,
+        second.input_size,
+        progress=lambda done, total: progress(f"scores, {second.name}", done, total),
+    )
+    own, theirs = (np.array([face.logit for face in part], np.float32) for part in (faces, others))
+    logits = joined_logit([(own, calibration), (theirs, second.card.calibration)])
+    return [replace(face, logit=float(logit)) for face, logit in zip(faces, logits, strict=True)]
 
 
 def _forged(face: FoundFace, originals: Sequence[Path]) -> FloatArray | None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from streamwatch.config import DecodeSettings
+from streamwatch.detectors import Reason, ReasoningDetector
 from streamwatch.errors import SourceError
 from streamwatch.faces.crops import crop_face
 from streamwatch.fusion.regions import describe
@@ -23,6 +24,9 @@ TRACKS, FAKES = 6, 12
 
 FACES = 6
 """Faces shown of a track."""
+
+REASONS = 5
+"""Reasons told of a track's strongest face."""
 
 SCENE = 720
 """Longer side of a whole frame on the page, pixels."""
@@ -58,16 +62,31 @@ class Scene:
     box: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What moved the score of a stored face, the strongest reason first. score: of its crop, which JPEG has changed a
+    little since the verdict, scored again: calibrated probability of "fake".
+    """
+
+    score: float
+    reasons: tuple[Reason, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """A track with its strongest faces. scene: of the strongest; None where it cannot be had from the file."""
+    """A track with its strongest faces. scene, told: of the strongest; None where the scene cannot be had from the
+    file, or the model cannot say why.
+    """
 
     track: TrackVerdict
     pictures: tuple[Picture, ...]
     scene: Scene | None
+    told: Told | None = None
 
 
-def galleries(verdict: VideoVerdict, decode: DecodeSettings) -> list[Gallery]:
+def galleries(
+    verdict: VideoVerdict, decode: DecodeSettings, reasoner: ReasoningDetector | None = None
+) -> list[Gallery]:
     """Of the strongest tracks that have evidence. Raises StoreError where a stored picture is damaged."""
     found = []
     for rank, track in enumerate(by_strength(verdict.tracks)[:FAKES]):
@@ -75,7 +94,8 @@ def galleries(verdict: VideoVerdict, decode: DecodeSettings) -> list[Gallery]:
         if chosen:
             owner = f"{verdict.source}, track {track.track_id}"
             pictures = tuple(_picture(item, owner) for item in chosen)
-            found.append(Gallery(track, pictures, _scene(verdict.source, chosen[0], owner, decode)))
+            scene = _scene(verdict.source, chosen[0], owner, decode)
+            found.append(Gallery(track, pictures, scene, _told(chosen[0], owner, reasoner)))
     return found
 
 
@@ -105,6 +125,17 @@ def _picture(item: Evidence, owner: str) -> Picture:
         masked=None if masked is None else _data_url(_jpeg(masked)),
         words=describe(item.coverage) if item.coverage is not None else "",
     )
+
+
+def _told(item: Evidence, owner: str, reasoner: ReasoningDetector | None) -> Told | None:
+    """None without a model that can say, or where its crops are of another size than the stored one."""
+    if reasoner is None:
+        return None
+    crops = decode_crop(item, owner)[np.newaxis]
+    if crops.shape[1:] != (reasoner.input_size, reasoner.input_size, 3):
+        return None
+    (reasons,) = reasoner.reasons(crops)
+    return Told(float(reasoner.score_arrays(crops).probabilities[0]), reasons[:REASONS])
 
 
 def _scene(source: str, item: Evidence, owner: str, decode: DecodeSettings) -> Scene | None:

@@ -36,7 +36,7 @@ def render(report: Report) -> str:
             tracks=by_strength(verdict.tracks),
             styles=styles(verdict.tracks),
             alerts=sorted(verdict.alerts, key=lambda alert: (alert.start, alert.id)),
-            galleries=galleries(verdict, report.settings.decode),
+            galleries=galleries(verdict, report.settings.decode, report.reasoner),
             plots=[plot for plot in plots if plot is not None],
             words=words,
             mark=MARK,

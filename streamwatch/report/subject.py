@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from streamwatch.config import Settings
-from streamwatch.detectors import ModelCard
+from streamwatch.detectors import ModelCard, ReasoningDetector
 from streamwatch.fusion import Policy
 from streamwatch.provenance import Provenance
 from streamwatch.records import VideoVerdict
@@ -20,6 +20,7 @@ class Report:
 
     card_sha256: of the file that holds `card`. reviews: what people said of alerts, by the alerts' ids.
     analysed_at: UTC; None where the analysis failed. written_at: of the page, UTC. version: of streamwatch.
+    reasoner: the model of the verdict, where it can say in words why; it scores the strongest faces again.
     """
 
     verdict: VideoVerdict
@@ -32,3 +33,4 @@ class Report:
     analysed_at: datetime | None
     written_at: datetime
     version: str
+    reasoner: ReasoningDetector | None = None

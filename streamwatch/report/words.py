@@ -116,6 +116,12 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
             f"At one false alarm in a hundred real faces it finds {percent(found_at_1)} of forged faces like those "
             "of its training."
         )
+    clips, matched = metrics.get("auc"), metrics.get("auc_matched")
+    if clips is not None and matched is not None:
+        yield (
+            f"Of clips forged by methods that no training showed it, it tells forged from real with AUC {clips:.2f}, "
+            f"and with {matched:.2f} where size and bit rate of the files do not help it."
+        )
     iou, ellipse = metrics.get("val_mask_iou"), metrics.get("val_mask_iou_of_centred_ellipse")
     if iou is not None and ellipse is not None:
         yield (

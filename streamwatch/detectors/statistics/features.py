@@ -21,41 +21,33 @@ follow other laws than the camera's picture round it. What is measured, in group
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamwatch.detectors.statistics.catalogue import (
     COMPARED_RINGS,
-    CORRELATED,
-    LAGS,
-    MIRRORED,
-    RESAMPLED,
     SCALES,
     SPECTRAL_BANDS,
 )
+from streamwatch.detectors.statistics.colours import LUMA_CHROMA
 from streamwatch.detectors.statistics.regions import Margins, border, regions
+from streamwatch.detectors.statistics.residuals import moments, residual_statistics
 from streamwatch.detectors.statistics.texture import exposure, texture
+from streamwatch.detectors.statistics.trees import DoubleArray
 from streamwatch.records import FloatArray, ImageArray
 
 LEAST_SIDE: Final = 96
 """Smaller crops leave too few pixels at the coarsest scale."""
 
 _TINY: Final = 1e-4
-_FLOOR: Final = 0.02
-"""Added to variances (in steps of 0..255, squared) before logarithms: below it rounding is all that is left."""
-
 _REPEATED: Final = 0.3
 """Mean difference between two columns, in steps of 0..255, under which one repeats the other."""
-
-_LUMA_CHROMA: Final = np.array(  # ITU-R BT.601
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-)
-_FACE, _RING, _LOWER, _UPPER = range(4)
-_PAIRS: Final = ((0, 1), (1, 2), (0, 2))
 
 
 def statistics(crop: ImageArray) -> FloatArray:
@@ -64,25 +56,42 @@ def statistics(crop: ImageArray) -> FloatArray:
     Noise is in logarithms of steps of 0..255. Columns and rows at the crop's border that repeat their neighbours,
     as where a crop reaches out of its frame, count for nothing in the surroundings.
     """
-    pixels = crop.astype(np.float32)
-    margins = _margins(pixels)
-    found: list[float] = []
-    levels: list[np.ndarray] = [pixels]
+    channels = [np.asarray(channel, np.uint8) for channel in cv2.split(crop)]
+    planes = np.empty((3, *crop.shape[:2]), np.float32)
+    for plane, channel in zip(planes, channels, strict=True):
+        plane[...] = channel
+    margins = _margins(planes[1])
+    levels = [planes]
+    scales = []
     for scale in range(SCALES):
-        level = levels[scale]
-        low = cv2.GaussianBlur(level, (5, 5), 1.0)
-        found += _residuals(level - low, scale, _at(scale, margins))
-        half = level.shape[0] // 2
-        levels.append(np.asarray(cv2.resize(low, (half, half), interpolation=cv2.INTER_AREA)))
-    found += _spectrum(cv2.transform(pixels, _LUMA_CHROMA[:1]))
-    found += _border(cv2.transform(levels[1], _LUMA_CHROMA[:1]), _at(1, margins))
-    found += _colour(cv2.transform(levels[2], _LUMA_CHROMA), _at(2, margins))
-    found += _grid(cv2.transform(pixels, _LUMA_CHROMA[:1]))
-    half = crop.shape[0] // 2
-    shrunk = cv2.resize(pixels, (half, half), interpolation=cv2.INTER_AREA)
-    found += texture(cv2.transform(shrunk, _LUMA_CHROMA))
-    found += exposure(crop, margins)
+        residual, half = _halved(levels[scale])
+        scales.append(moments(residual, scale, _at(scale, margins)))
+        levels.append(half)
+    luma = _luma(planes)
+    found = residual_statistics(scales)
+    found += _spectrum(luma)
+    found += _border(_luma(levels[1]), _at(1, margins))
+    found += _colour(cv2.transform(cv2.merge(list(levels[2])), LUMA_CHROMA), _at(2, margins))
+    found += _grid(luma)
+    found += texture(crop)
+    found += exposure(channels, margins)
     return np.nan_to_num(np.asarray(found, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _halved(level: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Residuals of a 3×S×S level of the pyramid against its blur, and the next level."""
+    half = level.shape[1] // 2
+    residual, smaller = np.empty_like(level), np.empty((3, half, half), np.float32)
+    for number, plane in enumerate(level):
+        low = cv2.GaussianBlur(plane, (5, 5), 1.0)
+        cv2.subtract(plane, low, dst=residual[number])
+        cv2.resize(low, (half, half), dst=smaller[number], interpolation=cv2.INTER_AREA)
+    return residual, smaller
+
+
+def _luma(planes: FloatArray) -> FloatArray:
+    """S×S of 3×S×S."""
+    return np.asarray(LUMA_CHROMA[0] @ planes.reshape(3, -1), np.float32).reshape(planes.shape[1:])
 
 
 def _at(scale: int, margins: Margins) -> Margins:
@@ -91,73 +100,42 @@ def _at(scale: int, margins: Margins) -> Margins:
     return left, top, right, bottom
 
 
-def _residuals(residual: np.ndarray, scale: int, margins: Margins) -> list[float]:
-    places = regions(residual.shape[0], margins)
-    chosen = residual.reshape(-1, 3).take(places.order, axis=0)
-    luma = chosen @ _LUMA_CHROMA[0]
-    squared = luma * luma
-    sums, covariances = [], []
-    shifted: list[np.ndarray] = []
-    whole = cv2.transform(residual, _LUMA_CHROMA[:1]).ravel()
-    if scale < RESAMPLED:
-        shifted = [whole.take(lagged) for lagged in places.lagged]
-    for part in places.parts:
-        y, y2 = luma[part], squared[part]
-        sums.append([y @ y2, y2 @ y2, *(y @ moved[part] for moved in shifted)])
-        covariances.append(chosen[part].T @ chosen[part])
-    counts = np.array([part.stop - part.start for part in places.parts], np.float64)
-    totals, products = np.array(sums, np.float64), np.array(covariances, np.float64)
-    regional = np.array([[1, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]], np.float64)
-    size = np.maximum(regional @ counts, 1)
-    means = (regional @ totals) / size[:, np.newaxis]
-    covariance = np.einsum("rp,pij->rij", regional, products) / size[:, np.newaxis, np.newaxis]
-    variance = np.einsum("pi,rij,pj->rp", _LUMA_CHROMA, covariance, _LUMA_CHROMA)  # regions × planes
-    noise = 0.5 * np.log(np.maximum(variance, 0) + _FLOOR)
-    found: list[float] = []
-    for plane in range(3):
-        found += [noise[_FACE, plane], noise[_FACE, plane] - noise[_RING, plane]]
-    lower = noise[_LOWER] - noise[_UPPER]
-    found += [lower[0], (lower[1] + lower[2]) / 2]
-    spread = np.maximum(variance[:, 0], 0) + _FLOOR
-    kurtosis = np.log(np.maximum(means[:, 1] / spread**2, 0) + 0.1)
-    found += [np.cbrt(means[_FACE, 0] / spread[_FACE] ** 1.5), kurtosis[_FACE], kurtosis[_FACE] - kurtosis[_RING]]
-    if scale < CORRELATED:
-        for i, j in _PAIRS:
-            scaled = covariance[:, i, j] / np.sqrt((covariance[:, i, i] + _FLOOR) * (covariance[:, j, j] + _FLOOR))
-            linear = np.arctanh(np.clip(scaled, -0.999, 0.999))
-            found += [linear[_FACE], linear[_FACE] - linear[_RING]]
-    if scale in MIRRORED:
-        face = slice(0, places.upper.stop)
-        likeness = float(luma[face] @ whole.take(places.mirrored[face])) / size[_FACE]
-        found.append(likeness / spread[_FACE])
-    if scale < RESAMPLED:
-        correlation = means[:, 2:] / spread[:, np.newaxis]
-        for lag in range(len(LAGS)):
-            found += [correlation[_FACE, lag], correlation[_FACE, lag] - correlation[_RING, lag]]
-    return found
-
-
-def _margins(pixels: np.ndarray) -> Margins:
+def _margins(green: FloatArray) -> Margins:
     """Columns and rows at each border that repeat their neighbour, up to a fifth of the side, in steps of 8."""
-    green = pixels[..., 1]
     most = len(green) // 5
 
-    def count(lines: np.ndarray) -> int:
-        differ = np.abs(np.diff(lines, axis=0)).mean(axis=1) >= _REPEATED
-        repeated = int(np.argmax(differ)) if differ.any() else most
-        return min(most, (repeated + 8) // 8 * 8) if repeated > 1 else 0
+    def differ(lines: FloatArray) -> NDArray[np.bool_]:
+        return np.asarray(np.abs(lines[..., 1:, :] - lines[..., :-1, :]).mean(axis=-1) >= _REPEATED)
 
-    return (
-        count(green[:, : most + 2].T),
-        count(green[: most + 2]),
-        count(green[:, : -most - 3 : -1].T),
-        count(green[: -most - 3 : -1]),
-    )
+    def count(lines: FloatArray) -> int:
+        apart = differ(lines[: most + 2])
+        return min(most, (int(np.argmax(apart)) + 8) // 8 * 8) if apart.any() else most
+
+    sides = (green.T, green, green[:, ::-1].T, green[::-1])
+    # two lines that repeat are no margin yet
+    differing = np.any(differ(np.stack([lines[:3] for lines in sides])), axis=1).tolist()
+    if all(differing):
+        return 0, 0, 0, 0
+    left, top, right, bottom = (0 if apart else count(lines) for apart, lines in zip(differing, sides, strict=True))
+    return left, top, right, bottom
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bins:
+    """Of a side×side picture's half spectrum, flattened to M places.
+
+    window: side×side, Hann's. weights: (SPECTRAL_BANDS + 3)×M, means over the bands and over three directions. fine:
+    places of the bands from the fourth on; band: the band of each.
+    """
+
+    window: FloatArray
+    weights: FloatArray
+    fine: NDArray[np.intp]
+    band: NDArray[np.intp]
 
 
 @lru_cache(maxsize=8)
-def _spectral_bins(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of a side×side picture's half spectrum: the Hann window, the radial bands' weights, and those of directions."""
+def _spectral_bins(side: int) -> _Bins:
     down, across = np.meshgrid(np.fft.fftfreq(side), np.fft.rfftfreq(side), indexing="ij")
     radius = np.hypot(down, across)
     edges = np.linspace(0.02, 0.5, SPECTRAL_BANDS + 1)
@@ -170,62 +148,84 @@ def _spectral_bins(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         outer & (angle >= np.pi / 8) & (angle <= 3 * np.pi / 8),
     ]
     rows = np.stack([*bands, *(sector.ravel() for sector in sectors)]).astype(np.float32)
-    window = np.hanning(side)
-    weights = rows / rows.sum(axis=1, keepdims=True)
-    number = np.clip(np.digitize(radius.ravel(), edges) - 1, -1, SPECTRAL_BANDS)
-    return np.outer(window, window).astype(np.float32), weights, number
+    number = np.digitize(radius.ravel(), edges) - 1
+    fine = np.flatnonzero((number >= 3) & (number < SPECTRAL_BANDS))
+    return _Bins(
+        window=np.outer(_hanning(side), _hanning(side)).astype(np.float32),
+        weights=rows / rows.sum(axis=1, keepdims=True),
+        fine=fine,
+        band=number[fine],
+    )
+
+
+@lru_cache(maxsize=16)
+def _hanning(length: int) -> DoubleArray:
+    return np.hanning(length)
+
+
+def _slope_weights(places: DoubleArray) -> DoubleArray:
+    """What a least-squares line's slope over these places weighs each value with."""
+    apart = places - places.mean()
+    return np.asarray(apart / (apart @ apart), np.float64)
+
+
+_SLOPE: Final = _slope_weights(np.log(np.arange(1, SPECTRAL_BANDS + 1)))
 
 
 def _spectrum(luma: np.ndarray) -> list[float]:
     side = luma.shape[0] // 4 * 2
     start = (luma.shape[0] - side) // 2
-    window, weights, number = _spectral_bins(side)
+    bins = _spectral_bins(side)
     face = luma[start : start + side, start : start + side]
-    power = np.log(np.abs(np.fft.rfft2((face - face.mean()) * window).astype(np.complex64)).ravel() ** 2 + 1.0)
-    means = weights @ power
+    spectrum = np.fft.rfft2((face - face.mean()) * bins.window).astype(np.complex64).ravel()
+    power = np.log(spectrum.real * spectrum.real + spectrum.imag * spectrum.imag + np.float32(1))
+    means = bins.weights @ power
     bands, sectors = means[:SPECTRAL_BANDS], means[SPECTRAL_BANDS:]
-    slope = np.polyfit(np.log(np.arange(1, SPECTRAL_BANDS + 1)), bands, 1)[0]
-    inside = (number >= 3) & (number < SPECTRAL_BANDS)
-    peak = float((power[inside] - bands[number[inside]]).max())
+    slope = _SLOPE @ bands
+    peak = float((power.take(bins.fine) - bands.take(bins.band)).max())
     directions = [sectors[0] - sectors[1], (sectors[0] + sectors[1]) / 2 - sectors[2]]
     return [*(bands - bands.mean()), slope, *directions, peak]
 
 
 def _border(luma: np.ndarray, margins: Margins) -> list[float]:
     places = border(luma.shape[0], margins)
-    across = cv2.Sobel(luma, cv2.CV_32F, 1, 0).ravel()
-    down = cv2.Sobel(luma, cv2.CV_32F, 0, 1).ravel()
+    across = cv2.Sobel(luma, cv2.CV_32F, 1, 0).ravel().take(places.order)
+    down = cv2.Sobel(luma, cv2.CV_32F, 0, 1).ravel().take(places.order)
     outward = across * places.normal_x + down * places.normal_y
     energy = across * across + down * down
-    means = places.weights @ np.stack([np.sqrt(energy), energy, outward * outward], axis=1)
-    strength = np.log(means[:, 0] + 1.0)
-    share = means[:, 2] / (means[:, 1] + 1.0)
+    size, squared, along = (places.weights @ values for values in (np.sqrt(energy), energy, outward * outward))
+    strength = np.log(size + 1.0)
+    share = along / (squared + 1.0)
     return [*(strength - strength.mean()), *share[list(COMPARED_RINGS)]]
 
 
 def _colour(planes: np.ndarray, margins: Margins) -> list[float]:
     side, flat = planes.shape[0], planes.reshape(-1, 3)
-    rings = border(side, margins).weights @ flat
+    zone = border(side, margins)
+    rings = zone.weights @ flat.take(zone.order, axis=0)
     places = regions(side, margins)
     chosen = flat.take(places.order, axis=0)
     face, ring = chosen[: places.upper.stop], chosen[places.ring]
     step = np.abs(rings[2:4].mean(axis=0) - rings[4:6].mean(axis=0))
-    apart = face.mean(axis=0) - (ring.mean(axis=0) if len(ring) else face.mean(axis=0))
+    mean, spread = (moment.ravel() for moment in cv2.meanStdDev(face[np.newaxis]))
+    apart = mean - (cv2.mean(ring[np.newaxis])[:3] if len(ring) else mean)
     found: list[float] = []
     for plane in range(3):
         found += [np.log1p(step[plane]), apart[plane]]
-    return [*found, *np.log(face.std(axis=0) + 0.5)]
+    return [*found, *np.log(spread + 0.5)]
 
 
 def _grid(luma: np.ndarray) -> list[float]:
     found: list[float] = []
     for axis in (1, 0):
-        steps = np.abs(np.diff(luma, n=2, axis=axis)).mean(axis=1 - axis)
+        first, second = (luma[:, 1:], luma[:, :-1]) if axis else (luma[1:], luma[:-1])
+        slopes = cv2.subtract(first, second)
+        bends = cv2.absdiff(slopes[:, 1:], slopes[:, :-1]) if axis else cv2.absdiff(slopes[1:], slopes[:-1])
+        steps = cv2.reduce(bends, 1 - axis, cv2.REDUCE_AVG).ravel()
         smooth = cv2.blur(steps.reshape(1, -1), (17, 1)).ravel()
         relative = steps / (smooth + 0.1) - 1
         length = len(relative) // 8 * 8
         phases = relative[:length].reshape(-1, 8).mean(axis=0)
-        power = np.abs(np.fft.rfft(relative * np.hanning(len(relative)))) ** 2
-        first = len(relative) // 20
-        found += [float(np.ptp(phases)), float(np.log(power[first:].max() / (power[first:].mean() + _TINY) + _TINY))]
+        power = (np.abs(np.fft.rfft(relative * _hanning(len(relative)))) ** 2)[len(relative) // 20 :]
+        found += [float(np.ptp(phases)), float(np.log(power.max() / (power.mean() + _TINY) + _TINY))]
     return found

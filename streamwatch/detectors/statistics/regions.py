@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwatch.detectors.statistics.catalogue import BORDER_RINGS, LAGS
+from streamwatch.detectors.statistics.catalogue import BORDER_RINGS
 from streamwatch.detectors.statistics.trees import DoubleArray
 from streamwatch.records import FloatArray
 
@@ -32,17 +32,23 @@ class Regions:
 
     lower, middle, upper: of the face, round the mouth, between, and round the eyes. ring: what surrounds the face.
     order: all of these places, in this order; each region is a slice of it.
-    mirrored: the places that mirror these.
-    lagged: for each of LAGS the places so far down and to the right of them.
+    in_face, in_ring: first place of a stretch of the side² pixels that holds all of face or ring, and of each pixel
+        of the stretch 1 where it is of it, else 0.
     """
 
+    side: int
     order: NDArray[np.intp]
-    mirrored: NDArray[np.intp]
-    lagged: tuple[NDArray[np.intp], ...]
     lower: slice
     middle: slice
     upper: slice
     ring: slice
+    in_face: tuple[int, FloatArray]
+    in_ring: tuple[int, FloatArray]
+
+    @property
+    def face(self) -> slice:
+        """lower, middle and upper."""
+        return slice(0, self.upper.stop)
 
     @property
     def parts(self) -> tuple[slice, slice, slice, slice]:
@@ -54,10 +60,12 @@ class Regions:
 class Border:
     """Rings across the border of the face in a side×side picture.
 
-    weights: BORDER_RINGS×side², from inside to outside, each row of a sum of 1 (of 0 where the ring is empty).
-    normal_x, normal_y: side², the unit vector out of the face.
+    order: the M places of all rings. weights: BORDER_RINGS×M, rings from inside to outside, each row of a sum of 1 (of
+    0 where the ring is empty).
+    normal_x, normal_y: M, the unit vector out of the face.
     """
 
+    order: NDArray[np.intp]
     weights: FloatArray
     normal_x: FloatArray
     normal_y: FloatArray
@@ -83,9 +91,17 @@ def regions(side: int, margins: Margins = (0, 0, 0, 0)) -> Regions:
     ends = np.cumsum([0, *map(len, places)]).tolist()
     lower, middle, upper, ring = (slice(start, end) for start, end in pairwise(ends))
     order = np.concatenate(places)
-    lagged = tuple((order + down * side + right) % side**2 for down, right in LAGS)  # regions end before the border
-    row, column = np.divmod(order, side)
-    return Regions(order, row * side + side - 1 - column, lagged, lower, middle, upper, ring)
+    in_face, in_ring = (_stretch(order[part], side) for part in (slice(0, upper.stop), ring))
+    return Regions(side, order, lower, middle, upper, ring, in_face, in_ring)
+
+
+def _stretch(places: NDArray[np.intp], side: int) -> tuple[int, FloatArray]:
+    if len(places) == 0:
+        return 0, np.zeros(0, np.float32)
+    mask = np.zeros(side * side, np.float32)
+    mask[places] = 1
+    first = int(places.min())
+    return first, mask[first : int(places.max()) + 1]
 
 
 @lru_cache(maxsize=64)
@@ -97,10 +113,13 @@ def border(side: int, margins: Margins = (0, 0, 0, 0)) -> Border:
     rings = [(radius >= start) & (radius < stop) & valid for start, stop in pairwise(edges)]
     stacked = np.stack([ring.ravel() for ring in rings]).astype(np.float32)
     slope = np.hypot(x / HALF_WIDTH, y / HALF_HEIGHT) + 1e-9
+    weights = np.asarray(stacked / np.maximum(stacked.sum(axis=1, keepdims=True), 1.0), np.float32)
+    order = np.flatnonzero(stacked.any(axis=0))
     return Border(
-        weights=np.asarray(stacked / np.maximum(stacked.sum(axis=1, keepdims=True), 1.0), np.float32),
-        normal_x=np.asarray(x / HALF_WIDTH / slope, np.float32).ravel(),
-        normal_y=np.asarray(y / HALF_HEIGHT / slope, np.float32).ravel(),
+        order=order,
+        weights=np.ascontiguousarray(weights[:, order]),
+        normal_x=np.asarray(x / HALF_WIDTH / slope, np.float32).ravel()[order],
+        normal_y=np.asarray(y / HALF_HEIGHT / slope, np.float32).ravel()[order],
     )
 
 

@@ -50,8 +50,7 @@ class Trees:
 
     def decision(self, rows: NDArray[Any]) -> DoubleArray:
         """Logits N of N×D rows. Raises ValueError for rows of another width."""
-        values = self.value[np.arange(len(self.feature)), self._paths(rows)[-1]]
-        return np.asarray(self.base + values.sum(axis=1), np.float64)
+        return np.asarray(self.base + self.value.take(self._paths(rows)[-1]).sum(axis=1), np.float64)
 
     @property
     def expected(self) -> float:
@@ -65,28 +64,23 @@ class Trees:
         "Interpreting random forests", 2014): cheap, and blind to what columns do only together.
         """
         found = np.zeros((len(rows), self.columns))
-        steps, number = self._paths(rows), np.arange(len(self.feature))
         row = np.arange(len(rows))[:, np.newaxis]
-        for start, end in pairwise(steps):
-            np.add.at(
-                found,
-                (row, self.feature[number, start]),
-                self.value[number, end] - self.value[number, start],
-            )
+        for start, end in pairwise(self._paths(rows)):
+            np.add.at(found, (row, self.feature.take(start)), self.value.take(end) - self.value.take(start))
         return found
 
     def _paths(self, rows: NDArray[Any]) -> list[NDArray[np.intp]]:
-        """N×T nodes after 0, 1, … `depth` decisions."""
+        """N×T places of nodes, in the T·M of all, after 0, 1, … `depth` decisions."""
         if rows.ndim != 2 or rows.shape[1] != self.columns:
             raise ValueError(f"the trees decide on N×{self.columns} numbers, not {rows.shape}")
-        number = np.arange(len(self.feature))
-        row = np.arange(len(rows))[:, np.newaxis]
-        node = np.zeros((len(rows), len(self.feature)), np.intp)
-        steps = [node]
+        trees, nodes = self.feature.shape
+        roots = np.arange(trees) * nodes
+        place = np.tile(roots, (len(rows), 1))
+        steps = [place]
         for _ in range(self.depth):
-            left = rows[row, self.feature[number, node]] <= self.threshold[number, node]
-            node = np.where(left, self.left[number, node], self.right[number, node])
-            steps.append(node)
+            left = np.take_along_axis(rows, self.feature.take(place), axis=1) <= self.threshold.take(place)
+            place = roots + np.where(left, self.left.take(place), self.right.take(place))
+            steps.append(place)
         return steps
 
     def arrays(self) -> dict[str, NDArray[Any]]:

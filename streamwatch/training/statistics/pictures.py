@@ -2,78 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from streamwatch.detectors.statistics.features import statistics
 from streamwatch.detectors.statistics.trees import DoubleArray
-from streamwatch.errors import ConfigError
+from streamwatch.evaluation.clips import ScoredFace
+from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.degradations import encode_video, jpeg, rescale
+from streamwatch.evaluation.web_faces import FoundFace
 from streamwatch.faces.crops import crop_face
 from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
-
-COLUMNS = ("split", "label", "file", "source_video", "clip", "scene", "frame", "aligned", "method", "origin")
-
-
-@dataclass(frozen=True, slots=True)
-class WebPicture:
-    """One wide crop of a clip.
-
-    label: real, fake, or enhanced (honest footage after face restoration: neither class). source: the frame that it
-    shows, alike for a fake and the real picture that it is `aligned` with. scene: a fake and the footage that it came
-    from. method: of a fake. origin: who published it.
-    """
-
-    path: Path
-    label: str
-    source: str
-    clip: str
-    scene: str
-    aligned: bool
-    method: str
-    origin: str
-
-    @property
-    def fake(self) -> bool:
-        return self.label == "fake"
-
-
-def list_web_pictures(folder: Path) -> list[WebPicture]:
-    """The pictures that `index.csv` of a folder names, in its order: SPLIT/LABEL/FILE.
-
-    Raises ConfigError where there is no such index, or it lacks a column.
-    """
-    index = folder / "index.csv"
-    try:
-        with index.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise ConfigError(
-            f"{index}: cannot be read ({error.strerror}); --data names the folder of the data sets"
-        ) from None
-    missing = [name for name in COLUMNS if not rows or name not in rows[0]]
-    if missing:
-        raise ConfigError(f"{index}: lacks the columns {', '.join(missing)}, or any row")
-    return [
-        WebPicture(
-            path=folder / row["split"] / row["label"] / row["file"],
-            label=row["label"],
-            source=row["source_video"],
-            clip=row["clip"],
-            scene=row["scene"],
-            aligned=row["aligned"] == "1",
-            method=row["method"],
-            origin=row["origin"],
-        )
-        for row in rows
-    ]
 
 
 def sample_weights(pictures: Sequence[WebPicture], *, method_power: float, most_of_one_origin: float) -> DoubleArray:
@@ -130,6 +74,23 @@ def measure_copies(
         rows.append(statistics(crop_face(image, region, size)))
         progress()
     return np.stack(rows)
+
+
+def scored_faces(pictures: Sequence[WebPicture], logits: ArrayLike, scale: float) -> list[ScoredFace]:
+    """The pictures with their logits (N), for the figures; the face of a picture that is a crop of `scale` × the face
+    box is taken to be that box in its middle. Raises SourceError for a bad file.
+    """
+    return [
+        _centred(picture, scale).scored(logit)
+        for picture, logit in zip(pictures, np.ravel(logits).tolist(), strict=True)
+    ]
+
+
+def _centred(picture: WebPicture, scale: float) -> FoundFace:
+    height, width = read_image(picture.path).shape[:2]
+    reach = max(width, height) / scale / 2
+    box = (width / 2 - reach, height / 2 - reach, width / 2 + reach, height / 2 + reach)
+    return FoundFace(picture, box, width, height, picture.path.stat().st_size)
 
 
 def whole(image: ImageArray) -> Box:

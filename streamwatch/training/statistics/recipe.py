@@ -23,7 +23,6 @@ class DataPart(_Part):
         "web_faces", description="folder of wide crops with an index.csv; its split `train` is fitted to"
     )
     choose: str = Field("web_dev", description="another one, which calibrates and is reported; never fitted to")
-    swaps: tuple[str, ...] = Field((), description="methods of `choose` that swap faces, which are reported apart")
     copies: int = Field(0, ge=0, le=16, description="degraded copies of every training picture, beside the picture")
     method_power: float = Field(0.5, ge=0, le=1, description="weight of a method: this power of its number")
     most_of_one_origin: float = Field(0.15, gt=0, le=1, description="share of a class that one repository may have")

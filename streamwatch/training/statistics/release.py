@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from numpy.typing import NDArray
 
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds
 from streamwatch.detectors.statistics.config import StatisticsConfig
@@ -17,29 +19,16 @@ from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.trees import DoubleArray
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError
-from streamwatch.evaluation.bootstrap import bootstrap_interval
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
-from streamwatch.evaluation.metrics import expected_calibration_error, roc_auc, true_positive_rate_at
+from streamwatch.evaluation.clips import Clip, ClipFigures, clips_of, measure
+from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
+from streamwatch.evaluation.metrics import expected_calibration_error
+from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.heap import keep_freed_memory
 from streamwatch.records import FloatArray
-from streamwatch.training.statistics.fit import fit, fit_trees
-from streamwatch.training.statistics.measure import (
-    Clip,
-    clip_auc,
-    file_facts,
-    gather_clips,
-    labels_of,
-    matched_clips,
-    only_methods,
-    pairs_won,
-)
-from streamwatch.training.statistics.pictures import (
-    WebPicture,
-    list_web_pictures,
-    measure_copies,
-    measure_rows,
-    sample_weights,
-)
+from streamwatch.training.dev import dev_figures
+from streamwatch.training.statistics.fit import fit
+from streamwatch.training.statistics.pictures import measure_copies, measure_rows, sample_weights, scored_faces
 from streamwatch.training.statistics.recipe import StatisticsRecipe
 
 Progress = Callable[[str, int, int], None]
@@ -63,23 +52,24 @@ def train_statistics(
     The training set alone is fitted to. The choosing set gives calibration (Platt, on the mean logits of its clips),
     thresholds and the card's figures. The same recipe and data give the same file.
 
-    Raises ConfigError for data that are not there or lack a class, LibraryMissing without scikit-learn.
+    Raises SourceNotFound for data that are not there, ConfigError for an index that is wrong or lacks a class,
+    LibraryMissing without scikit-learn.
     """
     keep_freed_memory()
     part = recipe.data
-    seen = [p for p in list_web_pictures(part.root / part.train) if p.label in ("real", "fake")]
-    chosen_by = list_web_pictures(part.root / part.choose)
+    seen = [p for p in read_pictures(part.root / part.train) if p.label in ("real", "fake")]
+    chosen_by = read_pictures(part.root / part.choose)
     for name, pictures in ((part.train, seen), (part.choose, chosen_by)):
         if len({picture.label for picture in pictures} & {"real", "fake"}) < 2:
             raise ConfigError(f"{part.root / name}: real and fake pictures are needed")
     model = _fit(recipe, seen, progress)
     rows = measure_rows(chosen_by, recipe.geometry.size, progress=_counter(progress, part.choose, len(chosen_by)))
     logits = model.decision(rows)
-    clips = gather_clips(chosen_by, logits)
+    faces = scored_faces(chosen_by, logits, recipe.geometry.scale)
+    clips = [clip for clip in clips_of(faces) if clip.label != "enhanced"]
     card = _card(recipe, model, clips, seen)
-    metrics = _metrics(clips, chosen_by, logits, card, part.swaps) | _nuisances(
-        recipe, seen, chosen_by, clips, progress
-    )
+    facts = facts_alone(chosen_by, lambda done, total: progress("facts", done, total))
+    metrics = card_figures(measure(faces), facts) | _served(clips, card)
     card = replace(card, metrics={name: round(float(value), 4) for name, value in metrics.items()})
     weights = folder / f"{recipe.name}.safetensors"
     card = save_statistics(weights, model, card)
@@ -106,15 +96,14 @@ def training_rows(
 def _fit(recipe: StatisticsRecipe, pictures: Sequence[WebPicture], progress: Progress) -> StatisticsModel:
     rows, weights = training_rows(recipe, pictures, progress)
     progress("fit", 0, 1)
-    fake = np.tile(labels_of(pictures), len(rows) // len(pictures))
+    fake = np.tile(np.array([picture.fake for picture in pictures]), len(rows) // len(pictures))
     return fit(rows, fake, weights, recipe)
 
 
 def _card(
     recipe: StatisticsRecipe, model: StatisticsModel, clips: Sequence[Clip], seen: Sequence[WebPicture]
 ) -> ModelCard:
-    scores = np.array([clip.score for clip in clips])
-    fake = np.array([clip.fake for clip in clips], bool)
+    scores, fake = _scores(clips)
     calibration = Calibration(*fit_platt(scores, fake))
     probabilities = calibration.probability(scores).astype(np.float64)
     alarm = max(0.5, threshold_at(probabilities[~fake], recipe.decision.false_alarms))
@@ -151,68 +140,47 @@ def describe(recipe: StatisticsRecipe) -> str:
     )
 
 
-def _metrics(
-    clips: Sequence[Clip], pictures: Sequence[WebPicture], logits: DoubleArray, card: ModelCard, swaps: Sequence[str]
-) -> dict[str, float]:
-    """Figures of the choosing set's clips, faces and pairs."""
-    fake, scores = np.array([clip.fake for clip in clips], bool), np.array([clip.score for clip in clips])
-    low, high = bootstrap_interval(roc_auc, fake, scores, [clip.scene for clip in clips])
-    judged = np.array([picture.label in ("real", "fake") for picture in pictures])
-    share, number = pairs_won(clips)
+def _scores(clips: Sequence[Clip]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Scores of the clips, and which are forged."""
+    return np.array([clip.score for clip in clips]), np.array([clip.label == "fake" for clip in clips], bool)
+
+
+def _served(clips: Sequence[Clip], card: ModelCard) -> dict[str, float]:
+    """What calibration and thresholds make of the clips of both classes."""
+    scores, fake = _scores(clips)
     probabilities = card.calibration.probability(scores).astype(np.float64)  # thresholds are not rounded either
-    metrics = {
-        "clip_auc": clip_auc(clips),
-        "clip_auc_low": low,
-        "clip_auc_high": high,
-        "clips": len(clips),
-        "face_auc": roc_auc(labels_of(pictures)[judged], logits[judged]),
-        "clip_tpr_at_5_percent_fpr": true_positive_rate_at(fake, scores, 0.05),
-        "clip_called_fake_of_fake": (probabilities[fake] >= card.thresholds.fake).mean(),
-        "clip_called_real_of_fake": (probabilities[fake] <= card.thresholds.real).mean(),
-        "clip_called_fake_of_real": (probabilities[~fake] >= card.thresholds.fake).mean(),
-        "clip_ece": expected_calibration_error(fake, probabilities, balanced=True),
-        "pairs": number,
+    return {
+        "called_fake_of_fake": float((probabilities[fake] >= card.thresholds.fake).mean()),
+        "called_real_of_fake": float((probabilities[fake] <= card.thresholds.real).mean()),
+        "called_fake_of_real": float((probabilities[~fake] >= card.thresholds.fake).mean()),
+        "ece": expected_calibration_error(fake, probabilities, balanced=True),
     }
-    if number:
-        metrics["pairs_won"] = share
-    swapped = only_methods(clips, swaps)
-    if any(clip.fake for clip in swapped):
-        metrics["swap_clip_auc"] = clip_auc(swapped)
-    enhanced = np.array([picture.label == "enhanced" for picture in pictures])
-    if enhanced.any():
-        metrics["enhanced_mean_probability"] = expit(
-            logits[enhanced] / card.calibration.temperature + card.calibration.bias
-        ).mean()
-    return metrics
 
 
-def _nuisances(
-    recipe: StatisticsRecipe,
-    seen: Sequence[WebPicture],
-    chosen_by: Sequence[WebPicture],
-    clips: Sequence[Clip],
-    progress: Progress,
-) -> dict[str, float]:
-    """What a classifier of file facts alone reaches, and the detector on clips of which these facts are alike."""
-    count = _counter(progress, "file facts", len(seen) + len(chosen_by))
+def card_figures(figures: ClipFigures, facts: FactFigures) -> dict[str, float]:
+    """The figures of a card: those of `dev_figures`, the intervals of `auc` and `won` (`auc_low`, `auc_high`, …), the
+    number of `clips` of both classes and of `pairs`, `won_matched`, what `enhanced` clips do, and the AUC over pictures
+    of facts of the files alone (`file_facts`) and of these with sharpness and noise (`picture_facts`).
 
-    def facts(pictures: Sequence[WebPicture]) -> FloatArray:
-        rows = []
-        for picture in pictures:
-            rows.append(file_facts(picture.path))
-            count()
-        return np.stack(rows)
-
-    part = recipe.data
-    weights = sample_weights(seen, method_power=part.method_power, most_of_one_origin=part.most_of_one_origin)
-    probe = fit_trees(
-        facts(seen), labels_of(seen), weights, recipe.trees.model_copy(update={"columns": 0.5}), recipe.seed
-    )
-    known = facts(chosen_by)
-    found = {"file_facts_clip_auc": clip_auc(gather_clips(chosen_by, probe.decision(known)))}
-    matched = matched_clips(clips, known)
-    if matched:
-        found |= {"matched_clip_auc": clip_auc(matched), "matched_clips": len(matched)}
+    What the set has no clips for is left out.
+    """
+    pairs = figures.pairs
+    intervals = {"auc": figures.whole.plain.auc.interval, "won": None if pairs is None else pairs.won.interval}
+    found: dict[str, float] = {"clips": figures.whole.real + figures.whole.fake}
+    for name, value in dev_figures(figures).items():
+        if not math.isnan(value):
+            found[name] = value
+            if (interval := intervals.get(name)) is not None:
+                found |= {f"{name}_low": interval[0], f"{name}_high": interval[1]}
+    if pairs is not None:
+        found |= {"pairs": pairs.pairs, "won_matched": pairs.won_matched.value}
+    if figures.enhanced is not None:
+        found["enhanced_above_5_percent"] = figures.enhanced.above_5_percent
+        if figures.enhanced.above_original is not None:
+            found["enhanced_above_original"] = figures.enhanced.above_original
+    for name, probe in (("file_facts", facts.file), ("picture_facts", facts.picture)):
+        if probe is not None:
+            found[name] = probe.auc.value
     return found
 
 
