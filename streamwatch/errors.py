@@ -16,6 +16,7 @@
     ├── DetectorError          the model failed on a batch of crops
     │   └── DetectorExhausted  for lack of memory
     ├── StoreError             the store cannot be reached, or its schema is not the one this version needs
+    │   └── StoreDeadlock      PostgreSQL ended a transaction that waited for one that waited for it
     ├── JobCancelled           somebody cancelled the job that a scan works on
     ├── ClusterError           Ray could not be started on this machine
     ├── WorkerLost             the process that worked on a source died
@@ -92,6 +93,10 @@ class JobCancelled(StreamwatchError):
 
 class StoreError(StreamwatchError):
     """The store cannot be reached, or its schema is not the one that this version needs."""
+
+
+class StoreDeadlock(StoreError):
+    """PostgreSQL ended a transaction because it and another one waited for each other; the same one may go again."""
 
 
 class ClusterError(StreamwatchError):

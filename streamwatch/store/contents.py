@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Engine, bindparam, delete, insert, select, update
 
 from streamwatch.records import Content
-from streamwatch.store.database import lock, reading, transaction
+from streamwatch.store.database import lock, reading, retried, transaction
 from streamwatch.store.saving import chunks
 from streamwatch.store.tables import contents
 
@@ -24,6 +24,7 @@ class Contents:
         self._engine = engine
         self._clock = clock
 
+    @retried
     def known(self, paths: Sequence[str]) -> dict[str, Content]:
         """What is known of these absolute paths. That they were asked for is noted once a day."""
         today = self._clock().date()
@@ -43,6 +44,7 @@ class Contents:
                 connection.execute(update(contents).where(contents.c.path.in_(chunk)).values(seen_on=today))
         return found
 
+    @retried
     def note(self, fresh: Sequence[Content]) -> None:
         """Keep hashes, in place of older ones of the same paths."""
         rows = [{**asdict(content), "seen_on": self._clock().date()} for content in fresh]

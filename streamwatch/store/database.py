@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from streamwatch.errors import StoreError
+from streamwatch.errors import StoreDeadlock, StoreError
 from streamwatch.sources import redact
 
 BUSY_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10
+DEADLOCK_TRIES = 5
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _FORMS = "use sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
@@ -93,6 +98,21 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def retried(call: Callable[P, T]) -> Callable[P, T]:
+    """The call, made again while PostgreSQL ends it as a deadlock's victim, a few times. For one whole transaction."""
+
+    @functools.wraps(call)
+    def again(*args: P.args, **named: P.kwargs) -> T:
+        for attempt in range(1, DEADLOCK_TRIES):
+            try:
+                return call(*args, **named)
+            except StoreDeadlock:
+                time.sleep(0.05 * attempt)
+        return call(*args, **named)
+
+    return again
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent view for several queries. Driver errors leave as `StoreError`."""
@@ -131,7 +151,8 @@ def translated(url: URL) -> Iterator[None]:
         reason = _first_line(error)
         if url.password:
             reason = reason.replace(str(url.password), "***")
-        raise StoreError(f"{shown(url)}: {reason}{_mend(url, error, reason)}") from None
+        kind = StoreDeadlock if _is_deadlock(error) else StoreError
+        raise kind(f"{shown(url)}: {reason}{_mend(url, error, reason)}") from None
 
 
 def _check_place(path: Path) -> None:
@@ -171,6 +192,11 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def _is_deadlock(error: SQLAlchemyError) -> bool:
+    """SQLSTATE 40P01 of the SQL standard's class 40, transaction rollback."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == "40P01"
 
 
 def _first_line(error: SQLAlchemyError) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Select, exists, insert, select, updat
 
 from streamwatch.config import SinkSettings
 from streamwatch.records import Alert
-from streamwatch.store.database import reading, transaction
+from streamwatch.store.database import reading, retried, transaction
 from streamwatch.store.jsonl import alert_event
 from streamwatch.store.rows import clean_text
 from streamwatch.store.tables import deliveries
@@ -100,6 +100,7 @@ class Deliveries:
             rows = connection.execute(query).mappings().all()
         return [Delivery(**{name: row[name] for name in Delivery.__slots__}) for row in rows]
 
+    @retried
     def _update(self, delivery: Delivery, **values: object) -> None:
         with transaction(self._engine) as connection:
             connection.execute(

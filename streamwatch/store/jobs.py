@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 from streamwatch.errors import StoreError
 from streamwatch.records import Failure, Label, Metadata, ModelRef
 from streamwatch.sources import Input, is_url, redact
-from streamwatch.store.database import lock, reading, transaction
+from streamwatch.store.database import lock, reading, retried, transaction
 from streamwatch.store.rows import clean_json, clean_text
 from streamwatch.store.saving import insert_row
 from streamwatch.store.states import ItemState, JobState
@@ -83,6 +83,7 @@ class JobLedger:
         self._engine = engine
         self._clock = clock
 
+    @retried
     def begin(self, inputs: Sequence[Input], model: ModelRef, config_sha256: str) -> int:
         """The job of these inputs in this order, with this model and these settings, as it was left; a new one where
         there is none. One that was cancelled is open again.
@@ -106,6 +107,7 @@ class JobLedger:
                 connection.execute(insert(items), list(_rows(job_id, inputs)))
         return job_id
 
+    @retried
     def settle(self, job_id: int, outcomes: Sequence[Outcome]) -> None:
         """Note what has become of inputs."""
         if not outcomes:
@@ -139,6 +141,7 @@ class JobLedger:
         with reading(self._engine) as connection:
             return connection.execute(select(jobs.c.cancelled_at).where(jobs.c.id == job_id)).scalar() is not None
 
+    @retried
     def cancel(self, job_id: int) -> None:
         """Have a scan that works on it end. Raises StoreError for an unknown job, or one that is done."""
         if self.job(job_id).state is JobState.DONE:
@@ -146,6 +149,7 @@ class JobLedger:
         with transaction(self._engine) as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id), {"cancelled_at": self._clock()})
 
+    @retried
     def retry(self, job_id: int) -> int:
         """Have the next scan try again what failed, however often it did; how many. Raises StoreError for an unknown
         job.

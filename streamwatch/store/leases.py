@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, delete, insert, select, update
 
 from streamwatch.records import Label, ResultKey
-from streamwatch.store.database import lock, transaction
+from streamwatch.store.database import lock, retried, transaction
 from streamwatch.store.tables import leases, verdicts
 
 LEASE = 15.0
@@ -26,6 +26,7 @@ class Leases:
         self._engine = engine
         self._clock = clock
 
+    @retried
     def take(self, run_id: int, key: ResultKey) -> bool:
         """Have a content for this run; False where another one has it, or there is a result by now."""
         now = self._clock()
@@ -45,11 +46,13 @@ class Leases:
             connection.execute(insert(leases), {**values, "run_id": run_id, "until": self._until(now)})
         return True
 
+    @retried
     def renew(self, run_id: int) -> None:
         """Have all that a run holds for longer."""
         with transaction(self._engine) as connection:
             connection.execute(update(leases).where(leases.c.run_id == run_id), {"until": self._until(self._clock())})
 
+    @retried
     def give_back(self, run_id: int) -> None:
         """End all leases of a run."""
         with transaction(self._engine) as connection:

@@ -22,6 +22,7 @@ from streamwatch.store.database import (
     create_store_engine,
     parse_url,
     reading,
+    retried,
     shown,
     sqlite_file,
     transaction,
@@ -97,6 +98,7 @@ class Store:
 
     # ── runs ──
 
+    @retried
     def begin_run(self, command: str, settings_json: str, config_sha256: str) -> int:
         """Note that a command starts, and return the run's id. Credentials in its URLs are masked."""
         values = {
@@ -109,6 +111,7 @@ class Store:
         with transaction(self._engine) as connection:
             return insert_row(connection, runs, values)
 
+    @retried
     def end_run(self, run_id: int, status: RunStatus | str) -> None:
         """Note how a run ended: `done`, `failed` or `interrupted`."""
         values = {"ended_at": self._clock(), "status": RunStatus(status).value}
@@ -117,6 +120,7 @@ class Store:
 
     # ── writing results ──
 
+    @retried
     def save_verdict(self, run_id: int, verdict: VideoVerdict, sinks: Sequence[SinkSettings] = ()) -> int:
         """Store a verdict with everything under it, in one transaction, and return its id.
 
@@ -134,6 +138,7 @@ class Store:
         with transaction(self._engine) as connection:
             return Saving(connection, run_id, new, self._clock(), sinks).save()
 
+    @retried
     def save(
         self,
         run_id: int,
@@ -162,6 +167,7 @@ class Store:
                     trouble.append(save_clip(connection, self._url, clips, item, self._clock()))
         return [line for line in trouble if line is not None]
 
+    @retried
     def end_abandoned(self, sinks: Sequence[SinkSettings] = ()) -> int:
         """End the alerts that runs which died have left open, and have `sinks` told; how many."""
         with transaction(self._engine) as connection:
@@ -223,6 +229,7 @@ class Store:
             alert_id, state=ReviewState.NEW.value, review_label=None, review_comment=None, reviewed_at=None
         )
 
+    @retried
     def _set_review(self, alert_id: str, **values: Any) -> None:
         with transaction(self._engine) as connection:
             if connection.execute(update(alerts).where(alerts.c.id == alert_id), values).rowcount == 0:
