@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve, ties counted half (Mann–Whitney U). Raises ValueError if a class is missing."""
-    y, s = _checked(labels, scores)
+    y, s = checked_scores(labels, scores)
     positives = int(y.sum())
     negatives = len(y) - positives
     ranks = rankdata(s)
@@ -18,7 +18,7 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rates from (0, 0) to (1, 1), one point per distinct score."""
-    y, s = _checked(labels, scores)
+    y, s = checked_scores(labels, scores)
     order = np.argsort(-s, kind="stable")
     y, s = y[order], s[order]
     last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
@@ -48,7 +48,7 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
     It depends on the share of fakes: compare it only between results on the same items.
     """
-    y, s = _checked(labels, scores)
+    y, s = checked_scores(labels, scores)
     order = np.argsort(-s, kind="stable")
     y, s = y[order], s[order]
     last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
@@ -59,13 +59,13 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
     """Share of samples on the right side of the threshold; a score ≥ threshold says fake."""
-    y, s = _checked(labels, scores)
+    y, s = checked_scores(labels, scores)
     return float(((s >= threshold) == y).mean())
 
 
 def balanced_accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
     """Mean of the accuracies on the real and on the fake samples; a score ≥ threshold says fake."""
-    y, s = _checked(labels, scores)
+    y, s = checked_scores(labels, scores)
     return float(((s[y] >= threshold).mean() + (s[~y] < threshold).mean()) / 2)
 
 
@@ -74,7 +74,7 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, *, balanced: bool = Fa
 
     balanced: both classes weigh alike, whatever their numbers, as the calibration's prior has it.
     """
-    y, p = _checked(labels, probabilities)
+    y, p = checked_scores(labels, probabilities)
     p = np.clip(p, 1e-7, 1 - 1e-7)
     return float(-np.average(np.log(np.where(y, p, 1 - p)), weights=_weights(y, balanced)))
 
@@ -119,7 +119,11 @@ def _weights(fake: NDArray[np.bool_], balanced: bool) -> NDArray[np.float64]:
     return np.where(fake, 0.5 / max(int(fake.sum()), 1), 0.5 / max(int((~fake).sum()), 1))
 
 
-def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def checked_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Labels (N, 1 = fake) and scores (N) as arrays.
+
+    Raises ValueError for other shapes, a score that is NaN, or a missing class.
+    """
     y, s = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
     if y.shape != s.shape or y.ndim != 1:
         raise ValueError(f"labels {y.shape} and scores {s.shape} must be 1-D and of equal length")

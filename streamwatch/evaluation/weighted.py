@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamwatch.evaluation.metrics import checked_scores
+
 Array = NDArray[np.float64]
 
 
@@ -24,13 +26,7 @@ class Ranking:
     @classmethod
     def of(cls, fake: ArrayLike, scores: ArrayLike) -> Ranking:
         """fake: N, 1 = fake. scores: N. Raises ValueError for other shapes, a score that is NaN, or a missing class."""
-        y, s = np.asarray(fake, bool), np.asarray(scores, np.float64)
-        if y.shape != s.shape or y.ndim != 1:
-            raise ValueError(f"labels {y.shape} and scores {s.shape} must be 1-D and of equal length")
-        if y.all() or not y.any():
-            raise ValueError("both classes are needed")
-        if np.isnan(s).any():
-            raise ValueError("a score is NaN")
+        y, s = checked_scores(fake, scores)
         order = np.argsort(s, kind="stable")
         starts = np.flatnonzero(np.append(True, np.diff(s[order]) > 0))
         return cls(y, order, starts)
