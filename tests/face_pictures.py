@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from streamwatch.records import FloatArray, ImageArray
+from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.training.forgeries import self_blend
 from streamwatch.training.prepare import list_digest, list_pictures
 
@@ -114,15 +114,15 @@ def make_web(root: Path, name: str, split: str, scenes: int = 6) -> Path:
     return folder
 
 
-def prepared(folder: Path, cache: Path) -> None:
-    """What preparation would find in the pictures of a set."""
+def prepared(folder: Path, cache: Path, box: Box | None = None, points: FloatArray | None = None) -> None:
+    """What preparation would find in the pictures of a set, the same in each; of `portrait()` by default."""
     listed = list_pictures(folder)
     cache.mkdir(exist_ok=True)
-    box = (0.1 * SIDE, 0.02 * SIDE, 0.9 * SIDE, 0.98 * SIDE)
+    box = box or (0.1 * SIDE, 0.02 * SIDE, 0.9 * SIDE, 0.98 * SIDE)
     np.savez(
         cache / f"{folder.name}.npz",
         digest=list_digest(folder, listed),
         found=np.arange(len(listed)),
         boxes=np.tile(np.array(box, np.float32), (len(listed), 1)),
-        landmarks=np.tile(mesh(), (len(listed), 1, 1)),
+        landmarks=np.tile(mesh() if points is None else points, (len(listed), 1, 1)),
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from streamwatch.detectors.m2tr.backbone import SameConv2d
+from streamwatch.detectors.m2tr.backbone import ReLU6, SameConv2d
 from streamwatch.detectors.m2tr.model import build
 from streamwatch.detectors.m2tr.normalised import Convolution, ConvSequence, convolve_normalised
 
@@ -64,3 +64,30 @@ def test_every_batch_norm_of_the_network_is_folded_in_evaluation(monkeypatch: py
     with torch.inference_mode():
         model(torch.randn(1, 3, 128, 128))
     assert not run
+
+
+@pytest.mark.parametrize("side", [31, 32])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_an_uneven_padding_is_the_same_on_the_map_and_on_the_weights(kernel: int, side: int) -> None:
+    torch.manual_seed(0)
+    convolution = SameConv2d(4, 4, kernel, stride=2, groups=4)
+    x = torch.randn(2, 4, side, side, requires_grad=True)
+    trained = convolution(x)
+    [gradient] = torch.autograd.grad(trained.square().sum(), x)
+    with torch.no_grad():
+        torch.testing.assert_close(convolution(x), trained)
+    convolution.weight.requires_grad_(False)
+    frozen = convolution(x)
+    torch.testing.assert_close(frozen, trained)
+    torch.testing.assert_close(torch.autograd.grad(frozen.square().sum(), x)[0], gradient)
+
+
+def test_relu6_keeps_the_map_that_its_gradient_needs() -> None:
+    x = torch.tensor([-1.0, 3.0, 7.0], requires_grad=True)
+    y = x * 1
+    z = ReLU6()(y)
+    z.sum().backward()
+    assert (z.tolist(), y.tolist(), x.grad.tolist()) == ([0, 3, 6], [-1, 3, 7], [0, 1, 0])
+    with torch.no_grad():
+        y = torch.tensor([-1.0, 3.0, 7.0])
+        assert ReLU6()(y).data_ptr() == y.data_ptr()

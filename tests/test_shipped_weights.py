@@ -13,12 +13,12 @@ from streamwatch.detectors.card import read_card
 from streamwatch.detectors.registry import weights_path
 from streamwatch.evaluation.datasets.web import read_pictures
 from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.evaluation.web_faces import crops, find_faces
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.prepare import list_pictures
-from streamwatch.training.statistics.pictures import whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,13 +65,11 @@ def test_the_statistics_tell_clips_as_their_card_says(shared):
     pictures = read_pictures(shared / "data" / "web_dev")
     chosen = {picture.clip for picture in pictures[::9]}
     some = [picture for picture in pictures if picture.clip in chosen and picture.label != "enhanced"][::4]
-    card = read_card(weights_path("statistics"))
-    found = load_detector("statistics").score_arrays(
-        np.stack([crop_face(image, whole(image), card.input.size) for image in (read_image(p.path) for p in some)])
-    )
-    assert roc_auc([picture.fake for picture in some], found.logits) == pytest.approx(
-        card.metrics["auc_faces"], abs=0.1
-    )
+    detector, finder = load_detector("statistics"), load_face_detector(FaceSettings(min_side=16, threads=1))
+    faces = find_faces(some, finder).found
+    [(_, cut)] = crops(faces, detector.geometry, detector.input_size, batch=len(faces))
+    auc = roc_auc([face.picture.fake for face in faces], detector.score_arrays(cut).logits)
+    assert auc == pytest.approx(read_card(weights_path("statistics")).metrics["auc_faces"], abs=0.1)
 
 
 @pytest.mark.slow

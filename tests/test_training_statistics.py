@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,31 +16,35 @@ from typer.testing import CliRunner
 
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.statistics.catalogue import COUNT
+from streamwatch.detectors.statistics.features import statistics
 from streamwatch.errors import ConfigError, SourceNotFound
+from streamwatch.evaluation import web_faces
 from streamwatch.evaluation.clips import clips_of, measure
 from streamwatch.evaluation.datasets.plain import COLUMNS, WEB_COLUMNS
-from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
+from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.web_facts import FactFigures
+from streamwatch.faces.crops import crop_face
 from streamwatch.records import ImageArray
 from streamwatch.sources.pictures import read_image
-from streamwatch.training.dev import dev_figures
+from streamwatch.training.dev import dev_faces, dev_figures
 from streamwatch.training.recipe import RECIPES
-from streamwatch.training.statistics.pictures import (
-    degrade,
-    measure_copies,
-    measure_rows,
-    sample_weights,
-    scored_faces,
-)
+from streamwatch.training.statistics.pictures import load_faces, measure_faces, sample_weights, training_rows
 from streamwatch.training.statistics.recipe import (
+    MadePart,
     StatisticsRecipe,
     is_statistics_recipe,
     load_statistics_recipe,
 )
-from streamwatch.training.statistics.release import card_figures, train_statistics
-from tests.statistics_models import face_mask, noisy_crop
+from streamwatch.training.statistics.release import Released, card_figures, train_statistics
+from tests.face_pictures import FACE, PORTRAIT, mesh, prepared
+from tests.face_pictures import SIDE as FACE_SIDE
 
 SIDE = 128
+LEFT = 100  # of the square of the portrait, 256 pixels wide, that the pictures show
+BOX = (FACE[0] - LEFT, FACE[1], FACE[2] - LEFT, FACE[3])
+METHODS = {"train": ("FaceFusion", "avatar"), "dev": ("SimSwap", "lips")}
+KINDS = {"hull": 0.5, "swap": 0.5}
 
 
 def web_picture(**changes: Any) -> WebPicture:
@@ -47,28 +52,38 @@ def web_picture(**changes: Any) -> WebPicture:
     return replace(plain, **changes)
 
 
-def forged(crop: ImageArray) -> ImageArray:
-    """The crop with a face that was shrunk and enlarged."""
-    small = cv2.resize(crop, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
-    return np.where(face_mask(SIDE)[..., np.newaxis], cv2.resize(small, (SIDE, SIDE)), crop).astype(np.uint8)
+def noisy_portrait(seed: int) -> ImageArray:
+    """The portrait with room around the face, and a camera's noise."""
+    image = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)[:256, LEFT : LEFT + 256]
+    noise = np.random.default_rng(seed).normal(0, 6, image.shape)
+    return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
 
 
-def make_set(folder: Path, split: str, first: int, clips: int = 6) -> None:
-    """Clips of two frames: noise, and the same with a forged face; of one scene each."""
-    rows = []
+def forged(picture: ImageArray) -> ImageArray:
+    """The picture with a face that was shrunk and enlarged."""
+    small = cv2.resize(cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), (256, 256))
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    x0, y0, x1, y1 = BOX
+    cv2.ellipse(mask, ((x0 + x1) // 2, (y0 + y1) // 2), ((x1 - x0) // 2, (y1 - y0) // 2), 0, 0, 360, 1, -1)
+    return np.where(mask[..., np.newaxis] > 0, small, picture).astype(np.uint8)
+
+
+def make_set(root: Path, name: str, split: str, first: int, clips: int = 6) -> None:
+    """Clips of two frames: a portrait, and the same with a forged face; of one scene each."""
+    folder, rows = root / name, []
     for number in range(first, first + clips):
         for fake in (False, True):
             for frame in range(2):
-                crop = noisy_crop(10 * number + frame)
+                picture = noisy_portrait(10 * number + frame)
                 label, clip = ("fake", f"f{number}") if fake else ("real", f"r{number}")
-                name = f"{clip}-{frame}.jpg"
-                path = folder / split / label / name
+                file = f"{clip}-{frame}.jpg"
+                path = folder / split / label / file
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture = cv2.cvtColor(forged(crop) if fake else crop, cv2.COLOR_RGB2BGR)
-                cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-                method = ("SimSwap", "lips")[number % 2] if fake else ""
+                picture = forged(picture) if fake else picture
+                cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+                method = METHODS[split][number % 2] if fake else ""
                 rows.append(
-                    [split, label, name, f"v{number}#{frame}", clip, f"s{number}", frame, 1, method, f"o{number % 3}"]
+                    [split, label, file, f"v{number}#{frame}", clip, f"s{number}", frame, 1, method, f"o{number % 3}"]
                 )
     with (folder / "index.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([(*COLUMNS, *WEB_COLUMNS), *rows])
@@ -77,8 +92,10 @@ def make_set(folder: Path, split: str, first: int, clips: int = 6) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
-    make_set(root / "web_faces", "train", 0)
-    make_set(root / "web_dev", "dev", 50)
+    make_set(root, "web_faces", "train", 0)
+    make_set(root, "web_dev", "dev", 50)
+    points = mesh() / FACE_SIDE * [BOX[2] - BOX[0], BOX[3] - BOX[1]] + BOX[:2]
+    prepared(root / "web_faces", root / "prepared", BOX, points.astype(np.float32))
     return root
 
 
@@ -89,17 +106,22 @@ def recipe(data: Path) -> StatisticsRecipe:
             "kind": "statistics",
             "name": "tiny",
             "licence": "none",
-            "data": {"root": data, "copies": 1},
+            "data": {"root": data, "made": {"pairs": 4, "share": 0.2, "kinds": KINDS}},
             "geometry": {"size": SIDE},
             "trees": {"number": 5, "depth": 2, "least_leaf": 2},
         }
     )
 
 
+def train(recipe: StatisticsRecipe, out: Path, **options: Any) -> Released:
+    out.mkdir(exist_ok=True)
+    return train_statistics(recipe, out, Path("unused"), cache=recipe.data.root / "prepared", **options)
+
+
 def test_a_run_ends_in_weights_that_find_the_forgeries(recipe: StatisticsRecipe, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     steps: list[tuple[str, int, int]] = []
-    released = train_statistics(recipe, tmp_path, progress=lambda *step: steps.append(step))
+    released = train(recipe, tmp_path, progress=lambda *step: steps.append(step))
     card = released.card
     assert {what for what, _, _ in steps} == {"web_faces", "fit", "web_dev", "facts"}
     assert (card.input.size, card.geometry.scale, card.preset.trees) == (SIDE, 1.8, 5)
@@ -112,9 +134,10 @@ def test_a_run_ends_in_weights_that_find_the_forgeries(recipe: StatisticsRecipe,
     with released.logits.open() as stream:
         rows = list(csv.DictReader(stream))
     detector = load_detector(released.weights)
-    pictures = read_pictures(data / "web_dev")
-    crops = np.stack([read_image(picture.path) for picture in pictures])
+    faces = dev_faces([data / "web_dev"], data / "prepared")
+    pictures = [face.picture for face in faces]
     assert [row["file"] for row in rows] == [picture.path.name for picture in pictures]
+    [(_, crops)] = web_faces.crops(faces, card.geometry, card.input.size)
     found = detector.score_arrays(crops)
     np.testing.assert_allclose(found.logits, [float(row["logit"]) for row in rows], atol=1e-4)
     fake = np.array([picture.fake for picture in pictures])
@@ -124,8 +147,8 @@ def test_a_run_ends_in_weights_that_find_the_forgeries(recipe: StatisticsRecipe,
 
 def test_the_same_recipe_gives_the_same_file(recipe: StatisticsRecipe, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
-    digests = [train_statistics(recipe, tmp_path / name).card.sha256 for name in "ab"]
-    other = train_statistics(recipe.model_copy(update={"seed": 1}), tmp_path / "c").card.sha256
+    digests = [train(recipe, tmp_path / name).card.sha256 for name in "ab"]
+    other = train(recipe.model_copy(update={"seed": 1}), tmp_path / "c").card.sha256
     assert digests[0] == digests[1] != other
 
 
@@ -133,6 +156,7 @@ def test_the_command_trains(data: Path, recipe: StatisticsRecipe, tmp_path: Path
     pytest.importorskip("sklearn")
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    shutil.copytree(data / "prepared", tmp_path / "prepared")
     arguments = ["train", str(file), "--data", str(data), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -148,20 +172,20 @@ def test_data_that_are_not_there_or_lack_a_class_are_named(
 ) -> None:
     part = recipe.data
     with pytest.raises(SourceNotFound, match=r"index\.csv: cannot be read"):
-        train_statistics(recipe.model_copy(update={"data": part.model_copy(update={"train": "nothing"})}), tmp_path)
+        train(recipe.model_copy(update={"data": part.model_copy(update={"train": "nothing"})}), tmp_path)
     lame = data / "lame"
     lame.mkdir()
     (lame / "index.csv").write_text("split,label,file,source_video\ntrain,real,x,y\n")
     lacking = recipe.model_copy(update={"data": part.model_copy(update={"train": "lame"})})
     with pytest.raises(ConfigError, match="needs the columns clip, scene"):
-        train_statistics(lacking, tmp_path)
+        train(lacking, tmp_path)
     for name in "ab":
         (lame / "train" / "real").mkdir(parents=True, exist_ok=True)
         (lame / "train" / "real" / name).touch()
     lines = [f"train,real,{name},v,{name},s,0,0,,o" for name in "ab"]
     (lame / "index.csv").write_text("\n".join([",".join([*COLUMNS, *WEB_COLUMNS]), *lines]) + "\n")
     with pytest.raises(ConfigError, match="real and fake pictures are needed"):
-        train_statistics(lacking, tmp_path)
+        train(lacking, tmp_path)
 
 
 def test_shipped_and_wrong_recipes(tmp_path: Path) -> None:
@@ -188,33 +212,43 @@ def test_classes_methods_scenes_and_origins_share_the_weight() -> None:
     assert cut[:90].sum() / cut[:100].sum() < 0.3
 
 
-def test_crops_are_cut_as_serving_cuts_them(data: Path) -> None:
-    pictures = read_pictures(data / "web_dev")[:2]
-    from streamwatch.detectors.statistics.features import statistics
+def test_faces_are_cut_as_serving_cuts_them(data: Path, recipe: StatisticsRecipe) -> None:
+    [face, *_] = dev_faces([data / "web_dev"], data / "prepared")
+    x0, y0, x1, y1 = face.box
+    assert max(abs(np.subtract(face.box, BOX))) < 35, "found in the picture"
+    side = 1.8 * max(x1 - x0, y1 - y0)
+    region = ((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, (x0 + x1 + side) / 2, (y0 + y1 + side) / 2)
+    expected = statistics(crop_face(read_image(face.picture.path), region, SIDE))
+    rows = measure_faces([(face.picture.path, face.box)], recipe.geometry.geometry(), SIDE)
+    np.testing.assert_allclose(rows, expected[np.newaxis], rtol=1e-6)
 
-    rows = measure_rows(pictures, SIDE)
-    np.testing.assert_array_equal(rows[1], statistics(read_image(pictures[1].path)))
-    copies = [measure_copies(pictures, SIDE, copy, 7) for copy in (0, 0, 1)]
-    np.testing.assert_array_equal(copies[0], copies[1])
-    assert np.abs(copies[0] - copies[2]).max() > 0.01
+
+def test_forgeries_made_here_have_their_share_of_both_classes(recipe: StatisticsRecipe) -> None:
+    cache = recipe.data.root / "prepared"
+    faces = load_faces(recipe, cache, Path("unused"))
+    rows = training_rows(recipe, faces, lambda done, total: None)
+    assert rows.statistics.shape == (24 + 2 * 4, COUNT)
+    assert rows.fake.tolist() == [p.fake for p in faces.pictures] + [False] * 4 + [True] * 4
+    assert rows.weights.mean() == pytest.approx(1)
+    for fake in (False, True):
+        mine = rows.weights[24:][rows.fake[24:] == fake].sum()
+        assert mine / rows.weights[rows.fake == fake].sum() == pytest.approx(0.2)
+    assert np.abs(rows.statistics[24:28] - rows.statistics[28:]).max(axis=1).min() > 0.01, "each was forged"
+    none = recipe.data.model_copy(update={"made": MadePart()})
+    plain = training_rows(recipe.model_copy(update={"data": none}), faces, lambda done, total: None)
+    np.testing.assert_array_equal(plain.statistics, rows.statistics[:24])
 
 
-def test_degraded_crops_stay_in_their_picture() -> None:
-    for seed in range(30):
-        image, (left, top, right, bottom) = degrade(noisy_crop(), np.random.default_rng(seed))
-        assert min(left, top) >= 0
-        assert max(right, bottom) <= image.shape[0] + 1e-9
-        assert right - left == pytest.approx(bottom - top)
-        assert (right - left) / image.shape[0] >= 0.9
+def test_a_choosing_set_that_was_trained_on_is_refused(recipe: StatisticsRecipe, tmp_path: Path) -> None:
+    part = recipe.data.model_copy(update={"choose": "web_faces"})
+    with pytest.raises(ConfigError, match="must not be trained on"):
+        train(recipe.model_copy(update={"data": part}), tmp_path)
 
 
 def test_the_figures_of_a_card_are_the_shared_ones(data: Path) -> None:
-    pictures = read_pictures(data / "web_dev")
-    logits = np.random.default_rng(1).normal(size=len(pictures))
-    faces = scored_faces(pictures, logits, 1.8)
-    assert [face.logit for face in faces] == logits.tolist()
-    assert [face.side for face in faces] == pytest.approx([SIDE / 1.8] * len(faces))
-    assert faces[0].bytes_per_pixel == pictures[0].path.stat().st_size / SIDE**2
+    found_faces = dev_faces([data / "web_dev"], data / "prepared")
+    logits = np.random.default_rng(1).normal(size=len(found_faces))
+    faces = [face.scored(logit) for face, logit in zip(found_faces, logits, strict=True)]
     assert [clip.score for clip in clips_of(faces)] == pytest.approx(logits.reshape(-1, 2).mean(axis=1))
     figures = measure(faces, rounds=20)
     found = card_figures(figures, FactFigures(None, None, None))
@@ -225,11 +259,11 @@ def test_the_figures_of_a_card_are_the_shared_ones(data: Path) -> None:
 
 
 def test_a_set_without_swaps_or_pairs_lacks_their_figures(data: Path) -> None:
-    pictures = [
-        replace(picture, scene=picture.clip, method="lips" if picture.fake else "")
-        for picture in read_pictures(data / "web_dev")
+    faces = [
+        replace(face.scored(number), scene=face.picture.clip, method="lips" if face.picture.fake else "")
+        for number, face in enumerate(dev_faces([data / "web_dev"], data / "prepared"))
     ]
-    figures = measure(scored_faces(pictures, np.arange(len(pictures)), 1.8), rounds=0)
+    figures = measure(faces, rounds=0)
     found = card_figures(figures, FactFigures(None, None, None))
     assert not {"swaps", "swaps_won", "won", "pairs", "auc_low"} & set(found)
     assert np.isfinite(list(found.values())).all()

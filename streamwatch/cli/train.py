@@ -83,9 +83,10 @@ def train(
     from streamwatch.training.statistics.recipe import is_statistics_recipe
 
     if is_statistics_recipe(recipe):
-        if steps is not None or start is not None or preview is not None or study is not None or pack is not None:
-            raise typer.BadParameter("a statistics recipe takes --data and --out, and no other option")
-        _statistics(recipe, data, out)
+        others = (steps, start, preview, study, variants, pack, from_pack, profile)
+        if any(option is not None for option in others):
+            raise typer.BadParameter("a statistics recipe takes --data, --out, --landmark-model and no other option")
+        _statistics(recipe, data, out, landmark_model)
         return
     from streamwatch.training.process import prepare_process
 
@@ -152,7 +153,7 @@ def train(
         typer.echo(f"{name:28} {value:g}")
 
 
-def _statistics(recipe: str, data: Path | None, out: Path | None) -> None:
+def _statistics(recipe: str, data: Path | None, out: Path | None, landmark_model: Path) -> None:
     from streamwatch.training.statistics.recipe import load_statistics_recipe
     from streamwatch.training.statistics.release import train_statistics
 
@@ -168,7 +169,9 @@ def _statistics(recipe: str, data: Path | None, out: Path | None) -> None:
                 tasks[what] = bar.add_task(what, total=total)
             bar.update(tasks[what], completed=done)
 
-        released = train_statistics(chosen, folder, progress=show)
+        released = train_statistics(
+            chosen, folder, landmark_model, progress=show, report=lambda line: common.say(bar, line)
+        )
     typer.echo(f"weights  {released.weights}")
     typer.echo(f"logits   {released.logits}")
     for name, value in released.card.metrics.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 from streamwatch.config import FaceSettings
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.clips import ClipFigures
-from streamwatch.evaluation.datasets.web import read_pictures
+from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
 from streamwatch.evaluation.web_faces import FoundFace, find_faces
 from streamwatch.faces import load_face_detector
 from streamwatch.training.prepare import Picture
@@ -27,11 +27,11 @@ def dev_faces(folders: Sequence[Path], cache: Path) -> tuple[FoundFace, ...]:
     return tuple(found)
 
 
-def check_apart(trained: Sequence[Picture], dev: Sequence[FoundFace]) -> None:
+def check_apart(trained: Sequence[Picture] | Sequence[WebPicture], dev: Sequence[FoundFace]) -> None:
     """Raise ConfigError where a clip, a scene or a method of the dev sets is trained on."""
     known = {
         "clip": {p.clip for p in trained},
-        "scene": {p.source for p in trained},
+        "scene": {p.source if isinstance(p, Picture) else p.scene for p in trained},
         "method": {p.method for p in trained},
     }
     for picture in (face.picture for face in dev):

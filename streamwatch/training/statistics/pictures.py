@@ -1,23 +1,122 @@
-"""The wide crops that a statistics detector learns from and is judged by, and how much each of them counts."""
+"""The rows that a statistics detector learns from, and how much each of them counts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from streamwatch.detectors.statistics.features import statistics
 from streamwatch.detectors.statistics.trees import DoubleArray
-from streamwatch.evaluation.clips import ScoredFace
-from streamwatch.evaluation.datasets.web import WebPicture
-from streamwatch.evaluation.degradations import encode_video, jpeg, rescale
-from streamwatch.evaluation.web_faces import FoundFace
-from streamwatch.faces.crops import crop_face
-from streamwatch.records import Box, FloatArray, ImageArray
+from streamwatch.errors import ConfigError
+from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
+from streamwatch.faces.crops import CropGeometry, crop_face
+from streamwatch.records import Box, FloatArray
 from streamwatch.sources.pictures import read_image
+from streamwatch.training.clips import clip_pictures
+from streamwatch.training.data import Kind, MadePairs, PairDataset, Pools, SourcePool
+from streamwatch.training.families import Forger
+from streamwatch.training.prepare import prepare
+from streamwatch.training.resynthesis import load_or_train
+from streamwatch.training.split import CLIPS
+from streamwatch.training.statistics.recipe import StatisticsRecipe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """What a recipe trains on. pictures: of both classes, with the face box of each. sources: to forge faces of."""
+
+    pictures: list[WebPicture]
+    boxes: list[Box]
+    sources: list[SourcePool]
+    forger: Forger
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """statistics: N×D. fake, weights: N, the weights' mean is 1."""
+
+    statistics: FloatArray
+    fake: NDArray[np.bool_]
+    weights: DoubleArray
+
+
+def load_faces(
+    recipe: StatisticsRecipe, cache: Path, landmark_model: Path, report: Callable[[str], None] = lambda line: None
+) -> Faces:
+    """Find the faces of the recipe's training set, and of its camera clips; both are kept in `cache`.
+
+    Raises SourceNotFound, ConfigError or WeightsError.
+    """
+    part = recipe.data
+    folder = part.root / part.train
+    listed = {picture.path: picture for picture in read_pictures(folder)}
+    if len({picture.label for picture in listed.values()} & {"real", "fake"}) < 2:
+        raise ConfigError(f"{folder}: real and fake pictures are needed")
+    found = prepare(folder, cache / f"{part.train}.npz", landmark_model)
+    sources: list[SourcePool] = []
+    forger = Forger()
+    if part.made.pairs:
+        reals = [picture for picture in found if not picture.fake]
+        sources.append(SourcePool(reals, 1 - part.made.of_clips))
+        if part.clips is not None and part.made.of_clips:
+            cut = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
+            frames = prepare(cut, cache / f"{CLIPS}.npz", landmark_model)
+            sources.append(SourcePool([p for p in frames if p.split == "train"], part.made.of_clips))
+        if {"resynthesis", "reenactment"} & set(part.made.kinds):
+            forger = Forger(load_or_train(cache, [partial(read_image, p.path) for p in reals], report=report))
+    return Faces([listed[p.path] for p in found], [p.box for p in found], sources, forger)
+
+
+def training_rows(recipe: StatisticsRecipe, faces: Faces, progress: Callable[[int, int], None]) -> Rows:
+    """The statistics of the faces, and of as many real faces and forgeries of them as the recipe makes."""
+    made, size = recipe.data.made, recipe.geometry.size
+    geometry = recipe.geometry.geometry()
+    total = len(faces.pictures) + made.pairs
+    found = measure_faces(
+        zip((p.path for p in faces.pictures), faces.boxes, strict=True), geometry, size, lambda n: progress(n, total)
+    )
+    fake = np.array([picture.fake for picture in faces.pictures])
+    weights = sample_weights(
+        faces.pictures, method_power=recipe.data.method_power, most_of_one_origin=recipe.data.most_of_one_origin
+    )
+    if not made.pairs:
+        return Rows(found, fake, weights)
+    kinds: dict[Kind, float] = dict(made.kinds.items())
+    source = MadePairs(Pools((), faces.sources, forger=faces.forger), kinds, recipe.seed)
+    pairs = PairDataset(source, geometry, size, recipe.seed, made.pairs, augment=False)
+    real, forged = [], []
+    for number in range(made.pairs):
+        pair = pairs.pair(number)
+        real.append(statistics(pair.real))
+        forged.append(statistics(pair.fake))
+        progress(len(found) + number + 1, total)
+    rows = len(found) + 2 * made.pairs
+    each = made.share * rows / (2 * made.pairs)
+    return Rows(
+        np.concatenate([found, real, forged]),
+        np.concatenate([fake, np.zeros(made.pairs, np.bool_), np.ones(made.pairs, np.bool_)]),
+        np.concatenate([weights * (1 - made.share) * rows / len(found), np.full(2 * made.pairs, each)]),
+    )
+
+
+def measure_faces(
+    faces: Iterable[tuple[Path, Box]],
+    geometry: CropGeometry,
+    size: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> FloatArray:
+    """N×D statistics of the faces in some pictures, cut as serving cuts them. Raises SourceError for a bad file."""
+    rows = []
+    for path, box in faces:
+        rows.append(statistics(crop_face(read_image(path), geometry.region(box), size)))
+        progress(len(rows))
+    return np.stack(rows)
 
 
 def sample_weights(pictures: Sequence[WebPicture], *, method_power: float, most_of_one_origin: float) -> DoubleArray:
@@ -49,88 +148,3 @@ def sample_weights(pictures: Sequence[WebPicture], *, method_power: float, most_
 
 
 _CUTS = 5
-
-
-def measure_rows(
-    pictures: Sequence[WebPicture], size: int, *, progress: Callable[[], None] = lambda: None
-) -> FloatArray:
-    """N×D statistics of the pictures, cut to size×size as serving cuts the frame. Raises SourceError for a bad file."""
-    rows = []
-    for picture in pictures:
-        image = read_image(picture.path)
-        rows.append(statistics(crop_face(image, whole(image), size)))
-        progress()
-    return np.stack(rows)
-
-
-def measure_copies(
-    pictures: Sequence[WebPicture], size: int, copy: int, seed: int, *, progress: Callable[[], None] = lambda: None
-) -> FloatArray:
-    """N×D statistics of one degraded copy of each picture; the copy's number and the seed decide how."""
-    rows = []
-    for number, picture in enumerate(pictures):
-        rng = np.random.default_rng((seed, copy, number))
-        image, region = degrade(read_image(picture.path), rng)
-        rows.append(statistics(crop_face(image, region, size)))
-        progress()
-    return np.stack(rows)
-
-
-def scored_faces(pictures: Sequence[WebPicture], logits: ArrayLike, scale: float) -> list[ScoredFace]:
-    """The pictures with their logits (N), for the figures; the face of a picture that is a crop of `scale` × the face
-    box is taken to be that box in its middle. Raises SourceError for a bad file.
-    """
-    return [
-        _centred(picture, scale).scored(logit)
-        for picture, logit in zip(pictures, np.ravel(logits).tolist(), strict=True)
-    ]
-
-
-def _centred(picture: WebPicture, scale: float) -> FoundFace:
-    height, width = read_image(picture.path).shape[:2]
-    reach = max(width, height) / scale / 2
-    box = (width / 2 - reach, height / 2 - reach, width / 2 + reach, height / 2 + reach)
-    return FoundFace(picture, box, width, height, picture.path.stat().st_size)
-
-
-def whole(image: ImageArray) -> Box:
-    """The region of a picture that is a crop already: all of it."""
-    return (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
-
-
-def degrade(image: ImageArray, rng: np.random.Generator) -> tuple[ImageArray, Box]:
-    """What a face may have been through on its way, drawn alike for real and fake, and a region that is a little off.
-
-    Mirrored in half of the cases; none, one or two of JPEG (quality 40 to 95), H.264 (CRF 16 to 33), shrinking and
-    enlarging back (by up to 2), and shrinking (by up to 1.7). The region keeps 90 to 100 % of the side.
-    """
-    if rng.random() < 0.5:
-        image = np.ascontiguousarray(image[:, ::-1])
-    kept, across, down = rng.uniform(0.9, 1.0), rng.random(), rng.random()
-    for _ in range(int(rng.choice([0, 1, 2], p=[0.3, 0.5, 0.2]))):
-        image = _LOSSES[int(rng.integers(len(_LOSSES)))](image, rng)
-    length = float(image.shape[0])
-    side = kept * length
-    left, top = across * (length - side), down * (length - side)
-    return image, (left, top, left + side, top + side)
-
-
-def _jpeg(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    return jpeg(image, int(rng.integers(40, 96)))
-
-
-def _h264(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    return encode_video(image, int(rng.integers(16, 34)))
-
-
-def _rescale(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    kernel = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
-    return rescale(image, float(rng.uniform(1.05, 2.0)), up=kernel)
-
-
-def _shrink(image: ImageArray, rng: np.random.Generator) -> ImageArray:
-    side = max(100, round(image.shape[0] / rng.uniform(1.0, 1.7)))
-    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-_LOSSES = (_jpeg, _h264, _rescale, _shrink)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
+from streamwatch.training.families import Family
 from streamwatch.training.recipe import RECIPES
 
 
@@ -17,13 +18,32 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MadePart(_Part):
+    """Forgeries made from the real pictures, each with the picture that it was made from."""
+
+    pairs: int = Field(0, ge=0, description="0: none")
+    share: float = Field(0.25, gt=0, lt=1, description="of the weight of each class")
+    of_clips: float = Field(0.25, ge=0, lt=1, description="share of pairs that come from the camera clips")
+    kinds: dict[Family, float] = Field(default_factory=lambda: dict(_KINDS), min_length=1)
+
+
+_KINDS: dict[Family, float] = {
+    "whole_face": 0.06,
+    "hull": 0.07,
+    "region": 0.05,
+    "swap": 0.12,
+    "reenactment": 0.04,
+    "resynthesis": 0.06,
+    "upsampling": 0.03,
+}
+
+
 class DataPart(_Part):
     root: Path = Path()
-    train: str = Field(
-        "web_faces", description="folder of wide crops with an index.csv; its split `train` is fitted to"
-    )
+    train: str = Field("web_faces", description="folder of pictures with an index.csv, of the kind `web`")
     choose: str = Field("web_dev", description="another one, which calibrates and is reported; never fitted to")
-    copies: int = Field(0, ge=0, le=16, description="degraded copies of every training picture, beside the picture")
+    made: MadePart = MadePart()
+    clips: Path | None = Field(None, description="folder of camera clips, for more faces to forge")
     method_power: float = Field(0.5, ge=0, le=1, description="weight of a method: this power of its number")
     most_of_one_origin: float = Field(0.15, gt=0, le=1, description="share of a class that one repository may have")
 

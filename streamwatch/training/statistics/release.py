@@ -16,19 +16,17 @@ from numpy.typing import NDArray
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds
 from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.detectors.statistics.model import StatisticsModel
-from streamwatch.detectors.statistics.trees import DoubleArray
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.clips import Clip, ClipFigures, clips_of, measure
-from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
+from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.metrics import expected_calibration_error
 from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.heap import keep_freed_memory
-from streamwatch.records import FloatArray
-from streamwatch.training.dev import dev_figures
+from streamwatch.training.dev import check_apart, dev_faces, dev_figures
 from streamwatch.training.statistics.fit import fit
-from streamwatch.training.statistics.pictures import measure_copies, measure_rows, sample_weights, scored_faces
+from streamwatch.training.statistics.pictures import load_faces, measure_faces, training_rows
 from streamwatch.training.statistics.recipe import StatisticsRecipe
 
 Progress = Callable[[str, int, int], None]
@@ -45,30 +43,49 @@ class Released:
 
 
 def train_statistics(
-    recipe: StatisticsRecipe, folder: Path, *, progress: Progress = lambda what, done, total: None
+    recipe: StatisticsRecipe,
+    folder: Path,
+    landmark_model: Path,
+    *,
+    cache: Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Released:
     """Train by the recipe and write `NAME.safetensors`, `NAME.yaml` and `NAME-logits.csv` (file, logit) to `folder`.
 
     The training set alone is fitted to. The choosing set gives calibration (Platt, on the mean logits of its clips),
-    thresholds and the card's figures. The same recipe and data give the same file.
+    thresholds and the card's figures; its faces are found and cut as serving does. The same recipe and data give the
+    same file. cache: folder of face boxes, landmarks and auto-encoders; `prepared` beside `folder` by default.
 
-    Raises SourceNotFound for data that are not there, ConfigError for an index that is wrong or lacks a class,
-    LibraryMissing without scikit-learn.
+    Raises SourceNotFound for data that are not there, ConfigError for an index that is wrong, lacks a class or shares
+    a clip, scene or method with the other, LibraryMissing without scikit-learn, WeightsError for a landmark model that
+    cannot be read.
     """
     keep_freed_memory()
-    part = recipe.data
-    seen = [p for p in read_pictures(part.root / part.train) if p.label in ("real", "fake")]
-    chosen_by = read_pictures(part.root / part.choose)
-    for name, pictures in ((part.train, seen), (part.choose, chosen_by)):
-        if len({picture.label for picture in pictures} & {"real", "fake"}) < 2:
-            raise ConfigError(f"{part.root / name}: real and fake pictures are needed")
-    model = _fit(recipe, seen, progress)
-    rows = measure_rows(chosen_by, recipe.geometry.size, progress=_counter(progress, part.choose, len(chosen_by)))
-    logits = model.decision(rows)
-    faces = scored_faces(chosen_by, logits, recipe.geometry.scale)
+    part, cache = recipe.data, cache or folder.parent / "prepared"
+    geometry = recipe.geometry.geometry()
+    seen = load_faces(recipe, cache, landmark_model, report)
+    chosen_by = dev_faces([part.root / part.choose], cache)
+    if len({face.picture.label for face in chosen_by} & {"real", "fake"}) < 2:
+        raise ConfigError(f"{part.root / part.choose}: real and fake pictures are needed")
+    check_apart(seen.pictures, chosen_by)
+    rows = training_rows(recipe, seen, lambda done, total: progress(part.train, done, total))
+    progress("fit", 0, 1)
+    model = fit(rows.statistics, rows.fake, rows.weights, recipe)
+    progress("fit", 1, 1)
+    logits = model.decision(
+        measure_faces(
+            ((face.picture.path, face.box) for face in chosen_by),
+            geometry,
+            recipe.geometry.size,
+            lambda done: progress(part.choose, done, len(chosen_by)),
+        )
+    )
+    faces = [face.scored(float(logit)) for face, logit in zip(chosen_by, logits, strict=True)]
     clips = [clip for clip in clips_of(faces) if clip.label != "enhanced"]
-    card = _card(recipe, model, clips, seen)
-    facts = facts_alone(chosen_by, lambda done, total: progress("facts", done, total))
+    card = _card(recipe, model, clips, seen.pictures)
+    pictures = [face.picture for face in chosen_by]
+    facts = facts_alone(pictures, lambda done, total: progress("facts", done, total))
     metrics = card_figures(measure(faces), facts) | _served(clips, card)
     card = replace(card, metrics={name: round(float(value), 4) for name, value in metrics.items()})
     weights = folder / f"{recipe.name}.safetensors"
@@ -77,27 +94,8 @@ def train_statistics(
     with table.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["file", "logit"])
-        writer.writerows([p.path.name, f"{logit:.5f}"] for p, logit in zip(chosen_by, logits, strict=True))
+        writer.writerows([p.path.name, f"{logit:.5f}"] for p, logit in zip(pictures, logits, strict=True))
     return Released(weights, table, card)
-
-
-def training_rows(
-    recipe: StatisticsRecipe, pictures: Sequence[WebPicture], progress: Progress
-) -> tuple[FloatArray, DoubleArray]:
-    """Statistics of the pictures and of their degraded copies, and what each row counts."""
-    part, size = recipe.data, recipe.geometry.size
-    count = _counter(progress, part.train, len(pictures) * (1 + part.copies))
-    blocks = [measure_rows(pictures, size, progress=count)]
-    blocks += [measure_copies(pictures, size, copy, recipe.seed, progress=count) for copy in range(part.copies)]
-    weights = sample_weights(pictures, method_power=part.method_power, most_of_one_origin=part.most_of_one_origin)
-    return np.concatenate(blocks), np.tile(weights / len(blocks), len(blocks))
-
-
-def _fit(recipe: StatisticsRecipe, pictures: Sequence[WebPicture], progress: Progress) -> StatisticsModel:
-    rows, weights = training_rows(recipe, pictures, progress)
-    progress("fit", 0, 1)
-    fake = np.tile(np.array([picture.fake for picture in pictures]), len(rows) // len(pictures))
-    return fit(rows, fake, weights, recipe)
 
 
 def _card(
@@ -130,9 +128,10 @@ def _card(
 
 def describe(recipe: StatisticsRecipe) -> str:
     """One line for the card: how it was trained, and where its thresholds come from."""
-    linear, trees, decision = recipe.linear, recipe.trees, recipe.decision
+    linear, trees, decision, made = recipe.linear, recipe.trees, recipe.decision, recipe.data.made
+    forged = f"{made.pairs} pairs forged here (share {made.share:g})" if made.pairs else "no forgeries made here"
     return (
-        f"{recipe.name}: seed {recipe.seed}, {recipe.data.copies} degraded copies of every picture, logistic "
+        f"{recipe.name}: seed {recipe.seed}, {forged}, logistic "
         f"regression (C {linear.strength:g}, share {linear.share:g}) and {trees.boosters} × {trees.number} trees "
         f"(depth {trees.depth}, rate {trees.learning_rate:g}, share {trees.share:g}); `fake` from the probability that "
         f"{decision.false_alarms:.0%} of the real clips exceed, `real` up to that which {decision.misses:.0%} of the "
@@ -182,14 +181,3 @@ def card_figures(figures: ClipFigures, facts: FactFigures) -> dict[str, float]:
         if probe is not None:
             found[name] = probe.auc.value
     return found
-
-
-def _counter(progress: Progress, what: str, total: int) -> Callable[[], None]:
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        progress(what, done, total)
-
-    return count
