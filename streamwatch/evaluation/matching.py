@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 KNOTS = (0.2, 0.4, 0.6, 0.8)
 """Quantiles at which the regression's lines may bend."""
 
+_EQUAL = 1e-9  # spread of ranks, 0..1, that is rounding alone
+
 
 def class_weights(fake: NDArray[np.bool_], facts: Array, multiplicity: Array) -> Array:
     """Overlap weights of N samples, R×N, for R rows of multiplicities (how often a sample was drawn), in which they
@@ -37,7 +39,7 @@ def class_weights(fake: NDArray[np.bool_], facts: Array, multiplicity: Array) ->
     ranks = [(rankdata(fact) - 0.5) / len(fact) for fact in facts.T]
     bends = [np.maximum(rank - knot, 0) for rank in ranks for knot in KNOTS if (rank > knot).any()]
     products = [a * b for i, a in enumerate(ranks) for b in ranks[i + 1 :]]
-    columns = [column / column.std() for column in (*ranks, *bends, *products) if column.std() > 0]
+    columns = [column / column.std() for column in (*ranks, *bends, *products) if column.std() > _EQUAL]
     x = np.stack([np.ones(len(fake)), *columns], axis=1)
     forged = logistic.probability(x, logistic.fit(x, fake.astype(np.float64), multiplicity, free=0))
     return np.asarray(multiplicity * np.where(fake, 1 - forged, forged), np.float64)
