@@ -57,7 +57,7 @@ def test_preview_draws_the_pairs_and_trains_nothing(workshop: Path) -> None:
     assert done.exit_code == 0, done.output
     first, _, *rows = done.stdout.splitlines()
     assert first == str(sheet)
-    assert {row.split()[0]: len(row.split()) for row in rows} == {"paired": 3, "hull": 3, "whole_face": 3}
+    assert {row.split()[0]: len(row.split()) for row in rows} == {"paired": 4, "hull": 4, "whole_face": 4}
     assert cv2.imread(str(sheet)).std() > 1
     assert not (workshop / "preview" / "state.pt").exists()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -81,8 +79,11 @@ def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools):
     assert np.mean(aucs) <= 0.6, aucs
 
 
-def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(monkeypatch):
-    """Fakes that are blurred tell on themselves; those that differ in colour alone do not."""
+def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(monkeypatch, tmp_path):
+    """Fakes that are blurred tell on themselves; those that differ in colour alone do not. So do other JPEG tables."""
+    files = (tmp_path / "a.jpg", tmp_path / "b.jpg")
+    for path, quality in zip(files, (95, 60), strict=True):
+        cv2.imwrite(str(path), np.zeros((96, 96, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
 
     class Pairs:
         def __init__(self, pools, weights, seed):
@@ -91,14 +92,16 @@ def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(mo
         def make(self, number):
             real = np.asarray(np.random.default_rng(number).integers(0, 256, (96, 96, 3)), np.uint8)
             fake = cv2.GaussianBlur(real, (0, 0), 1.0) if self.blurred else np.roll(real, 1, axis=2)
-            box, files = (10.0, 10.0, 86.0, 86.0), (Path("a"), Path("b"))
-            mask = np.full((96, 96), 255, np.uint8)
-            return MadePair("hull", real, fake, mask, (box, box), (0.9, 1.1), str(number), True, files)
+            box, mask = (10.0, 10.0, 86.0, 86.0), np.full((96, 96), 255, np.uint8)
+            paths = files if self.blurred else (files[0], files[0])
+            return MadePair("hull", real, fake, mask, (box, box), (0.9, 1.1), str(number), True, paths)
 
     monkeypatch.setattr(kinds_probe, "MadePairs", Pairs)
     found = kinds_probe.probe_kinds(None, ["resynthesis", "hull"], CropGeometry(1.0), 64, pairs=40, rounds=0)
     assert [probe.kind for probe in found] == ["resynthesis", "hull"]
     blurred, tinted = found
+    assert (blurred.files.auc.value, tinted.files.auc.value) == (1.0, 0.5)
+    assert blurred.files.alone["JPEG quality"] == 0.0
     assert blurred.plain.auc.value > 0.95
     assert 0.5 < blurred.degraded.auc.value < blurred.plain.auc.value
     assert tinted.plain.auc.value < 0.65

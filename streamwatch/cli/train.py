@@ -179,17 +179,17 @@ def _statistics(recipe: str, data: Path | None, out: Path | None, landmark_model
 
 
 def _probe(trainer: Trainer) -> None:
-    """How far sharpness and noise alone tell the classes of each kind of pair apart."""
+    """How far facts of files, and sharpness and noise, alone tell the classes of each kind of pair apart."""
     from streamwatch.training.nuisances import probe_kinds
 
     kinds = [kind for kind, weight in trainer.recipe.data.weights.items() if weight > 0]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("kind of pair", no_wrap=True)
-    for name in ("AUC of sharpness and noise", "after degradations"):
+    for name in ("AUC of size and file", "of sharpness and noise", "after degradations"):
         table.add_column(name, justify="right", no_wrap=True)
     geometry = trainer.recipe.geometry.geometry()
     for found in probe_kinds(trainer.split.pools, kinds, geometry, trainer.size):
-        table.add_row(found.kind, *(f"{probe.auc.value:.3f}" for probe in (found.plain, found.degraded)))
+        table.add_row(found.kind, *(f"{probe.auc.value:.3f}" for probe in (found.files, found.plain, found.degraded)))
     common.console().print(table)
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamwatch.evaluation.nuisances import Probe, probe_images
+import numpy as np
+
+from streamwatch.evaluation.nuisances import FILE_FACTS, Probe, file_facts, probe, probe_images
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.training.data import Kind, MadePairs, PairDataset, Pools
+from streamwatch.training.data import Kind, MadePairs, Pair, PairDataset, Pools
 
 _SEED = 2_000_003
 
 
 @dataclass(frozen=True, slots=True)
 class KindProbe:
-    """One kind of pair: the probe of its crops as they are cut, and after our degradations."""
+    """One kind of pair: the probe of its files, of its crops as they are cut, and after our degradations.
+
+    files: side of the face's region and aspect of the picture, bytes per pixel and JPEG tables of the file.
+    """
 
     kind: Kind
+    files: Probe
     plain: Probe
     degraded: Probe
 
@@ -23,20 +30,43 @@ class KindProbe:
 def probe_kinds(
     pools: Pools, kinds: list[Kind], geometry: CropGeometry, size: int, *, pairs: int = 100, rounds: int = 200
 ) -> list[KindProbe]:
-    """Sharpness and noise alone (`evaluation.nuisances`), cross-validated by source, on `pairs` crops of each kind.
+    """Facts of the files alone, then sharpness and noise (`evaluation.nuisances`), on `pairs` pairs of each kind,
+    cross-validated by source.
 
     Kinds whose forgery is itself a change of sharpness (re-synthesis, up-sampling) are told apart by it: that is their
     trace. Those made of two files should not be. Raises ValueError where a kind has fewer than two sources.
     """
     found = []
     for kind in kinds:
-        probes = []
-        for augment in (False, True):
-            data = PairDataset(MadePairs(pools, {kind: 1.0}, _SEED), geometry, size, _SEED, pairs, augment=augment)
-            drawn = [data.pair(index) for index in range(pairs)]
-            groups = [pair.made.source for pair in drawn]
-            probes.append(
-                probe_images([pair.real for pair in drawn], [pair.fake for pair in drawn], groups, rounds=rounds)
+        plain, degraded = (
+            [data.pair(index) for index in range(pairs)]
+            for data in (
+                PairDataset(MadePairs(pools, {kind: 1.0}, _SEED), geometry, size, _SEED, pairs, augment=augment)
+                for augment in (False, True)
             )
-        found.append(KindProbe(kind, probes[0], probes[1]))
+        )
+        found.append(
+            KindProbe(kind, _probe_files(plain, rounds), _probe_crops(plain, rounds), _probe_crops(degraded, rounds))
+        )
     return found
+
+
+def _probe_files(pairs: Sequence[Pair], rounds: int) -> Probe:
+    facts = [
+        [region[2] - region[0], image.shape[1] / image.shape[0], *file_facts(path)]
+        for place in (0, 1)
+        for pair in pairs
+        for region, image, path in [
+            (pair.regions[place], (pair.made.real, pair.made.fake)[place], pair.made.files[place])
+        ]
+    ]
+    labels = np.arange(len(facts)) >= len(pairs)
+    return probe(np.array(facts), labels, _sources(pairs) * 2, ("side", "aspect", *FILE_FACTS), rounds=rounds)
+
+
+def _probe_crops(pairs: Sequence[Pair], rounds: int) -> Probe:
+    return probe_images([pair.real for pair in pairs], [pair.fake for pair in pairs], _sources(pairs), rounds=rounds)
+
+
+def _sources(pairs: Sequence[Pair]) -> list[str]:
+    return [pair.made.source for pair in pairs]
