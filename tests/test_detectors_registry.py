@@ -22,7 +22,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_names() -> None:
-    assert registered() == ["m2tr-lite", "m2tr-b4", "statistics"]
+    assert registered() == ["m2tr-lite", "m2tr-b4", "statistics", "texture"]
 
 
 def test_load_by_path_and_by_name(shelf: Path) -> None:

@@ -28,9 +28,9 @@ def brightness_model() -> M2TR:
     """A network whose last map is the brightness of each 16×16 cell, and whose score is its mean."""
     model = tiny_model(decoder=False)
 
-    def brightness(x: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def brightness(x: torch.Tensor) -> tuple[list[torch.Tensor], None]:
         cells = torch.nn.functional.avg_pool2d(x.mean(dim=1, keepdim=True), 16)
-        return cells.expand(-1, model.feature_size, -1, -1).contiguous(), None
+        return [cells.expand(-1, model.feature_size, -1, -1).contiguous()], None
 
     model.convolve = brightness  # type: ignore[method-assign]
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_what_speaks_against_fake_is_not_shown() -> None:
 
 def test_it_is_the_class_activation_map_of_this_head(model: M2TR, crops: torch.Tensor) -> None:
     with torch.no_grad():
-        last, _ = model.convolve(crops)
+        [last], _ = model.convolve(crops)
         weight = model.classifier.projection.weight
         maps = torch.einsum("k,nkhw->nhw", weight[1] - weight[0], last).relu()
     size = maps.shape[-1]

@@ -46,9 +46,10 @@ def test_the_report_says_what_the_card_says(card):
     assert f"pixel AUC {m['val_mask_pixel_auc']:.3f}, IoU {m['val_mask_iou']:.3f}" in text
 
 
-def test_the_page_of_statistics_says_what_its_card_says():
-    card = read_card(weights_path("statistics"))
-    text, m = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8"), card.metrics
+@pytest.mark.parametrize("name", ["statistics", "texture"])
+def test_the_page_of_a_fitted_detector_says_what_its_card_says(name):
+    card = read_card(weights_path(name))
+    text, m = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"), card.metrics
     assert f"| **{m['auc']:.3f}** [{m['auc_low']:.3f}, {m['auc_high']:.3f}] |" in text
     assert f"| {m['auc_faces']:.3f} |" in text
     assert f"matched in size and bit rate | **{m['auc_matched']:.3f}** |" in text
@@ -61,15 +62,16 @@ def test_the_page_of_statistics_says_what_its_card_says():
     assert f"real up to {card.thresholds.real:.3f}, fake from {card.thresholds.fake:.3f}" in text
 
 
-def test_the_statistics_tell_clips_as_their_card_says(shared):
+@pytest.mark.parametrize("name", ["statistics", "texture"])
+def test_a_fitted_detector_tells_clips_as_its_card_says(name, shared):
     pictures = read_pictures(shared / "data" / "web_dev")
     chosen = {picture.clip for picture in pictures[::9]}
     some = [picture for picture in pictures if picture.clip in chosen and picture.label != "enhanced"][::4]
-    detector, finder = load_detector("statistics"), load_face_detector(FaceSettings(min_side=16, threads=1))
+    detector, finder = load_detector(name, "cpu"), load_face_detector(FaceSettings(min_side=16, threads=1))
     faces = find_faces(some, finder).found
     [(_, cut)] = crops(faces, detector.geometry, detector.input_size, batch=len(faces))
     auc = roc_auc([face.picture.fake for face in faces], detector.score_arrays(cut).logits)
-    assert auc == pytest.approx(read_card(weights_path("statistics")).metrics["auc_faces"], abs=0.1)
+    assert auc == pytest.approx(detector.card.metrics["auc_faces"], abs=0.1)
 
 
 @pytest.mark.slow

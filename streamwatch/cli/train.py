@@ -29,7 +29,7 @@ def train(
         str,
         typer.Argument(
             help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
-            "m2tr-lite-web, m2tr-lite-web-small, statistics."
+            "m2tr-lite-web, m2tr-lite-web-small, statistics, texture."
         ),
     ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
@@ -80,13 +80,13 @@ def train(
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
-    from streamwatch.training.statistics.recipe import is_statistics_recipe
+    from streamwatch.training.statistics.recipe import is_fitted_recipe
 
-    if is_statistics_recipe(recipe):
+    if is_fitted_recipe(recipe):
         others = (steps, start, preview, study, variants, pack, from_pack, profile)
         if any(option is not None for option in others):
-            raise typer.BadParameter("a statistics recipe takes --data, --out, --landmark-model and no other option")
-        _statistics(recipe, data, out, landmark_model)
+            raise typer.BadParameter("a recipe of this kind takes --data, --out, --landmark-model and no other option")
+        _fit(recipe, data, out, landmark_model)
         return
     from streamwatch.training.process import prepare_process
 
@@ -153,11 +153,11 @@ def train(
         typer.echo(f"{name:28} {value:g}")
 
 
-def _statistics(recipe: str, data: Path | None, out: Path | None, landmark_model: Path) -> None:
-    from streamwatch.training.statistics.recipe import load_statistics_recipe
-    from streamwatch.training.statistics.release import train_statistics
+def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path) -> None:
+    from streamwatch.training.statistics.recipe import load_fitted_recipe
+    from streamwatch.training.statistics.release import train_fitted
 
-    chosen = load_statistics_recipe(recipe)
+    chosen = load_fitted_recipe(recipe)
     if data is not None:
         chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"root": data})})
     folder = out or Path("runs") / chosen.name
@@ -169,7 +169,7 @@ def _statistics(recipe: str, data: Path | None, out: Path | None, landmark_model
                 tasks[what] = bar.add_task(what, total=total)
             bar.update(tasks[what], completed=done)
 
-        released = train_statistics(
+        released = train_fitted(
             chosen, folder, landmark_model, progress=show, report=lambda line: common.say(bar, line)
         )
     typer.echo(f"weights  {released.weights}")

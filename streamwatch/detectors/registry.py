@@ -22,6 +22,7 @@ _REGISTERED = {
     "m2tr-b4": "it ships none; import the authors' checkpoint with `streamwatch models import m2tr FILE`, "
     "then give the path of the result instead of the name",
     "statistics": "reinstall streamwatch, whose wheel carries them, or train them with `streamwatch train statistics`",
+    "texture": "reinstall streamwatch, whose wheel carries them, or train them with `streamwatch train texture`",
 }
 
 

@@ -1,8 +1,9 @@
-"""What an M2TR network is made of, and the two presets."""
+"""What an M2TR network is made of, and the presets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args, get_type_hints
 
 from streamwatch.errors import ConfigError
@@ -36,6 +37,9 @@ class M2TRConfig:
     drop_connect: rate at which residual branches drop out, growing linearly from 0 over the blocks to this.
     dropout: rate in front of the classifier.
     identity_init: start with M2TR layers that pass the texture map unchanged: pretrained features survive.
+    levels: indices of blocks. Given any, the classifier reads the statistics of their maps in the face and around it
+        (`LevelStatistics`), in place of the pooled last map; there may then be no M2TR layer at all (depth 0).
+    face_share: side of the face's box ÷ side of the crop, for `levels`.
     """
 
     backbone: BackboneName = "efficientnet-b4"
@@ -53,6 +57,8 @@ class M2TRConfig:
     drop_connect: float = 0.2
     dropout: float = 0.5
     identity_init: bool = False
+    levels: tuple[int, ...] = ()
+    face_share: float = 1 / 1.8
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -60,9 +66,15 @@ class M2TRConfig:
             allowed = get_args(hints[key])
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(allowed)}")
-        for key in ("input_size", "depth"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"{key}: {getattr(self, key)} must be at least 1")
+        for key, least in (("input_size", 1), ("depth", 0 if self.levels else 1)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least}")
+        if any(after <= before for before, after in pairwise((-1, *self.levels))):
+            raise ConfigError(f"levels: {self.levels} must be indices of backbone blocks in rising order")
+        if self.levels and self.decoder:
+            raise ConfigError("levels: a network with a decoder reads its pooled last map")
+        if not 0.1 <= self.face_share <= 1:
+            raise ConfigError(f"face_share: {self.face_share} must be in [0.1, 1]")
         if self.insert_after < 0:
             raise ConfigError(f"insert_after: {self.insert_after} must be the index of a backbone block")
         if not self.patch_divisors or min(self.patch_divisors) < 1:
@@ -101,6 +113,9 @@ _LITE = M2TRConfig(
 PRESETS: dict[str, M2TRConfig] = {
     "m2tr-b4": M2TRConfig(),
     "m2tr-lite": _LITE,
+    "texture": replace(
+        _LITE, depth=0, decoder=False, decoder_context=None, identity_init=False, levels=(0, 2, 4, 7, 10, 14)
+    ),
     "m2tr-lite2": replace(_LITE, backbone="efficientnet-lite2", insert_after=6, decoder_context=14),
 }
 

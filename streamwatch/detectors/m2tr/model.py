@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from streamwatch.detectors.m2tr.config import M2TRConfig, resolve
 from streamwatch.detectors.m2tr.decoder import MaskDecoder
 from streamwatch.detectors.m2tr.frequency import DctBands, FrequencyBlock
 from streamwatch.detectors.m2tr.fusion import FUSIONS, CrossModalityFusion
+from streamwatch.detectors.m2tr.levels import LevelStatistics
 from streamwatch.detectors.m2tr.transformer import MultiScaleTransformer
 from streamwatch.errors import ConfigError
 
@@ -72,8 +74,8 @@ class Classifier(nn.Module):
 class M2TR(nn.Module):
     """The whole network. `model` is the backbone, under the name that the authors' checkpoints use.
 
-    stride, channels: of the texture map. feature_size: D. mask_side: side of the mask logits for an input of
-    `config.input_size`, None without a decoder.
+    stride, channels: of the texture map. levels: None where the classifier reads the pooled last map. feature_size: D.
+    mask_side: side of the mask logits for an input of `config.input_size`, None without a decoder.
     Raises ConfigError where the map cannot be cut into the patches, or its channels not split into the heads.
     """
 
@@ -86,14 +88,19 @@ class M2TR(nn.Module):
             self.model.check_block("decoder_context", config.decoder_context)
         self.channels = self.model.channels[config.insert_after]
         self.stride = self.model.strides[config.insert_after]
+        self.levels: LevelStatistics | None = None
         self.feature_size = self.model.head_channels
+        if config.levels:
+            self.model.check_block("levels", config.levels[-1])
+            self.levels = LevelStatistics([self.model.channels[i] for i in config.levels], config.face_share)
+            self.feature_size = self.levels.size
         side = self._map_side(config.input_size)
         if self.channels % len(config.patch_divisors):
             raise ConfigError(
                 f"patch_divisors: {len(config.patch_divisors)} heads cannot share {self.channels} channels"
             )
         self.layers = nn.ModuleList(M2TRLayer(config, self.channels, side) for _ in range(config.depth))
-        self.bands = DctBands(self.channels, self.stride) if config.frequency == "dct" else None
+        self.bands = DctBands(self.channels, self.stride) if config.frequency == "dct" and config.depth else None
         self.classifier = Classifier(self.feature_size, config.dropout)
         self.decoder: MaskDecoder | None = None
         self.mask_side: int | None = None
@@ -107,29 +114,49 @@ class M2TR(nn.Module):
 
     def forward(self, x: Tensor) -> M2TROutput:
         """x: N×3×S×S, normalised as the weights' card says."""
-        last, mask = self.convolve(x)
-        logits, feature = self.classify(last)
+        maps, mask = self.convolve(x)
+        logits, feature = self.classify(maps)
         return M2TROutput(logits, feature, mask)
 
-    def convolve(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The output of the last convolution, N×D×h×w, and the mask logits, for x as in `forward`."""
+    def convolve(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """The maps that the classifier reads, N×C×h×w, and the mask logits, for x as in `forward`."""
         self._map_side(x.shape[-1])
         cut, context = self.config.insert_after + 1, self.config.decoder_context
-        texture = self.model.blocks(self.model.stem(x), 0, cut)
-        bands = None if self.bands is None else self.bands(x)
-        for layer in self.layers:
-            texture = layer(texture, bands)
-
+        if self.levels is not None:
+            return self._levels(x), None
+        texture = self._texture(x, self.model.blocks(self.model.stem(x), 0, cut))
         middle = cut if context is None else context + 1
         deep = self.model.blocks(texture, cut, middle)
         last = self.model.head(self.model.blocks(deep, middle, len(self.model)))
-        return last, None if self.decoder is None else self.decoder(texture, deep)
+        return [last], None if self.decoder is None else self.decoder(texture, deep)
 
-    def classify(self, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits N×2 and features N×D of the output of the last convolution."""
+    def classify(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits N×2 and features N×D of the maps of `convolve`."""
+        last = maps[-1]
         with torch.autocast(last.device.type, enabled=False):  # scores are worth full precision, and cheap here
-            feature = last.to(torch.promote_types(last.dtype, torch.float32)).mean(dim=(2, 3))
+            if self.levels is not None:
+                feature = self.levels(maps)
+            else:
+                feature = last.to(torch.promote_types(last.dtype, torch.float32)).mean(dim=(2, 3))
             return self.classifier(feature), feature
+
+    def _texture(self, x: Tensor, texture: Tensor) -> Tensor:
+        """The texture map behind the M2TR layers."""
+        bands = None if self.bands is None else self.bands(x)
+        for layer in self.layers:
+            texture = layer(texture, bands)
+        return texture
+
+    def _levels(self, x: Tensor) -> list[Tensor]:
+        y, done, maps = self.model.stem(x), 0, []
+        for stop in sorted({*self.config.levels, self.config.insert_after}):
+            y = self.model.blocks(y, done, stop + 1)
+            done = stop + 1
+            if stop == self.config.insert_after:
+                y = self._texture(x, y)
+            if stop in self.config.levels:
+                maps.append(y)
+        return maps
 
     def _map_side(self, size: int) -> int:
         unit = self.stride * math.lcm(*self.config.head_divisors)

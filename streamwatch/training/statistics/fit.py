@@ -23,10 +23,9 @@ def fit(rows: FloatArray, fake: NDArray[np.bool_], weights: DoubleArray, recipe:
 
     Raises LibraryMissing without scikit-learn, ValueError where a class is missing.
     """
-    mean = np.average(rows, axis=0, weights=weights).astype(np.float64)
-    scale = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weights)) + _LEAST_SCALE
+    mean, scale = standardisation(rows, weights, _LEAST_SCALE)
     standardised = np.clip((rows - mean) / scale, -CLIP, CLIP)
-    coefficients, intercept = _fit_linear(standardised, fake, weights, recipe.linear)
+    coefficients, intercept = fit_linear(standardised, fake, weights, recipe.linear)
     return StatisticsModel(
         mean=mean,
         scale=scale,
@@ -36,6 +35,12 @@ def fit(rows: FloatArray, fake: NDArray[np.bool_], weights: DoubleArray, recipe:
         linear_share=recipe.linear.share,
         tree_share=recipe.trees.share,
     )
+
+
+def standardisation(rows: FloatArray, weights: DoubleArray, least: float) -> tuple[DoubleArray, DoubleArray]:
+    """Weighted mean and standard deviation of each of D columns; `least` is added to the latter."""
+    mean = np.average(rows, axis=0, weights=weights).astype(np.float64)
+    return mean, np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weights)) + least
 
 
 def fit_trees(rows: FloatArray, fake: NDArray[np.bool_], weights: DoubleArray, part: TreesPart, seed: int) -> Trees:
@@ -87,9 +92,10 @@ def trees_of(boosters: Sequence[Any], columns: int) -> Trees:
     return Trees(feature, threshold, left, right, value, depth, base=0.0, columns=columns)
 
 
-def _fit_linear(
+def fit_linear(
     standardised: NDArray[Any], fake: NDArray[np.bool_], weights: DoubleArray, part: LinearPart
 ) -> tuple[DoubleArray, float]:
+    """Coefficients D and intercept of a logistic regression. Raises LibraryMissing without scikit-learn."""
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError:

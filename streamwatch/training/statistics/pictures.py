@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +17,31 @@ from streamwatch.detectors.statistics.trees import DoubleArray
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
 from streamwatch.faces.crops import CropGeometry, crop_face
-from streamwatch.records import Box, FloatArray
+from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
-from streamwatch.training.data import Kind, MadePairs, PairDataset, Pools, SourcePool
-from streamwatch.training.families import Forger
+from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool
+from streamwatch.training.families import FAMILIES, Forger
 from streamwatch.training.prepare import prepare
 from streamwatch.training.resynthesis import load_or_train
 from streamwatch.training.split import CLIPS
-from streamwatch.training.statistics.recipe import StatisticsRecipe
+from streamwatch.training.statistics.recipe import FittedRecipe
+from streamwatch.training.web import web_pairs
+
+Measure = Callable[[ImageArray], FloatArray]
+"""N×S×S×3 uint8 RGB crops -> their N×D statistics."""
+
+BATCH = 8
+"""Crops that are measured at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faces:
-    """What a recipe trains on. pictures: of both classes, with the face box of each. sources: to forge faces of."""
+    """What a recipe trains on. pictures: of both classes, with the face box of each. pools: what pairs are drawn of."""
 
     pictures: list[WebPicture]
     boxes: list[Box]
-    sources: list[SourcePool]
-    forger: Forger
+    pools: Pools
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +54,7 @@ class Rows:
 
 
 def load_faces(
-    recipe: StatisticsRecipe, cache: Path, landmark_model: Path, report: Callable[[str], None] = lambda line: None
+    recipe: FittedRecipe, cache: Path, landmark_model: Path, report: Callable[[str], None] = lambda line: None
 ) -> Faces:
     """Find the faces of the recipe's training set, and of its camera clips; both are kept in `cache`.
 
@@ -59,64 +66,88 @@ def load_faces(
     if len({picture.label for picture in listed.values()} & {"real", "fake"}) < 2:
         raise ConfigError(f"{folder}: real and fake pictures are needed")
     found = prepare(folder, cache / f"{part.train}.npz", landmark_model)
+    drawn = part.pairs.count or part.pairs.degraded
+    kinds = {kind for kind, weight in part.pairs.kinds.items() if weight > 0 and drawn}
     sources: list[SourcePool] = []
     forger = Forger()
-    if part.made.pairs:
+    if kinds & set(FAMILIES):
         reals = [picture for picture in found if not picture.fake]
-        sources.append(SourcePool(reals, 1 - part.made.of_clips))
-        if part.clips is not None and part.made.of_clips:
+        sources.append(SourcePool(reals, 1 - part.pairs.of_clips))
+        if part.clips is not None and part.pairs.of_clips:
             cut = clip_pictures(part.root / part.clips, cache / CLIPS, report=report)
             frames = prepare(cut, cache / f"{CLIPS}.npz", landmark_model)
-            sources.append(SourcePool([p for p in frames if p.split == "train"], part.made.of_clips))
-        if {"resynthesis", "reenactment"} & set(part.made.kinds):
+            sources.append(SourcePool([p for p in frames if p.split == "train"], part.pairs.of_clips))
+        if {"resynthesis", "reenactment"} & kinds:
             forger = Forger(load_or_train(cache, [partial(read_image, p.path) for p in reals], report=report))
-    return Faces([listed[p.path] for p in found], [p.box for p in found], sources, forger)
+    related, unrelated = web_pairs(found)
+    for kind, web in (("web", related), ("web_unpaired", unrelated)):
+        if kind in kinds and not web:
+            raise ConfigError(f"{folder}: no pictures for the pairs {kind!r} of data.pairs.kinds")
+    pools = Pools((), sources, web=related, web_unpaired=unrelated, forger=forger)
+    return Faces([listed[p.path] for p in found], [p.box for p in found], pools)
 
 
-def training_rows(recipe: StatisticsRecipe, faces: Faces, progress: Callable[[int, int], None]) -> Rows:
-    """The statistics of the faces, and of as many real faces and forgeries of them as the recipe makes."""
-    made, size = recipe.data.made, recipe.geometry.size
+def training_rows(
+    recipe: FittedRecipe,
+    faces: Faces,
+    measure: Measure,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Rows:
+    """The statistics of the faces, of pairs as they are, and of pairs degraded as in training, in their shares."""
+    part, size = recipe.data.pairs, recipe.geometry.size
     geometry = recipe.geometry.geometry()
-    total = len(faces.pictures) + made.pairs
-    found = measure_faces(
-        zip((p.path for p in faces.pictures), faces.boxes, strict=True), geometry, size, lambda n: progress(n, total)
-    )
-    fake = np.array([picture.fake for picture in faces.pictures])
-    weights = sample_weights(
-        faces.pictures, method_power=recipe.data.method_power, most_of_one_origin=recipe.data.most_of_one_origin
-    )
-    if not made.pairs:
-        return Rows(found, fake, weights)
-    kinds: dict[Kind, float] = dict(made.kinds.items())
-    source = MadePairs(Pools((), faces.sources, forger=faces.forger), kinds, recipe.seed)
-    pairs = PairDataset(source, geometry, size, recipe.seed, made.pairs, augment=False)
-    real, forged = [], []
-    for number in range(made.pairs):
-        pair = pairs.pair(number)
-        real.append(statistics(pair.real))
-        forged.append(statistics(pair.fake))
-        progress(len(found) + number + 1, total)
-    rows = len(found) + 2 * made.pairs
-    each = made.share * rows / (2 * made.pairs)
-    return Rows(
-        np.concatenate([found, real, forged]),
-        np.concatenate([fake, np.zeros(made.pairs, np.bool_), np.ones(made.pairs, np.bool_)]),
-        np.concatenate([weights * (1 - made.share) * rows / len(found), np.full(2 * made.pairs, each)]),
-    )
+    parts = [(part.count, part.share, False), (part.degraded, part.degraded_share, True)]
+    parts = [(count, share, degraded) for count, share, degraded in parts if count]
+    total = len(faces.pictures) + 2 * sum(count for count, _, _ in parts)
+    found = zip((p.path for p in faces.pictures), faces.boxes, strict=True)
+    blocks = [measure_faces(found, geometry, size, measure, lambda done: progress(done, total))]
+    fake = [np.array([picture.fake for picture in faces.pictures])]
+    weights = [
+        sample_weights(
+            faces.pictures, method_power=recipe.data.method_power, most_of_one_origin=recipe.data.most_of_one_origin
+        )
+    ]
+    for number, (count, _, degraded) in enumerate(parts):
+        seed, before = recipe.seed + number, sum(map(len, blocks))
+        source = MadePairs(faces.pools, part.kinds, seed)
+        pairs = PairDataset(source, geometry, size, seed, count, augment=degraded)
+        crops = (crop for index in range(count) for pair in [pairs.pair(index)] for crop in (pair.real, pair.fake))
+        blocks.append(measured(crops, measure, lambda done, before=before: progress(before + done, total)))  # type: ignore[misc]
+        fake.append(np.tile([False, True], count))
+        weights.append(np.ones(2 * count))
+    shares = [1 - sum(share for _, share, _ in parts), *(share for _, share, _ in parts)]
+    scaled = [share * own / own.sum() * total for share, own in zip(shares, weights, strict=True)]
+    return Rows(np.concatenate(blocks), np.concatenate(fake), np.concatenate(scaled))
 
 
 def measure_faces(
     faces: Iterable[tuple[Path, Box]],
     geometry: CropGeometry,
     size: int,
+    measure: Measure,
     progress: Callable[[int], None] = lambda done: None,
 ) -> FloatArray:
     """N×D statistics of the faces in some pictures, cut as serving cuts them. Raises SourceError for a bad file."""
-    rows = []
-    for path, box in faces:
-        rows.append(statistics(crop_face(read_image(path), geometry.region(box), size)))
-        progress(len(rows))
-    return np.stack(rows)
+    crops = (crop_face(read_image(path), geometry.region(box), size) for path, box in faces)
+    return measured(crops, measure, progress)
+
+
+def measured(
+    crops: Iterable[ImageArray], measure: Measure, progress: Callable[[int], None] = lambda done: None
+) -> FloatArray:
+    """N×D statistics of N crops (S×S×3), `BATCH` at a time."""
+    remaining, rows = iter(crops), list[FloatArray]()
+    done = 0
+    while batch := list(islice(remaining, BATCH)):
+        rows.append(measure(np.stack(batch)))
+        done += len(batch)
+        progress(done)
+    return np.concatenate(rows)
+
+
+def measure_crops(crops: ImageArray) -> FloatArray:
+    """The statistics of the detector `statistics`; a `Measure`."""
+    return np.stack([statistics(crop) for crop in crops])
 
 
 def sample_weights(pictures: Sequence[WebPicture], *, method_power: float, most_of_one_origin: float) -> DoubleArray:

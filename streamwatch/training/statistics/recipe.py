@@ -1,16 +1,16 @@
-"""The recipe of a statistics detector: everything that decides what its training gives, in one YAML file."""
+"""The recipe of a detector that is fitted at once: everything that decides what comes of it, in one YAML file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.training.families import Family
+from streamwatch.training.data import Kind
 from streamwatch.training.recipe import RECIPES
 
 
@@ -18,31 +18,30 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MadePart(_Part):
-    """Forgeries made from the real pictures, each with the picture that it was made from."""
+class PairsPart(_Part):
+    """Pairs of a real and a forged face beside the pictures of the set: drawn from it, or forged from its real ones."""
 
-    pairs: int = Field(0, ge=0, description="0: none")
-    share: float = Field(0.25, gt=0, lt=1, description="of the weight of each class")
-    of_clips: float = Field(0.25, ge=0, lt=1, description="share of pairs that come from the camera clips")
-    kinds: dict[Family, float] = Field(default_factory=lambda: dict(_KINDS), min_length=1)
+    count: int = Field(0, ge=0, description="pairs as they are")
+    share: float = Field(0.25, gt=0, lt=1, description="of the weight of each class, where there are any")
+    degraded: int = Field(0, ge=0, description="pairs degraded as in training, both faces alike")
+    degraded_share: float = Field(0.2, gt=0, lt=1, description="of the weight of each class, where there are any")
+    of_clips: float = Field(0.25, ge=0, lt=1, description="share of forged pairs that come from the camera clips")
+    kinds: dict[Kind, float] = Field(default_factory=dict)
 
-
-_KINDS: dict[Family, float] = {
-    "whole_face": 0.06,
-    "hull": 0.07,
-    "region": 0.05,
-    "swap": 0.12,
-    "reenactment": 0.04,
-    "resynthesis": 0.06,
-    "upsampling": 0.03,
-}
+    @model_validator(mode="after")
+    def _shares(self) -> PairsPart:
+        if (self.count or self.degraded) and not any(weight > 0 for weight in self.kinds.values()):
+            raise ValueError("kinds: needs a weight above 0 for one kind of pair")
+        if self.share + self.degraded_share >= 1:
+            raise ValueError("share and degraded_share must leave something to the pictures themselves")
+        return self
 
 
 class DataPart(_Part):
     root: Path = Path()
     train: str = Field("web_faces", description="folder of pictures with an index.csv, of the kind `web`")
     choose: str = Field("web_dev", description="another one, which calibrates and is reported; never fitted to")
-    made: MadePart = MadePart()
+    pairs: PairsPart = PairsPart()
     clips: Path | None = Field(None, description="folder of camera clips, for more faces to forge")
     method_power: float = Field(0.5, ge=0, le=1, description="weight of a method: this power of its number")
     most_of_one_origin: float = Field(0.15, gt=0, le=1, description="share of a class that one repository may have")
@@ -58,7 +57,7 @@ class GeometryPart(_Part):
 
 class LinearPart(_Part):
     strength: float = Field(0.01, gt=0, description="inverse of the L2 penalty")
-    share: float = Field(0.5, ge=0, description="of its logit in the joint one")
+    share: float = Field(0.5, ge=0, description="of its logit in the joint one, beside trees")
 
 
 class TreesPart(_Part):
@@ -80,31 +79,48 @@ class DecisionPart(_Part):
     min_face_side: float = Field(64.0, ge=0, description="shorter side of a face box, pixels, for the card's limits")
 
 
-class StatisticsRecipe(_Part):
-    """See `recipes/statistics.yaml`."""
+class FittedRecipe(_Part):
+    """What the recipes of detectors that are fitted at once, not trained step by step, have in common."""
 
-    kind: Literal["statistics"]
     name: str
     licence: str
     seed: int = 0
     data: DataPart = DataPart()
     geometry: GeometryPart = GeometryPart()
     linear: LinearPart = LinearPart()
-    trees: TreesPart = TreesPart()
     decision: DecisionPart = DecisionPart()
 
 
-def is_statistics_recipe(recipe: str | Path) -> bool:
-    """Whether a YAML file, or a recipe that ships, says `kind: statistics`; False where there is no such file."""
+class StatisticsRecipe(FittedRecipe):
+    """See `recipes/statistics.yaml`."""
+
+    kind: Literal["statistics"]
+    trees: TreesPart = TreesPart()
+
+
+class TextureRecipe(FittedRecipe):
+    """See `recipes/texture.yaml`."""
+
+    kind: Literal["texture"]
+    preset: str = Field("texture", description="a network with `levels`; its backbone keeps its ImageNet weights")
+
+
+_RECIPE: TypeAdapter[StatisticsRecipe | TextureRecipe] = TypeAdapter(
+    Annotated[StatisticsRecipe | TextureRecipe, Field(discriminator="kind")]
+)
+
+
+def is_fitted_recipe(recipe: str | Path) -> bool:
+    """Whether a YAML file, or a recipe that ships, names a `kind`; False where there is no such file."""
     path = _path(recipe)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False  # `load_recipe` says what is wrong with it
-    return isinstance(values, dict) and values.get("kind") == "statistics"
+    return isinstance(values, dict) and "kind" in values
 
 
-def load_statistics_recipe(recipe: str | Path) -> StatisticsRecipe:
+def load_fitted_recipe(recipe: str | Path) -> StatisticsRecipe | TextureRecipe:
     """A path to a YAML file, or the name of a recipe that ships. Raises ConfigError naming the file and key."""
     path = _path(recipe)
     try:
@@ -114,10 +130,15 @@ def load_statistics_recipe(recipe: str | Path) -> StatisticsRecipe:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     try:
-        return StatisticsRecipe.model_validate(values)
+        return _RECIPE.validate_python(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        problems = "; ".join(f"{_key(item['loc'])}: {item['msg']}" for item in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    """The key that an error is about, without the kind of recipe, which pydantic puts first."""
+    return ".".join(str(part) for part in loc[1:]) or "kind"
 
 
 def _path(recipe: str | Path) -> Path:

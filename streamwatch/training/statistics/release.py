@@ -14,20 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds
+from streamwatch.detectors.m2tr.config import M2TRConfig
+from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
 from streamwatch.detectors.statistics.config import StatisticsConfig
-from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.clips import Clip, ClipFigures, clips_of, measure
 from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.metrics import expected_calibration_error
+from streamwatch.evaluation.web_faces import FoundFace
 from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.heap import keep_freed_memory
+from streamwatch.records import FloatArray
 from streamwatch.training.dev import check_apart, dev_faces, dev_figures
 from streamwatch.training.statistics.fit import fit
-from streamwatch.training.statistics.pictures import load_faces, measure_faces, training_rows
-from streamwatch.training.statistics.recipe import StatisticsRecipe
+from streamwatch.training.statistics.pictures import Measure, Rows, load_faces, measure_faces, training_rows
+from streamwatch.training.statistics.pictures import measure_crops as measure_statistics
+from streamwatch.training.statistics.recipe import FittedRecipe, StatisticsRecipe, TextureRecipe
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -42,8 +46,21 @@ class Released:
     card: ModelCard
 
 
-def train_statistics(
-    recipe: StatisticsRecipe,
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A fitted detector. decision: N×D statistics -> N logits. save: writes the weights and their card, and returns the
+    card with the digest of the weights. described: one line on the fit.
+    """
+
+    preset: M2TRConfig | StatisticsConfig
+    input: InputSpec
+    decision: Callable[[FloatArray], NDArray[Any]]
+    save: Callable[[Path, ModelCard], ModelCard]
+    described: str
+
+
+def train_fitted(
+    recipe: StatisticsRecipe | TextureRecipe,
     folder: Path,
     landmark_model: Path,
     *,
@@ -51,7 +68,7 @@ def train_statistics(
     progress: Progress = lambda what, done, total: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Released:
-    """Train by the recipe and write `NAME.safetensors`, `NAME.yaml` and `NAME-logits.csv` (file, logit) to `folder`.
+    """Fit by the recipe and write `NAME.safetensors`, `NAME.yaml` and `NAME-logits.csv` (file, logit) to `folder`.
 
     The training set alone is fitted to. The choosing set gives calibration (Platt, on the mean logits of its clips),
     thresholds and the card's figures; its faces are found and cut as serving does. The same recipe and data give the
@@ -59,37 +76,76 @@ def train_statistics(
 
     Raises SourceNotFound for data that are not there, ConfigError for an index that is wrong, lacks a class or shares
     a clip, scene or method with the other, LibraryMissing without scikit-learn, WeightsError for a landmark model that
-    cannot be read.
+    cannot be read or ImageNet weights that are not installed.
     """
     keep_freed_memory()
     part, cache = recipe.data, cache or folder.parent / "prepared"
-    geometry = recipe.geometry.geometry()
     seen = load_faces(recipe, cache, landmark_model, report)
     chosen_by = dev_faces([part.root / part.choose], cache)
     if len({face.picture.label for face in chosen_by} & {"real", "fake"}) < 2:
         raise ConfigError(f"{part.root / part.choose}: real and fake pictures are needed")
     check_apart(seen.pictures, chosen_by)
-    rows = training_rows(recipe, seen, lambda done, total: progress(part.train, done, total))
+    measure_crops, fit_rows = _learner(recipe)
+    rows = training_rows(recipe, seen, measure_crops, lambda done, total: progress(part.train, done, total))
     progress("fit", 0, 1)
-    model = fit(rows.statistics, rows.fake, rows.weights, recipe)
+    fitted = fit_rows(rows)
     progress("fit", 1, 1)
-    logits = model.decision(
-        measure_faces(
-            ((face.picture.path, face.box) for face in chosen_by),
-            geometry,
-            recipe.geometry.size,
-            lambda done: progress(part.choose, done, len(chosen_by)),
-        )
+    chosen_rows = measure_faces(
+        ((face.picture.path, face.box) for face in chosen_by),
+        recipe.geometry.geometry(),
+        recipe.geometry.size,
+        measure_crops,
+        lambda done: progress(part.choose, done, len(chosen_by)),
     )
+    return _release(recipe, fitted, seen.pictures, chosen_by, fitted.decision(chosen_rows), folder, progress)
+
+
+def _learner(recipe: StatisticsRecipe | TextureRecipe) -> tuple[Measure, Callable[[Rows], Fitted]]:
+    """What measures crops, and what fits a detector to the rows."""
+    if isinstance(recipe, TextureRecipe):
+        from streamwatch.training.statistics.texture import Texture
+
+        texture = Texture(recipe)
+
+        def fit_texture(rows: Rows) -> Fitted:
+            texture.fit(rows)
+            spec = InputSpec(recipe.geometry.size, mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3)
+            return Fitted(texture.model.config, spec, texture.decision, texture.save, _linear(recipe))
+
+        return texture.measure, fit_texture
+
+    def fit_statistics(rows: Rows) -> Fitted:
+        model = fit(rows.statistics, rows.fake, rows.weights, recipe)
+        preset = StatisticsConfig(trees=len(model.trees.feature), depth=model.trees.depth)
+        spec = InputSpec(recipe.geometry.size, mean=(0.0,) * 3, std=(1.0,) * 3)
+        trees = recipe.trees
+        described = (
+            f"{_linear(recipe)}, share {recipe.linear.share:g}, and {trees.boosters} × {trees.number} trees "
+            f"(depth {trees.depth}, rate {trees.learning_rate:g}, share {trees.share:g})"
+        )
+        return Fitted(preset, spec, model.decision, lambda path, card: save_statistics(path, model, card), described)
+
+    return measure_statistics, fit_statistics
+
+
+def _release(
+    recipe: FittedRecipe,
+    fitted: Fitted,
+    seen: Sequence[WebPicture],
+    chosen_by: Sequence[FoundFace],
+    logits: NDArray[Any],
+    folder: Path,
+    progress: Progress,
+) -> Released:
     faces = [face.scored(float(logit)) for face, logit in zip(chosen_by, logits, strict=True)]
     clips = [clip for clip in clips_of(faces) if clip.label != "enhanced"]
-    card = _card(recipe, model, clips, seen.pictures)
+    card = _card(recipe, fitted, clips, seen)
     pictures = [face.picture for face in chosen_by]
     facts = facts_alone(pictures, lambda done, total: progress("facts", done, total))
     metrics = card_figures(measure(faces), facts) | _served(clips, card)
     card = replace(card, metrics={name: round(float(value), 4) for name, value in metrics.items()})
     weights = folder / f"{recipe.name}.safetensors"
-    card = save_statistics(weights, model, card)
+    card = fitted.save(weights, card)
     table = folder / f"{recipe.name}-logits.csv"
     with table.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -98,9 +154,7 @@ def train_statistics(
     return Released(weights, table, card)
 
 
-def _card(
-    recipe: StatisticsRecipe, model: StatisticsModel, clips: Sequence[Clip], seen: Sequence[WebPicture]
-) -> ModelCard:
+def _card(recipe: FittedRecipe, fitted: Fitted, clips: Sequence[Clip], seen: Sequence[WebPicture]) -> ModelCard:
     scores, fake = _scores(clips)
     calibration = Calibration(*fit_platt(scores, fake))
     probabilities = calibration.probability(scores).astype(np.float64)
@@ -111,8 +165,8 @@ def _card(
     methods = len({picture.method for picture in seen if picture.fake})
     return ModelCard(
         name=recipe.name,
-        preset=StatisticsConfig(trees=len(model.trees.feature), depth=model.trees.depth),
-        input=InputSpec(recipe.geometry.size, mean=(0.0,) * 3, std=(1.0,) * 3),
+        preset=fitted.preset,
+        input=fitted.input,
         geometry=recipe.geometry.geometry(),
         calibration=calibration,
         thresholds=Thresholds(real=min(0.5, missed), fake=alarm),
@@ -120,23 +174,27 @@ def _card(
         data=f"{part.train}: {len(seen)} pictures of {len({p.clip for p in seen})} clips, fakes of {methods} methods; "
         f"calibration and thresholds: {len(clips)} clips of {part.choose}",
         date=datetime.now(timezone.utc).date().isoformat(),
-        recipe=describe(recipe),
+        recipe=describe(recipe, fitted.described),
         metrics={},
         licence=recipe.licence,
     )
 
 
-def describe(recipe: StatisticsRecipe) -> str:
+def describe(recipe: FittedRecipe, fitted: str) -> str:
     """One line for the card: how it was trained, and where its thresholds come from."""
-    linear, trees, decision, made = recipe.linear, recipe.trees, recipe.decision, recipe.data.made
-    forged = f"{made.pairs} pairs forged here (share {made.share:g})" if made.pairs else "no forgeries made here"
+    decision, pairs = recipe.decision, recipe.data.pairs
+    drawn = f"{pairs.count} pairs (share {pairs.share:g})" if pairs.count else "no pairs"
+    if pairs.degraded:
+        drawn += f", {pairs.degraded} degraded ones (share {pairs.degraded_share:g})"
     return (
-        f"{recipe.name}: seed {recipe.seed}, {forged}, logistic "
-        f"regression (C {linear.strength:g}, share {linear.share:g}) and {trees.boosters} × {trees.number} trees "
-        f"(depth {trees.depth}, rate {trees.learning_rate:g}, share {trees.share:g}); `fake` from the probability that "
+        f"{recipe.name}: seed {recipe.seed}, {drawn}, {fitted}; `fake` from the probability that "
         f"{decision.false_alarms:.0%} of the real clips exceed, `real` up to that which {decision.misses:.0%} of the "
         "fake ones do not"
     )
+
+
+def _linear(recipe: FittedRecipe) -> str:
+    return f"logistic regression (C {recipe.linear.strength:g})"
 
 
 def _scores(clips: Sequence[Clip]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
