@@ -161,7 +161,12 @@ def test_models_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "m2tr-b4" in table
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 100
     assert run("models", "list", "--json") == 0
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["m2tr-lite", "m2tr-b4", "statistics"]
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == [
+        "m2tr-lite",
+        "m2tr-b4",
+        "statistics",
+        "texture",
+    ]
 
 
 def test_models_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
