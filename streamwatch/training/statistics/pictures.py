@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -96,28 +96,38 @@ def training_rows(
     """The statistics of the faces, of pairs as they are, and of pairs degraded as in training, in their shares."""
     part, size = recipe.data.pairs, recipe.geometry.size
     geometry = recipe.geometry.geometry()
-    parts = [(part.count, part.share, False), (part.degraded, part.degraded_share, True)]
-    parts = [(count, share, degraded) for count, share, degraded in parts if count]
-    total = len(faces.pictures) + 2 * sum(count for count, _, _ in parts)
+    drawn = [(part.count, part.share, False), (part.degraded, part.degraded_share, True)]
+    drawn = [(count, share, degraded) for count, share, degraded in drawn if count]
+    total = len(faces.pictures) + 2 * sum(count for count, _, _ in drawn)
+    before = 0
+
+    def report(done: int) -> None:
+        progress(before + done, total)
+
     found = zip((p.path for p in faces.pictures), faces.boxes, strict=True)
-    blocks = [measure_faces(found, geometry, size, measure, lambda done: progress(done, total))]
+    blocks = [measure_faces(found, geometry, size, measure, report)]
     fake = [np.array([picture.fake for picture in faces.pictures])]
-    weights = [
-        sample_weights(
-            faces.pictures, method_power=recipe.data.method_power, most_of_one_origin=recipe.data.most_of_one_origin
-        )
-    ]
-    for number, (count, _, degraded) in enumerate(parts):
-        seed, before = recipe.seed + number, sum(map(len, blocks))
+    own = sample_weights(
+        faces.pictures, method_power=recipe.data.method_power, most_of_one_origin=recipe.data.most_of_one_origin
+    )
+    weights = [own / own.sum() * (1 - sum(share for _, share, _ in drawn))]
+    for number, (count, share, degraded) in enumerate(drawn):
+        before = sum(map(len, blocks))
+        seed = recipe.seed + number
         source = MadePairs(faces.pools, part.kinds, seed)
         pairs = PairDataset(source, geometry, size, seed, count, augment=degraded)
-        crops = (crop for index in range(count) for pair in [pairs.pair(index)] for crop in (pair.real, pair.fake))
-        blocks.append(measured(crops, measure, lambda done, before=before: progress(before + done, total)))  # type: ignore[misc]
+        blocks.append(measured(_crops(pairs), measure, report))
         fake.append(np.tile([False, True], count))
-        weights.append(np.ones(2 * count))
-    shares = [1 - sum(share for _, share, _ in parts), *(share for _, share, _ in parts)]
-    scaled = [share * own / own.sum() * total for share, own in zip(shares, weights, strict=True)]
-    return Rows(np.concatenate(blocks), np.concatenate(fake), np.concatenate(scaled))
+        weights.append(np.full(2 * count, share / (2 * count)))
+    return Rows(np.concatenate(blocks), np.concatenate(fake), np.concatenate(weights) * total)
+
+
+def _crops(pairs: PairDataset) -> Iterator[ImageArray]:
+    """Real and forged crops in turn."""
+    for index in range(len(pairs)):
+        pair = pairs.pair(index)
+        yield pair.real
+        yield pair.fake
 
 
 def measure_faces(
