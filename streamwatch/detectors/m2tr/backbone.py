@@ -96,9 +96,6 @@ class SameConv2d(Convolution):
                 weight, padding = F.pad(weight, (far - near, 0, far - near, 0)), (far, far)
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolve(x, self.weight, self.bias)
-
 
 class ReLU6(nn.Module):
     """Cut off at 0 and 6; in place, but where the gradient needs the map as it was and would have to copy it."""

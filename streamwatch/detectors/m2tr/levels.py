@@ -35,7 +35,11 @@ class LevelStatistics(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """N×D of maps N×C×h×w, clipped to ±`CLIP`."""
-        return ((self.measure(maps) - self.mean) / self.scale).clamp(-CLIP, CLIP)
+        return self.standardise(self.measure(maps))
+
+    def standardise(self, rows: Tensor) -> Tensor:
+        """What `forward` makes of N×D that `measure` gave."""
+        return ((rows - self.mean) / self.scale).clamp(-CLIP, CLIP)
 
     def measure(self, maps: Sequence[Tensor]) -> Tensor:
         """N×D as they are, in float32."""

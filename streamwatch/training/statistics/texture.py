@@ -67,9 +67,7 @@ class Texture:
     def decision(self, rows: FloatArray) -> FloatArray:
         """Logits N, z_fake − z_real, of N×D statistics as they are."""
         with torch.inference_mode():
-            levels = self._levels
-            feature = ((torch.from_numpy(rows) - levels.mean) / levels.scale).clamp(-CLIP, CLIP)
-            logits = self.model.classifier(feature)
+            logits = self.model.classifier(self._levels.standardise(torch.from_numpy(rows)))
         found: FloatArray = (logits[:, 1] - logits[:, 0]).numpy()
         return found
 
