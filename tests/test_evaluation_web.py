@@ -29,7 +29,7 @@ from streamwatch.evaluation.web_plot import draw
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import Face
 from streamwatch.training.prepare import list_pictures
-from streamwatch.training.recipe import RECIPES
+from streamwatch.training.recipe_files import RECIPES
 from tests.statistics_models import tiny_card, tiny_model
 from tests.test_evaluate import RedDetector, SquareFinder, plan
 

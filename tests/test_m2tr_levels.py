@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.levels import CLIP, LevelStatistics, regions
 from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError
+from streamwatch.training.starts import start_from
+from streamwatch.training.trainer import freeze, train_mode
 
 
 def test_a_face_is_an_ellipse_in_the_middle_and_its_surroundings_a_ring_apart_from_it() -> None:
@@ -54,14 +57,46 @@ def test_the_network_scores_without_its_last_convolution_and_explains_by_its_las
     assert grad_cam(model, x).shape == (2, 128, 128)
 
 
-def test_layers_may_stand_before_the_levels_and_begin_by_changing_nothing() -> None:
+def test_layers_beside_the_backbone_begin_by_adding_nothing(tmp_path) -> None:
     torch.manual_seed(0)
     plain = build("texture", input_size=128).eval()
-    layered = build("texture", input_size=128, depth=1, identity_init=True).eval()
-    layered.load_state_dict(plain.state_dict(), strict=False)
-    x = torch.randn(1, 3, 128, 128)
+    plain.levels.scale.uniform_(0.5, 1.5)
+    plain.levels.mean.normal_()
+    save_file(plain.state_dict(), tmp_path / "texture.safetensors")
+    model = build("m2tr-beside", input_size=128).eval()
+    start_from(model, tmp_path / "texture.safetensors")
+    x = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
-        torch.testing.assert_close(layered(x).feature, plain(x).feature, rtol=1e-3, atol=1e-3)
+        [layers, *maps], _ = model.convolve(x)
+        torch.testing.assert_close(layers, maps[2])
+        output, expected = model(x), plain(x)
+    torch.testing.assert_close(output.logits, expected.logits)
+    third = slice(6 * (16 + 24), 6 * (16 + 24 + 40))
+    assert output.feature.shape == (2, model.feature_size) == (2, plain.feature_size + 6 * 40)
+    torch.testing.assert_close(output.feature[:, plain.feature_size :], expected.feature[:, third])
+    assert output.mask_logits is not None
+    assert output.mask_logits.shape == (2, 1, model.mask_side, model.mask_side) == (2, 1, 32, 32)
+    assert grad_cam(model, x).shape == (2, 128, 128)
+
+
+def test_what_stands_beside_a_frozen_backbone_trains_alone(tmp_path) -> None:
+    torch.manual_seed(0)
+    save_file(build("texture", input_size=128).state_dict(), tmp_path / "texture.safetensors")
+    model = build("m2tr-beside", input_size=128)
+    start_from(model, tmp_path / "texture.safetensors")
+    freeze(model, "backbone")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(3):
+        train_mode(model, "backbone")
+        output = model(torch.randn(2, 3, 128, 128))
+        (output.logits[:, 1].mean() + output.mask_logits.mean()).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"layers", "decoder", "beside"}
+    assert not model.model.training
+    assert model.layers.training
 
 
 @pytest.mark.parametrize(
@@ -70,7 +105,6 @@ def test_layers_may_stand_before_the_levels_and_begin_by_changing_nothing() -> N
         ({"levels": (2, 2)}, "levels: .* rising order"),
         ({"levels": ()}, "depth: 0 must be at least 1"),
         ({"levels": (0, 16)}, "levels: 16 is beyond the last backbone block"),
-        ({"decoder": True}, "levels: a network with a decoder"),
         ({"face_share": 0.0}, "face_share: 0.0 must be in"),
     ],
 )

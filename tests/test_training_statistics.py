@@ -34,7 +34,7 @@ from streamwatch.records import ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import Kind
 from streamwatch.training.dev import dev_faces, dev_figures
-from streamwatch.training.recipe import RECIPES
+from streamwatch.training.recipe_files import RECIPES
 from streamwatch.training.starts import start_from_imagenet
 from streamwatch.training.statistics.pictures import (
     load_faces,
@@ -207,6 +207,7 @@ def test_shipped_and_wrong_recipes(tmp_path: Path) -> None:
     assert load_fitted_recipe("statistics").name == "statistics"
     assert [p.stem for p in sorted(RECIPES.glob("*.yaml")) if is_fitted_recipe(p.stem)] == [
         "statistics",
+        "texture-192",
         "texture",
     ]
     assert not is_fitted_recipe("nothing")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from streamwatch.detectors.m2tr.config import M2TRConfig, resolve
@@ -14,8 +13,12 @@ from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.training.data import PAIRED_ZOOM, Kind, Zoom
 from streamwatch.training.losses import Classification
+from streamwatch.training.recipe_files import find_recipe, read_recipe
 
-RECIPES = Path(__file__).parent / "recipes"
+Freeze = Annotated[int, Field(ge=0)] | Literal["backbone"]
+"""How many leading backbone blocks (with the stem) keep the weights they start with; `backbone`: all of it, with the
+classifier that reads its levels, so that M2TR layers, their own classifier and the decoder alone are trained.
+"""
 
 _ARCHITECTURE = TypeAdapter(M2TRConfig)
 
@@ -65,7 +68,7 @@ class OptimisationPart(_Part):
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(1e-2, ge=0)
     ema: float = Field(0.998, ge=0, lt=1)
-    freeze: int = Field(0, ge=0)
+    freeze: Freeze = 0
     freeze_norm: bool = Field(False, description="batch norms keep the statistics they start with")
     precision: Literal["fp32", "bf16"] = "fp32"
     mix_styles: float = Field(0.0, ge=0, le=1, description="share of batches whose early maps swap their statistics")
@@ -113,13 +116,19 @@ class Recipe(_Part):
 
     @property
     def architecture(self) -> M2TRConfig:
-        """The preset with its switches. Raises ConfigError for a switch or value that it does not have."""
+        """The preset with its switches; `face_share` follows from the geometry where the network has levels.
+
+        Raises ConfigError for a switch or value that it does not have.
+        """
         known = [field.name for field in fields(M2TRConfig)]
         wrong = [name for name in self.switches if name not in known]
         if wrong:
             raise ConfigError(f"recipe {self.name}: switches: no {', '.join(wrong)}; there are {', '.join(known)}")
         try:
-            return _ARCHITECTURE.validate_python({**asdict(resolve(self.preset)), **self.switches})
+            preset = asdict(resolve(self.preset))
+            if preset["levels"]:
+                preset["face_share"] = 1 / self.geometry.scale
+            return _ARCHITECTURE.validate_python({**preset, **self.switches})
         except ValidationError as error:
             raise ConfigError(f"recipe {self.name}: switches: {_lines(error)}") from None
 
@@ -130,9 +139,9 @@ def load_recipe(recipe: str | Path) -> Recipe:
     A file may name another as its `base` (beside it, or one that ships) and then only what differs.
     Raises ConfigError naming the file and key.
     """
-    path = _find(recipe)
+    path = find_recipe(recipe)
     try:
-        return Recipe.model_validate(_read(path, ()))
+        return Recipe.model_validate(read_recipe(path))
     except ValidationError as error:
         raise ConfigError(f"{path}: {_lines(error)}") from None
 
@@ -152,42 +161,6 @@ def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
     if steps is None:
         return recipe
     return recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update={"steps": steps})})
-
-
-def _find(recipe: str | Path) -> Path:
-    path = Path(recipe)
-    if not path.is_file():
-        path = RECIPES / f"{path.stem}.yaml"
-    if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"{recipe}: no such recipe; give a YAML file or one of: {shipped}")
-    return path
-
-
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """The values of a file over those of its base; `above`: the files that lead here."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: not a recipe: its top level must be keys and values")
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if path in above:
-        raise ConfigError(f"{path}: base: leads back to this file")
-    beside = path.parent / str(base)
-    return _merged(_read(beside if beside.is_file() else _find(str(base)), (*above, path)), values)
-
-
-def _merged(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """`values` over `base`, key by key in nested parts."""
-    merged = dict(base)
-    for key, value in values.items():
-        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merged(base[key], value) if nested else value
-    return merged
 
 
 def _lines(error: ValidationError) -> str:

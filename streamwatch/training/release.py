@@ -229,9 +229,10 @@ def describe_run(recipe: Recipe, trainer: Trainer) -> str:
     """One line for the card: how long was trained, and which step was kept."""
     options = recipe.optimisation
     images = images_seen(recipe, trainer.best_step)
+    frozen = "backbone" if options.freeze == "backbone" else f"first {options.freeze} blocks"
     start = "ImageNet" if recipe.start is None else f"weights {file_sha256(recipe.start)[:12]}"
     return (
         f"{recipe.name}: from {start}, seed {recipe.seed}, averaged weights of step {trainer.best_step} of "
         f"{options.steps} ({images} pictures), learning rate {options.learning_rate:g}, "
-        f"first {options.freeze} blocks frozen"
+        f"{frozen} frozen"
     )

@@ -46,7 +46,7 @@ from streamwatch.training.losses import Objective, objective
 from streamwatch.training.pack import PackedPairs
 from streamwatch.training.pool import PairPool
 from streamwatch.training.prepare import Picture
-from streamwatch.training.recipe import Recipe
+from streamwatch.training.recipe import Freeze, Recipe
 from streamwatch.training.regularisers import mixed_styles, perturbed, pooled_stages
 from streamwatch.training.split import packed_split, split_data
 from streamwatch.training.stages import stage
@@ -150,6 +150,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.architecture)
         if recipe.start is None:
+            if self.model.levels is not None:
+                raise ConfigError(f"recipe {recipe.name}: start: a network with levels needs fitted weights (--start)")
             start_from_imagenet(self.model)
         else:
             start_from(self.model, recipe.start)
@@ -545,23 +547,26 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def frozen_modules(model: M2TR, blocks: int) -> list[nn.Module]:
-    """The backbone's stem and its first `blocks` blocks; nothing for 0."""
-    if blocks == 0:
+def frozen_modules(model: M2TR, frozen: Freeze) -> list[nn.Module]:
+    """What keeps its weights: the backbone's stem and its first blocks, or all of `backbone`; nothing for 0."""
+    if frozen == "backbone":
+        reads = [] if model.levels is None else [model.levels, model.classifier]
+        return [model.model, *reads]
+    if frozen == 0:
         return []
     backbone: Any = model.model
-    return [backbone._conv_stem, backbone._bn0, *backbone._blocks[:blocks]]
+    return [backbone._conv_stem, backbone._bn0, *backbone._blocks[:frozen]]
 
 
-def freeze(model: M2TR, blocks: int) -> None:
-    for module in frozen_modules(model, blocks):
+def freeze(model: M2TR, frozen: Freeze) -> None:
+    for module in frozen_modules(model, frozen):
         module.requires_grad_(False)
 
 
-def train_mode(model: M2TR, frozen_blocks: int, *, frozen_norm: bool = False) -> None:
+def train_mode(model: M2TR, frozen: Freeze, *, frozen_norm: bool = False) -> None:
     """Training mode, with the frozen part's batch statistics kept, or those of all parts."""
     model.train()
-    for module in frozen_modules(model, frozen_blocks):
+    for module in frozen_modules(model, frozen):
         module.eval()
     if frozen_norm:
         for module in model.modules():

@@ -38,7 +38,8 @@ class M2TRConfig:
     dropout: rate in front of the classifier.
     identity_init: start with M2TR layers that pass the texture map unchanged: pretrained features survive.
     levels: indices of blocks. Given any, the classifier reads the statistics of their maps in the face and around it
-        (`LevelStatistics`), in place of the pooled last map; there may then be no M2TR layer at all (depth 0).
+        (`LevelStatistics`), in place of the pooled last map. The M2TR layers then stand beside the backbone, which goes
+        on with the texture map as it was; a classifier of its own reads their output. There may be none (depth 0).
     face_share: side of the face's box ÷ side of the crop, for `levels`.
     """
 
@@ -71,8 +72,6 @@ class M2TRConfig:
                 raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least}")
         if any(after <= before for before, after in pairwise((-1, *self.levels))):
             raise ConfigError(f"levels: {self.levels} must be indices of backbone blocks in rising order")
-        if self.levels and self.decoder:
-            raise ConfigError("levels: a network with a decoder reads its pooled last map")
         if not 0.1 <= self.face_share <= 1:
             raise ConfigError(f"face_share: {self.face_share} must be in [0.1, 1]")
         if self.insert_after < 0:
@@ -110,12 +109,13 @@ _LITE = M2TRConfig(
     identity_init=True,
 )
 
+_BESIDE = replace(_LITE, levels=(0, 2, 4, 7, 10, 14))
+
 PRESETS: dict[str, M2TRConfig] = {
     "m2tr-b4": M2TRConfig(),
     "m2tr-lite": _LITE,
-    "texture": replace(
-        _LITE, depth=0, decoder=False, decoder_context=None, identity_init=False, levels=(0, 2, 4, 7, 10, 14)
-    ),
+    "m2tr-beside": _BESIDE,
+    "texture": replace(_BESIDE, depth=0, decoder=False, decoder_context=None, identity_init=False),
     "m2tr-lite2": replace(_LITE, backbone="efficientnet-lite2", insert_after=6, decoder_context=14),
 }
 

@@ -71,11 +71,28 @@ class Classifier(nn.Module):
         return y
 
 
+class LayerClassifier(nn.Module):
+    """Statistics of the output of M2TR layers beside a backbone, and what they add to the logits: at first nothing."""
+
+    def __init__(self, channels: int, config: M2TRConfig) -> None:
+        super().__init__()
+        self.levels = LevelStatistics([channels], config.face_share)
+        self.classifier = Classifier(self.levels.size, config.dropout)
+        nn.init.zeros_(self.classifier.projection.weight)
+        nn.init.zeros_(self.classifier.projection.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits N×2 and features N×D of a map N×C×h×w."""
+        feature = self.levels([x])
+        return self.classifier(feature), feature
+
+
 class M2TR(nn.Module):
     """The whole network. `model` is the backbone, under the name that the authors' checkpoints use.
 
-    stride, channels: of the texture map. levels: None where the classifier reads the pooled last map. feature_size: D.
-    mask_side: side of the mask logits for an input of `config.input_size`, None without a decoder.
+    stride, channels: of the texture map. levels: None where the classifier reads the pooled last map. beside: reads the
+    output of M2TR layers that stand beside the backbone; None where they stand in it. feature_size: D. mask_side: side
+    of the mask logits for an input of `config.input_size`, None without a decoder.
     Raises ConfigError where the map cannot be cut into the patches, or its channels not split into the heads.
     """
 
@@ -102,6 +119,10 @@ class M2TR(nn.Module):
         self.layers = nn.ModuleList(M2TRLayer(config, self.channels, side) for _ in range(config.depth))
         self.bands = DctBands(self.channels, self.stride) if config.frequency == "dct" and config.depth else None
         self.classifier = Classifier(self.feature_size, config.dropout)
+        self.beside: LayerClassifier | None = None
+        if self.levels is not None and config.depth:
+            self.beside = LayerClassifier(self.channels, config)
+            self.feature_size += self.beside.levels.size
         self.decoder: MaskDecoder | None = None
         self.mask_side: int | None = None
         if config.decoder:
@@ -121,9 +142,9 @@ class M2TR(nn.Module):
     def convolve(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """The maps that the classifier reads, N×C×h×w, and the mask logits, for x as in `forward`."""
         self._map_side(x.shape[-1])
-        cut, context = self.config.insert_after + 1, self.config.decoder_context
         if self.levels is not None:
-            return self._levels(x), None
+            return self._convolve_levels(x)
+        cut, context = self.config.insert_after + 1, self.config.decoder_context
         texture = self._texture(x, self.model.blocks(self.model.stem(x), 0, cut))
         middle = cut if context is None else context + 1
         deep = self.model.blocks(texture, cut, middle)
@@ -134,11 +155,16 @@ class M2TR(nn.Module):
         """Logits N×2 and features N×D of the maps of `convolve`."""
         last = maps[-1]
         with torch.autocast(last.device.type, enabled=False):  # scores are worth full precision, and cheap here
-            if self.levels is not None:
-                feature = self.levels(maps)
-            else:
+            if self.levels is None:
                 feature = last.to(torch.promote_types(last.dtype, torch.float32)).mean(dim=(2, 3))
-            return self.classifier(feature), feature
+                return self.classifier(feature), feature
+            if self.beside is None:
+                feature = self.levels(maps)
+                return self.classifier(feature), feature
+            first, *backbone = maps
+            feature = self.levels(backbone)
+            logits, of_layers = self.beside(first)
+            return self.classifier(feature) + logits, torch.cat([feature, of_layers], dim=1)
 
     def _texture(self, x: Tensor, texture: Tensor) -> Tensor:
         """The texture map behind the M2TR layers."""
@@ -147,16 +173,16 @@ class M2TR(nn.Module):
             texture = layer(texture, bands)
         return texture
 
-    def _levels(self, x: Tensor) -> list[Tensor]:
-        y, done, maps = self.model.stem(x), 0, []
-        for stop in sorted({*self.config.levels, self.config.insert_after}):
-            y = self.model.blocks(y, done, stop + 1)
+    def _convolve_levels(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """`convolve` with levels; the output of M2TR layers stands before the backbone's maps."""
+        levels, cut, context = self.config.levels, self.config.insert_after, self.config.decoder_context
+        y, done, found = self.model.stem(x), 0, dict[int | None, Tensor]()
+        for stop in sorted({*levels, cut, cut if context is None else context}):
+            y = found[stop] = self.model.blocks(y, done, stop + 1)
             done = stop + 1
-            if stop == self.config.insert_after:
-                y = self._texture(x, y)
-            if stop in self.config.levels:
-                maps.append(y)
-        return maps
+        texture, maps = self._texture(x, found[cut]), [found[level] for level in levels]
+        mask = None if self.decoder is None else self.decoder(texture, found.get(context))
+        return [texture, *maps] if self.layers else maps, mask
 
     def _map_side(self, size: int) -> int:
         unit = self.stride * math.lcm(*self.config.head_divisors)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.training.data import Kind
-from streamwatch.training.recipe import RECIPES
+from streamwatch.training.recipe_files import find_recipe, read_recipe
 
 
 class _Part(BaseModel):
@@ -111,26 +110,18 @@ _RECIPE: TypeAdapter[StatisticsRecipe | TextureRecipe] = TypeAdapter(
 
 
 def is_fitted_recipe(recipe: str | Path) -> bool:
-    """Whether a YAML file, or a recipe that ships, names a `kind`; False where there is no such file."""
-    path = _path(recipe)
+    """Whether a YAML file, or a recipe that ships, names a `kind`; False where it cannot be read."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "kind" in read_recipe(find_recipe(recipe))
+    except ConfigError:
         return False  # `load_recipe` says what is wrong with it
-    return isinstance(values, dict) and "kind" in values
 
 
 def load_fitted_recipe(recipe: str | Path) -> StatisticsRecipe | TextureRecipe:
     """A path to a YAML file, or the name of a recipe that ships. Raises ConfigError naming the file and key."""
-    path = _path(recipe)
+    path = find_recipe(recipe)
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        return _RECIPE.validate_python(values)
+        return _RECIPE.validate_python(read_recipe(path))
     except ValidationError as error:
         problems = "; ".join(f"{_key(item['loc'])}: {item['msg']}" for item in error.errors())
         raise ConfigError(f"{path}: {problems}") from None
@@ -139,8 +130,3 @@ def load_fitted_recipe(recipe: str | Path) -> StatisticsRecipe | TextureRecipe:
 def _key(loc: tuple[int | str, ...]) -> str:
     """The key that an error is about, without the kind of recipe, which pydantic puts first."""
     return ".".join(str(part) for part in loc[1:]) or "kind"
-
-
-def _path(recipe: str | Path) -> Path:
-    path = Path(recipe)
-    return path if path.is_file() else RECIPES / f"{path.stem}.yaml"
