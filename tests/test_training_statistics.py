@@ -177,9 +177,10 @@ def test_the_command_trains(data: Path, recipe: StatisticsRecipe, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "auc_matched" in result.stdout
     assert (tmp_path / "out" / "tiny.safetensors").is_file()
-    refused = CliRunner().invoke(app, [*arguments, "--steps", "3"])
-    assert refused.exit_code == 2
-    assert "recipe of this kind" in refused.output
+    for option in (["--steps", "3"], ["--device", "cuda"]):
+        refused = CliRunner().invoke(app, [*arguments, *option])
+        assert refused.exit_code == 2
+        assert "recipe of this kind" in refused.output
 
 
 def test_data_that_are_not_there_or_lack_a_class_are_named(

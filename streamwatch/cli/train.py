@@ -29,7 +29,7 @@ def train(
         str,
         typer.Argument(
             help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
-            "m2tr-lite-web, m2tr-lite-web-small, statistics, texture."
+            "m2tr-lite-web, m2tr-lite-web-small, m2tr-beside, statistics, texture, texture-192."
         ),
     ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
@@ -84,8 +84,8 @@ def train(
 
     if is_fitted_recipe(recipe):
         others = (steps, start, preview, study, variants, pack, from_pack, profile)
-        if any(option is not None for option in others):
-            raise typer.BadParameter("a recipe of this kind takes --data, --out, --landmark-model and no other option")
+        if any(option is not None for option in others) or device not in ("auto", "cpu"):
+            raise typer.BadParameter("a recipe of this kind is fitted on the CPU and takes --data, --out, --landmark-model and no other option")
         _fit(recipe, data, out, landmark_model)
         return
     from streamwatch.training.process import prepare_process

@@ -15,7 +15,7 @@ from streamwatch.detectors.m2tr.config import M2TRConfig, resolve
 from streamwatch.detectors.m2tr.decoder import MaskDecoder
 from streamwatch.detectors.m2tr.frequency import DctBands, FrequencyBlock
 from streamwatch.detectors.m2tr.fusion import FUSIONS, CrossModalityFusion
-from streamwatch.detectors.m2tr.levels import LevelStatistics
+from streamwatch.detectors.m2tr.levels import LevelStatistics, regions
 from streamwatch.detectors.m2tr.transformer import MultiScaleTransformer
 from streamwatch.errors import ConfigError
 
@@ -111,6 +111,7 @@ class M2TR(nn.Module):
             self.model.check_block("levels", config.levels[-1])
             self.levels = LevelStatistics([self.model.channels[i] for i in config.levels], config.face_share)
             self.feature_size = self.levels.size
+            self._check_face(config.levels[-1])
         side = self._map_side(config.input_size)
         if self.channels % len(config.patch_divisors):
             raise ConfigError(
@@ -183,6 +184,15 @@ class M2TR(nn.Module):
         texture, maps = self._texture(x, found[cut]), [found[level] for level in levels]
         mask = None if self.decoder is None else self.decoder(texture, found.get(context))
         return [texture, *maps] if self.layers else maps, mask
+
+    def _check_face(self, level: int) -> None:
+        """Raise ConfigError where the face covers no cell of the map of a block."""
+        side = self.config.input_size // self.model.strides[level]
+        if not all(part.isfinite().all() for part in regions(side, side, self.config.face_share, torch.device("cpu"))):
+            raise ConfigError(
+                f"face_share: a face of {self.config.face_share:g} of the crop covers no cell of the map of block "
+                f"{level}, {side}×{side}; wider faces, a larger input_size or no such level"
+            )
 
     def _map_side(self, size: int) -> int:
         unit = self.stride * math.lcm(*self.config.head_divisors)
