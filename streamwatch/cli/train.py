@@ -85,7 +85,9 @@ def train(
     if is_fitted_recipe(recipe):
         others = (steps, start, preview, study, variants, pack, from_pack, profile)
         if any(option is not None for option in others) or device not in ("auto", "cpu"):
-            raise typer.BadParameter("a recipe of this kind is fitted on the CPU and takes --data, --out, --landmark-model and no other option")
+            raise typer.BadParameter(
+                "a recipe of this kind is fitted on the CPU and takes --data, --out, --landmark-model and no other option"
+            )
         _fit(recipe, data, out, landmark_model)
         return
     from streamwatch.training.process import prepare_process

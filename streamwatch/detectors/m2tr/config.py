@@ -109,7 +109,7 @@ _LITE = M2TRConfig(
     identity_init=True,
 )
 
-_BESIDE = replace(_LITE, levels=(0, 2, 4, 7, 10, 14))
+_BESIDE = replace(_LITE, depth=1, levels=(0, 2, 4, 7, 10, 14))
 
 PRESETS: dict[str, M2TRConfig] = {
     "m2tr-b4": M2TRConfig(),

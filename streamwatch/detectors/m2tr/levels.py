@@ -47,10 +47,14 @@ class LevelStatistics(nn.Module):
             return torch.cat([self._measure(one.float()) for one in maps], dim=1)
 
     def _measure(self, values: Tensor) -> Tensor:
-        face, around = regions(values.shape[-2], values.shape[-1], self.face_share, values.device)
-        (mean, spread), (mean_around, spread_around) = _moments(values, face), _moments(values, around)
+        parts = torch.stack(regions(values.shape[-2], values.shape[-1], self.face_share, values.device)).flatten(1)
+        cells = values.permute(0, 2, 3, 1).flatten(1, 2)  # N×hw×C, as it lies in memory
+        mean, mean_around = (parts @ cells).unbind(1)
+        difference = mean - mean_around
+        squares, squares_around = (parts @ (cells - mean[:, None]).square()).unbind(1)  # about the mean of the face
+        spread, spread_around = _root(squares), _root(squares_around - difference.square())
         ratio = torch.log((spread + _LEAST) / (spread_around + _LEAST))
-        return torch.cat([mean, spread, mean_around, spread_around, mean - mean_around, ratio], dim=1)
+        return torch.cat([mean, spread, mean_around, spread_around, difference, ratio], dim=1)
 
 
 def regions(height: int, width: int, face_share: float, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -62,8 +66,5 @@ def regions(height: int, width: int, face_share: float, device: torch.device) ->
     return face / face.sum(), around / around.sum()
 
 
-def _moments(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation of each channel, N×C."""
-    mean = (values * weights).sum(dim=(2, 3))
-    variance = ((values - mean[:, :, None, None]).square() * weights).sum(dim=(2, 3))
-    return mean, variance.clamp_min(1e-12).sqrt()
+def _root(variance: Tensor) -> Tensor:
+    return variance.clamp_min(1e-12).sqrt()
