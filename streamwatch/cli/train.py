@@ -86,7 +86,7 @@ def train(
         others = (steps, start, preview, study, variants, pack, from_pack, profile)
         if any(option is not None for option in others) or device not in ("auto", "cpu"):
             raise typer.BadParameter(
-                "a recipe of this kind is fitted on the CPU and takes --data, --out, --landmark-model and no other option"
+                "a recipe of this kind is fitted on a CPU; it takes --data, --out, --landmark-model and no other option"
             )
         _fit(recipe, data, out, landmark_model)
         return
