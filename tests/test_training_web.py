@@ -13,6 +13,7 @@ import pytest
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.frames import score_samples
+from streamwatch.training.data import MadePairs, Pools
 from streamwatch.training.dev import check_apart
 from streamwatch.training.prepare import Picture
 from streamwatch.training.recipe import Recipe
@@ -48,6 +49,22 @@ def test_a_fake_goes_with_its_own_moment_and_without_one_with_any_of_its_scene(p
     assert all(real.source == fake.source == "paired" and not real.fake for real, fake in drawn)
     assert all(real.moment == fake.moment for real, fake in drawn if fake.method == "Sync")
     assert len({real.moment for real, fake in drawn if fake.method == "Late"}) > 1
+
+
+def test_pairs_in_a_row_may_share_their_scene(pictures, monkeypatch) -> None:
+    related, _ = web_pairs(
+        [*pictures, *(picture(f"many{n}", f, clip=f"honest{n}") for n in range(9) for f in range(2))]
+    )
+    monkeypatch.setattr("streamwatch.training.data._found", lambda kind, both, zooms, related: both)
+    scenes = [
+        [MadePairs(Pools((), (), web=related), {"web": 1.0}, 3, row).make(number)[1] for number in range(24)]
+        for row in (1, 4)
+    ]
+    runs = [[len({fake.source for fake in found[i : i + 4]}) for i in range(0, 24, 4)] for found in scenes]
+    assert max(runs[0]) > 1
+    assert set(runs[1]) == {1}
+    assert len({fake.source for fake in scenes[1]}) > 2
+    assert max(len({fake.path for fake in scenes[1][i : i + 4]}) for i in range(0, 24, 4)) > 1
 
 
 def test_methods_are_drawn_by_the_root_of_their_clips_whatever_their_pictures(pictures) -> None:

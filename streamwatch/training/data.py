@@ -115,25 +115,31 @@ class Pools:
 
 
 class MadePairs:
-    """Pairs drawn from pools and forged; pair `number` is a function of (seed, number) alone."""
+    """Pairs drawn from pools and forged; pair `number` is a function of (seed, number) alone.
 
-    def __init__(self, pools: Pools, weights: Mapping[Kind, float], seed: int) -> None:
+    scene_pairs: as many pairs in a row share their kind and, if it is `web`, method and scene.
+    """
+
+    def __init__(self, pools: Pools, weights: Mapping[Kind, float], seed: int, scene_pairs: int = 1) -> None:
         self._pools = pools
         self._kinds: list[Kind] = [kind for kind, weight in weights.items() if weight > 0]
         self._shares = _shares([weights[kind] for kind in self._kinds])
         self._source_shares = _shares([pool.weight for pool in pools.sources])
         self._seed = seed
+        self._scene_pairs = scene_pairs
 
     def make(self, number: int) -> MadePair:
         """See `PairSource`."""
-        rng = np.random.default_rng([self._seed, 0, number])
+        rng = shared = np.random.default_rng([self._seed, 0, number])
+        if self._scene_pairs > 1:
+            shared = np.random.default_rng([self._seed, 2, number // self._scene_pairs])
         pools = self._pools
-        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
+        kind = self._kinds[int(shared.choice(len(self._kinds), p=self._shares))]
         if kind == "paired":
             both = pools.paired[int(rng.integers(len(pools.paired)))]
             return _found(kind, both, pools.paired_zoom, related=True)
         if kind == "web" and pools.web is not None:
-            return _found(kind, pools.web.draw_related(rng), WEB_ZOOM, related=True)
+            return _found(kind, pools.web.draw_related(rng, shared), WEB_ZOOM, related=True)
         if kind == "web_unpaired" and pools.web_unpaired is not None:
             return _found(kind, pools.web_unpaired.draw_any(rng), WEB_ZOOM, related=False)
         if kind == "generated":

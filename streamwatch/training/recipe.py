@@ -48,6 +48,7 @@ class DataPart(_Part):
     reuse: int = Field(1, ge=1, description="items that are cut from every made pair")
     reuse_lag: int = Field(500, ge=1, description="pairs between one use of a made pair and the next")
     qualities: int = Field(1, ge=1, le=4, description="copies of every face, each at a quality of its own")
+    scene_pairs: int = Field(1, ge=1, description="pairs in a row of one kind and, of web clips, of one scene")
     held_back: float = Field(0.06, gt=0, lt=0.5)
 
 

@@ -80,6 +80,7 @@ def web(recipe: Recipe) -> Iterator[Variant]:
     yield Variant("as it is", recipe)
     yield Variant("first 4 blocks frozen", _changed(recipe, optimisation={"freeze": 4}))
     yield Variant("no ranking", _changed(recipe, loss={"ranking": 0.0}))
+    yield Variant("scene-wise batches", _changed(recipe, data={"scene_pairs": 4}))
     weights = recipe.data.weights
     made = [kind for kind in FAMILIES if weights.get(kind, 0) > 0]
     found: list[Kind] = [kind for kind in weights if kind not in FAMILIES]

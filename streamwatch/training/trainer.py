@@ -185,7 +185,7 @@ class Trainer:
                     packed, self.size, recipe.seed, self.device, untouched=recipe.data.untouched
                 )
         else:
-            source = MadePairs(split.pools, weights, recipe.seed)
+            source = MadePairs(split.pools, weights, recipe.seed, recipe.data.scene_pairs)
         if packed is None and reuse.times > 1:
             source = PairPool(source, folder / POOL, self._pool_key(), reuse.window + _POOL_MARGIN)
         self.data = PairDataset(

@@ -35,25 +35,30 @@ class WebPairs:
     def __bool__(self) -> bool:
         return bool(self.fakes) and bool(self.reals)
 
-    def draw_related(self, rng: np.random.Generator) -> tuple[Picture, Picture]:
-        """(real, fake) of one scene: of the same moment where the set has it."""
-        fake = self._draw_fake(rng)
+    def draw_related(
+        self, rng: np.random.Generator, scene_rng: np.random.Generator | None = None
+    ) -> tuple[Picture, Picture]:
+        """(real, fake) of one scene: of the same moment where the set has it.
+
+        scene_rng: draws method and scene in place of `rng`.
+        """
+        fake = self._draw_fake(rng, scene_rng or rng)
         own = self.reals[fake.source]
         same = [picture for picture in own if picture.moment == fake.moment]
         return _one(same or own, rng), fake
 
     def draw_any(self, rng: np.random.Generator) -> tuple[Picture, Picture]:
         """(real, fake) of different scenes; of a few real pictures the one whose face is nearest in size."""
-        fake = self._draw_fake(rng)
+        fake = self._draw_fake(rng, rng)
         scenes = sorted(self.reals)
         drawn = [_one(self.reals[_one(scenes, rng)], rng) for _ in range(_CANDIDATES)]
         return min(drawn, key=lambda picture: abs(np.log(picture.side / fake.side))), fake
 
-    def _draw_fake(self, rng: np.random.Generator) -> Picture:
+    def _draw_fake(self, rng: np.random.Generator, scene_rng: np.random.Generator) -> Picture:
         methods = list(self.shares)
-        method = methods[int(rng.choice(len(methods), p=list(self.shares.values())))]
+        method = methods[int(scene_rng.choice(len(methods), p=list(self.shares.values())))]
         scenes = self.fakes[method]
-        return _one(scenes[_one(sorted(scenes), rng)], rng)
+        return _one(scenes[_one(sorted(scenes), scene_rng)], rng)
 
 
 def web_pairs(pictures: Iterable[Picture]) -> tuple[WebPairs, WebPairs]:
