@@ -67,7 +67,7 @@ def scan(
     None: no store. What fails on one file is its verdict `error`. Raises SourceNotFound, ConfigError,
     WeightsError or StoreError where nothing can be done at all.
     """
-    from streamwatch.engine.archive import iter_scan
+    from streamwatch.archive.scan import iter_scan
     from streamwatch.sources import expand_inputs
 
     wanted = settings or load_settings(pipeline="archive")

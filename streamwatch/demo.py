@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwatch.annotate import annotate
 from streamwatch.config import FaceSettings, Settings
+from streamwatch.drawing.annotate import annotate
+from streamwatch.drawing.muxing import Mp4Writer
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces import load_face_detector
-from streamwatch.mp4 import Mp4Writer
 from streamwatch.records import FloatArray, ImageArray, Label, Span, VideoVerdict
 
 Progress = Callable[[str, float], None]
@@ -87,7 +87,7 @@ def run_demo(
 
     Raises ConfigError where the folder cannot be written, and what `iter_scan` raises.
     """
-    from streamwatch.engine.archive import iter_scan
+    from streamwatch.archive.scan import iter_scan
 
     plan = plan or ClipPlan()
     clip, annotated = folder / "clip.mp4", folder / "annotated.mp4"

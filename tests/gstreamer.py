@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from streamwatch.evaluation.loopback.rtsp_server import free_port
+from streamwatch.bench.loopback.rtsp_server import free_port
 
 PYTHON = Path("/usr/bin/python3")
 PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"

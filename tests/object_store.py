@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import httpx
 
-from streamwatch.evaluation.loopback.rtsp_server import free_port
+from streamwatch.bench.loopback.rtsp_server import free_port
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "tester",

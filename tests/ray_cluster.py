@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamwatch.evaluation.loopback.rtsp_server import free_port
+from streamwatch.bench.loopback.rtsp_server import free_port
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]

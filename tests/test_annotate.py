@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamwatch.annotate import (
+from streamwatch.drawing.annotate import (
     BRIDGE,
     HOLD,
     Drawing,
@@ -24,8 +24,8 @@ from streamwatch.annotate import (
     overlay_mask,
     score_colour,
 )
+from streamwatch.drawing.muxing import Mp4Writer, Part
 from streamwatch.errors import ConfigError, SourceNotFound, SourceUnreadable, StreamwatchError
-from streamwatch.mp4 import Mp4Writer, Part
 from streamwatch.records import (
     Box,
     FaceTrace,

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streamwatch.cli.main import main
-from streamwatch.config import Settings
-from streamwatch.detectors import read_card, weights_path
-from streamwatch.detectors.m2tr.config import PRESETS
-from streamwatch.errors import DetectorError, SourceUnreadable
-from streamwatch.evaluation import bench_pipeline as pipeline
-from streamwatch.evaluation.bench_model import ModelCase, bench_model, measure
-from streamwatch.evaluation.bench_pipeline import (
+from streamwatch.bench import pipeline as pipeline
+from streamwatch.bench.model import ModelCase, bench_model, measure
+from streamwatch.bench.pipeline import (
     STAGES,
     PipelineResult,
     StageClock,
@@ -22,6 +17,11 @@ from streamwatch.evaluation.bench_pipeline import (
     measure_stages,
     run_loop,
 )
+from streamwatch.cli.main import main
+from streamwatch.config import Settings
+from streamwatch.detectors import read_card, weights_path
+from streamwatch.detectors.m2tr.config import PRESETS
+from streamwatch.errors import DetectorError, SourceUnreadable
 from tests.engine_support import face_clip, settings_for, untrained_detector
 
 

@@ -19,6 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from streamwatch.cli import alerts, common, db, streams, verdicts
+from streamwatch.drawing.evidence import overlay
 from streamwatch.errors import ConfigError, StoreError
 from streamwatch.records import (
     Alert,
@@ -34,7 +35,6 @@ from streamwatch.records import (
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store, schema
 from streamwatch.store.cursors import Cursor
-from streamwatch.store.evidence import overlay
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 CLIP = "/archive/2026/03/news [evening]/a rather long name of a clip that does not fit.mp4"

@@ -27,9 +27,9 @@ from streamwatch.demo import (
     run_demo,
 )
 from streamwatch.detectors import weights_path
+from streamwatch.drawing.muxing import Mp4Writer
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces import load_face_detector
-from streamwatch.mp4 import Mp4Writer
 from streamwatch.records import (
     FloatArray,
     FrameCounts,

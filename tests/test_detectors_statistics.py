@@ -146,7 +146,7 @@ def test_trees_that_point_out_of_themselves_are_refused(change: dict[str, Any], 
 
 def test_trees_and_contributions_agree_with_scikit_learn() -> None:
     ensemble = pytest.importorskip("sklearn.ensemble")
-    from streamwatch.training.statistics.fit import trees_of
+    from streamwatch.training.fitted.fit import trees_of
 
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(400, 7)).astype(np.float32)

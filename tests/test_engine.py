@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 import pytest
 
+from streamwatch.archive.input_queue import Jobs
+from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
-from streamwatch.engine.analysis import Analyser, batches
-from streamwatch.engine.feed import Feed, FrameQueue
-from streamwatch.engine.jobs import Jobs
-from streamwatch.engine.outbox import Outbox
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import LocalClient, PendingScores, Scores, ScoringQueue
-from streamwatch.engine.stream import LiveStream
 from streamwatch.errors import DetectorError, StoreError, WeightsError
-from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.fusion import AlertRules, Subject, error_verdict
+from streamwatch.live.feed import Feed, FrameQueue
+from streamwatch.live.outbox import Outbox
+from streamwatch.live.stream import LiveStream
+from streamwatch.pipeline.analyser import Analyser, batches
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import LocalClient, PendingScores, Scores, ScoringQueue
 from streamwatch.records import (
     Alert,
     AlertKind,
@@ -247,7 +247,7 @@ def test_a_model_that_is_not_there_is_said_at_once(weights: Path, tmp_path: Path
 def test_a_scan_with_nothing_to_analyse_starts_no_cluster(weights: Path, tmp_path: Path) -> None:
     import ray
 
-    from streamwatch.engine.archive import ScanProgress, iter_scan
+    from streamwatch.archive.scan import ScanProgress, iter_scan
 
     settings = settings_for(weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"})
     heard: list[ScanProgress] = []
@@ -295,7 +295,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
         reads.append(Path(source).name)
         return hashlib.sha256(Path(source).read_bytes()).hexdigest()
 
-    monkeypatch.setattr("streamwatch.engine.jobs.content_sha256", read)
+    monkeypatch.setattr("streamwatch.archive.input_queue.content_sha256", read)
     old, new = tmp_path / "old.mp4", tmp_path / "new.mp4"
     for path in (old, new):
         path.write_bytes(b"pictures")
@@ -391,7 +391,7 @@ def test_a_closed_queue_gives_what_waits_and_takes_no_more() -> None:
 
 def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file behind a URL stands for a server that ends its stream again and again."""
-    from streamwatch.engine import feed as module
+    from streamwatch.live import feed as module
 
     monkeypatch.setattr(module, "is_url", lambda url: True)
     clock = Clock()
@@ -471,7 +471,7 @@ def sure_of_real(plan: Plan, **live: float) -> Plan:
 def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
     plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwatch.engine.feed.is_url", lambda url: True)
+    monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
     frozen = face_clip(folder / "frozen.mp4", seconds=8.0, still=True)
     ended = threading.Event()
 
@@ -494,7 +494,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
     plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where an encoder is set up anew: another size on the same connection, another codec on the next one."""
-    monkeypatch.setattr("streamwatch.engine.feed.is_url", lambda url: True)
+    monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
     clip = folder / "changing.ts"
     small = face_clip(folder / "small.ts", seconds=2.0)
     large = encode(
@@ -533,7 +533,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
 def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     plan: Plan, client: LocalClient, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwatch.engine.feed.is_url", lambda url: True)
+    monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
     verdicts: list[VideoVerdict] = []
     over = threading.Event()
 
@@ -664,8 +664,8 @@ def answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             raise answer
         return answer
 
-    monkeypatch.setattr("streamwatch.engine.outbox.ray.wait", lambda references, timeout: (references, []))
-    monkeypatch.setattr("streamwatch.engine.outbox.result_of", result_of)
+    monkeypatch.setattr("streamwatch.live.outbox.ray.wait", lambda references, timeout: (references, []))
+    monkeypatch.setattr("streamwatch.live.outbox.result_of", result_of)
 
 
 def a_result(source: str) -> VideoVerdict:
@@ -724,7 +724,7 @@ def test_a_store_that_stays_away_ends_the_run_with_everything_kept(monkeypatch: 
 
 
 def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):
-    from streamwatch.engine.writer import _absolute
+    from streamwatch.cluster.store_actors import _absolute
 
     monkeypatch.chdir(tmp_path)
     assert _absolute("sqlite:///a.db") == f"sqlite:///{tmp_path}/a.db"
@@ -734,7 +734,7 @@ def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):
 def test_a_cluster_that_cannot_start_says_so_in_one_line(monkeypatch):
     import ray
 
-    from streamwatch.engine import cluster
+    from streamwatch.cluster import connection as cluster
     from streamwatch.errors import ClusterError
 
     def fail(**_):

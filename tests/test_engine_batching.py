@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import streamwatch
-from streamwatch.engine.batching import REGROW, MicroBatcher
-from streamwatch.engine.histogram import Histogram
-from streamwatch.engine.scoring import Scores
+from streamwatch.cluster.batching import REGROW, MicroBatcher
+from streamwatch.cluster.histogram import Histogram
 from streamwatch.errors import DetectorError, DetectorExhausted
+from streamwatch.pipeline.scoring import Scores
 from tests.test_engine import scores_of
 
 
@@ -319,8 +319,8 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.detectors import load_detector
-from streamwatch.engine.batching import MicroBatcher
-from streamwatch.engine.scoring import score_crops
+from streamwatch.cluster.batching import MicroBatcher
+from streamwatch.pipeline.scoring import score_crops
 
 detector = load_detector(Path(sys.argv[1]), "cpu", threads=1, precision="fp32")
 side = detector.input_size

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from streamwatch.evaluation.bench_kills import ROWS
+from streamwatch.bench.kills import ROWS
 from tests.engine_support import face_clip, untrained_detector
 from tests.processes import descendants, has_open, is_actor
 from tests.ray_cluster import ENVIRONMENT, STREAMWATCH, RayNode, ray_head, ray_node

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from streamwatch.bench.loopback.fault_proxy import FaultProxy, fault_proxy
+from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import DecodeSettings, LiveSettings, SamplingSettings, Settings
-from streamwatch.engine.feed import GRACE, Feed
-from streamwatch.evaluation.loopback.fault_proxy import FaultProxy, fault_proxy
-from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
+from streamwatch.live.feed import GRACE, Feed
 from streamwatch.records import Frame
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests import gstreamer, media

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamwatch.bench.loopback.rtsp_server import serve_rtsp
 from streamwatch.config import LiveSettings
 from streamwatch.detectors import load_detector
-from streamwatch.engine.governor import FLOOR, PERIOD, STEP, Governor
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import LocalClient
-from streamwatch.engine.stream import LiveStream
-from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
+from streamwatch.live.sampling_rate import FLOOR, PERIOD, STEP, Governor
+from streamwatch.live.stream import LiveStream
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import LocalClient
 from streamwatch.records import VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector

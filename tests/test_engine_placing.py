@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from streamwatch.archive.worker import FileWorker
+from streamwatch.cluster import connection as cluster
+from streamwatch.cluster.connection import Node, connect, roomiest
+from streamwatch.cluster.detector import RemoteClient, gpu_share
+from streamwatch.cluster.placing import memory_for
 from streamwatch.config import EngineSettings
-from streamwatch.engine import cluster
-from streamwatch.engine.analysis import Analysis
-from streamwatch.engine.cluster import Node, connect, roomiest
-from streamwatch.engine.crew import memory_for
-from streamwatch.engine.detector import RemoteClient, gpu_share
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.worker import StreamWorker
 from streamwatch.errors import ConfigError
+from streamwatch.pipeline.analyser import Analysis
+from streamwatch.pipeline.plan import Plan
 from streamwatch.sources.segments import Segment
 from tests.engine_support import INPUT, settings_for, untrained_detector
 
@@ -89,7 +89,7 @@ def test_an_address_of_rays_client_is_refused() -> None:
 def test_a_file_that_another_machine_lacks_is_told_with_its_name(plan: Plan, tmp_path: Path) -> None:
     missing = str(tmp_path / "only-on-the-head.mp4")
     subject = plan.subject(missing, "ab" * 32)
-    worker = StreamWorker(plan, [], "worker-1")
+    worker = FileWorker(plan, [], "worker-1")
     for found in (
         worker.begin(subject, missing, False, 300.0),
         worker.analyse_segment(subject, missing, Segment(), False),

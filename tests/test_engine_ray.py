@@ -22,18 +22,18 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
+from streamwatch.archive.input_queue import Job
+from streamwatch.archive.scan import ScanProgress, _Scan, iter_scan
+from streamwatch.bench.loopback.rtsp_server import serve_rtsp
 from streamwatch.cli.main import app, main
+from streamwatch.cluster.placing import memory_for
 from streamwatch.config import EngineSettings, Settings
 from streamwatch.detectors import load_detector
-from streamwatch.engine.analysis import Analyser, Analysis
-from streamwatch.engine.archive import ScanProgress, _Scan, iter_scan
-from streamwatch.engine.crew import memory_for
-from streamwatch.engine.jobs import Job
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import LocalClient
-from streamwatch.engine.segments import SegmentScores
 from streamwatch.errors import ConfigError, DetectorError, JobCancelled, WeightsError
-from streamwatch.evaluation.loopback.rtsp_server import serve_rtsp
+from streamwatch.pipeline.analyser import Analyser, Analysis
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import LocalClient
+from streamwatch.pipeline.segment_scores import SegmentScores
 from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import content_sha256
 from streamwatch.sources.states import Cause, StreamState, Transition
@@ -51,7 +51,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    from streamwatch.engine.cluster import connect
+    from streamwatch.cluster.connection import connect
 
     with connect(EngineSettings()):
         yield
@@ -260,7 +260,7 @@ def test_scans_that_share_a_store_share_the_work(
 def test_a_cancelled_job_ends_and_goes_on_later(
     clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwatch.engine.archive.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("streamwatch.archive.scan.LOOK_EVERY", 0.0)
     with Store.open(settings.store.url) as store:
 
         def cancel(progress: ScanProgress) -> None:
@@ -409,8 +409,8 @@ def test_what_triage_saves_and_changes_is_measured(
 
 
 def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:
-    from streamwatch.engine.cluster import Cluster, result_of
-    from streamwatch.engine.detector import RemoteClient, start_detectors
+    from streamwatch.cluster.connection import Cluster, result_of
+    from streamwatch.cluster.detector import RemoteClient, start_detectors
 
     (detector,), _ = start_detectors(Plan.resolve(settings), Cluster(local=True, gpus=0))
     good = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
@@ -441,7 +441,7 @@ def test_damaged_weights_end_the_scan_with_their_name(
 
 
 def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings: Settings) -> None:
-    from streamwatch.engine.live import iter_watch
+    from streamwatch.live.watch import iter_watch
 
     clip = face_clip(folder / "served.mp4", seconds=4.0, b_frames=False)
     analyser = Analyser(Plan.resolve(settings), LocalClient(load_detector(weights, "cpu", 1)))
@@ -470,7 +470,7 @@ def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings:
 def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
     folder: Path, weights: Path, settings: Settings
 ) -> None:
-    from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
+    from streamwatch.live.watch import TRACKS_PER_WORKER, iter_watch
 
     clip = face_clip(folder / "endless.mp4", seconds=4.0, b_frames=False)
     live = settings.live.model_copy(update={"verdict_every": 1.0, "backoff_first": 0.1})
@@ -506,7 +506,7 @@ def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["DetectorActor", "StoreWriter"])
 def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, settings: Settings) -> None:
-    from streamwatch.engine.live import TRACKS_PER_WORKER, iter_watch
+    from streamwatch.live.watch import TRACKS_PER_WORKER, iter_watch
 
     clip = face_clip(folder / f"{kind}.mp4", seconds=20.0, b_frames=False)
     settings = settings.model_copy(update={"live": settings.live.model_copy(update={"verdict_every": 0.5})})
@@ -542,8 +542,8 @@ def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, s
 
 @pytest.mark.slow
 def test_streams_come_and_go_and_the_others_are_not_touched(folder: Path, settings: Settings) -> None:
-    from streamwatch.engine.live import iter_watch
-    from streamwatch.engine.outbox import Notice
+    from streamwatch.live.outbox import Notice
+    from streamwatch.live.watch import iter_watch
 
     clip = face_clip(folder / "roster.mp4", seconds=20.0, b_frames=False)
     told: list[tuple[str, StreamState]] = []
@@ -587,8 +587,8 @@ def test_streams_come_and_go_and_the_others_are_not_touched(folder: Path, settin
 @pytest.mark.slow
 def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
     """The lock outlasts the patience of a call, which is short here, several times over."""
-    from streamwatch.engine.live import iter_watch
-    from streamwatch.engine.outbox import Notice
+    from streamwatch.live.outbox import Notice
+    from streamwatch.live.watch import iter_watch
 
     url = settings.store.url
     clip = face_clip(folder / "locked.mp4", seconds=20.0, b_frames=False)

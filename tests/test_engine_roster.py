@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from streamwatch.cli import streams
-from streamwatch.cli.wanted import Wanted
 from streamwatch.config import LiveSettings, Settings, StoreSettings, StreamSettings, load_settings
-from streamwatch.engine.roster import Follower, Roster, roster_path
 from streamwatch.errors import ConfigError, SourceRefused
+from streamwatch.live.roster import Follower, Roster, roster_path
+from streamwatch.live.stream_selection import Wanted
 
 STUDIO = StreamSettings(url="rtsp://user:hush@cam/studio", name="studio 1")
 ROOF = "rtsp://user:hush@cam/roof"

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamwatch.archive.file_work import CutFile
+from streamwatch.archive.input_queue import Job
 from streamwatch.detectors import load_detector
-from streamwatch.engine.analysis import Analyser, Analysis, Cut
-from streamwatch.engine.jobs import Job
-from streamwatch.engine.pieces import CutFile
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import DetectorClient, LocalClient, PendingScores, Scores
-from streamwatch.engine.segments import SegmentScores, fuse
 from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.faces.tracking import View
+from streamwatch.pipeline.analyser import Analyser, Analysis, Cut
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import DetectorClient, LocalClient, PendingScores, Scores
+from streamwatch.pipeline.segment_scores import SegmentScores, fuse
 from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
 from tests.engine_support import face_picture, settings_for, untrained_detector

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
+from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import StreamState
 from streamwatch.store import Filters, Store

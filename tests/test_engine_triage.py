@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamwatch.archive.file_work import CutFile
+from streamwatch.archive.input_queue import Job
 from streamwatch.config import DecodeSettings, Settings
-from streamwatch.engine.analysis import Analyser, Cut
-from streamwatch.engine.jobs import Job
-from streamwatch.engine.pieces import CutFile
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.triage import FAR, choose_looks, find_doubts, longest_gap
 from streamwatch.fusion import Policy
+from streamwatch.pipeline.analyser import Analyser, Cut
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.triage import FAR, choose_looks, find_doubts, longest_gap
 from streamwatch.records import FaceQuality, FrameRecord, Label
 from streamwatch.sources.keyframes import KeyFrame, key_pictures, read_key_frames
 from streamwatch.sources.video import VideoSource

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
+from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.store import Filters, Store
 from tests.engine_support import face_clip, untrained_detector
 from tests.processes import descendants, has_open, is_actor

@@ -16,7 +16,6 @@ from streamwatch.config import Settings
 from streamwatch.detectors import Calibration, InputSpec, Limits, ModelCard, Thresholds
 from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.detectors.protocol import ScoreArrays
-from streamwatch.engine.plan import Plan
 from streamwatch.evaluation.datasets.catalogue import list_clips
 from streamwatch.evaluation.datasets.clip import Clip, Wanted
 from streamwatch.evaluation.plots import draw_robustness
@@ -27,6 +26,7 @@ from streamwatch.evaluation.scoring import Evaluator, Outcome
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
 from streamwatch.fusion import AlertRules, Policy
+from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Face, Label
 from tests.media import encode
 

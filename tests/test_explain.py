@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from streamwatch.cli import alerts
 from streamwatch.detectors import load_detector, read_card, save_checkpoint
 from streamwatch.detectors.statistics.weights import save_statistics
+from streamwatch.drawing.explain import TILE, explain, warm
 from streamwatch.errors import ConfigError, DetectorError
-from streamwatch.explain import TILE, explain, warm
 from streamwatch.records import Alert, Evidence, FrameCounts, Label, MaskCoverage, ModelRef, TrackVerdict, VideoVerdict
 from streamwatch.store import Store
 from tests.detector_models import card_for, tiny_model

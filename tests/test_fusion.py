@@ -37,7 +37,7 @@ from streamwatch.records import (
     VideoVerdict,
     sigmoid,
 )
-from streamwatch.training.temporal import as_served
+from streamwatch.studies.fusion import as_served
 
 CARD = SimpleNamespace(
     name="model",

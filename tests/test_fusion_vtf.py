@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from streamwatch.fusion.vtf import VTF, OnlineVTF, VTFConfig
-from streamwatch.training.temporal import RULES, compare, train_vtf
-from streamwatch.training.tracks import TrackScores, compared
+from streamwatch.studies.fusion import RULES, compare, train_vtf
+from streamwatch.studies.tracks import TrackScores, compared
 
 CONFIG = VTFConfig(features=6, frames=4, width=16, depth=1, heads=2)
 

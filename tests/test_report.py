@@ -23,10 +23,10 @@ from streamwatch.config import Settings
 from streamwatch.detectors import load_detector
 from streamwatch.detectors.statistics.detector import StatisticsDetector
 from streamwatch.detectors.statistics.weights import save_statistics
-from streamwatch.engine.analysis import Analyser
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import LocalClient
 from streamwatch.errors import ConfigError, SourceNotFound, StoreError
+from streamwatch.pipeline.analyser import Analyser
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import LocalClient
 from streamwatch.provenance import Provenance, ProvenanceState
 from streamwatch.records import (
     Alert,
@@ -537,7 +537,7 @@ def test_a_model_that_cannot_say_why_is_not_loaded(
 
 
 def test_the_stored_result_becomes_a_page_here(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamwatch.engine.archive.assemble", lambda *_: pytest.fail("nothing is to be analysed"))
+    monkeypatch.setattr("streamwatch.archive.scan.assemble", lambda *_: pytest.fail("nothing is to be analysed"))
     result = report("my <b>clip.mp4")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("my <b>clip.report.html: ")

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 import streamwatch
 from streamwatch.cli import running, scan, watch
 from streamwatch.config import Settings, load_settings
-from streamwatch.engine.analysis import Analysis
 from streamwatch.errors import SourceUnreadable
 from streamwatch.fusion import Subject, error_verdict
+from streamwatch.pipeline.analyser import Analysis
 from streamwatch.records import Alert, Failure, FrameCounts, Label, ModelRef, VideoVerdict
 from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
@@ -72,13 +72,13 @@ class Engine:
 
 def scans(monkeypatch: pytest.MonkeyPatch, *items: object) -> Engine:
     stand_in = Engine(items, scans=True)
-    monkeypatch.setattr("streamwatch.engine.archive.iter_scan", stand_in)
+    monkeypatch.setattr("streamwatch.archive.scan.iter_scan", stand_in)
     return stand_in
 
 
 def watches(monkeypatch: pytest.MonkeyPatch, *items: object) -> Engine:
     stand_in = Engine(items, scans=False)
-    monkeypatch.setattr("streamwatch.engine.live.iter_watch", stand_in)
+    monkeypatch.setattr("streamwatch.live.watch.iter_watch", stand_in)
     return stand_in
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from streamwatch.bench.loopback.rtsp_server import free_port
 from streamwatch.config import Settings, SinkSettings
-from streamwatch.evaluation.loopback.rtsp_server import free_port
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, AlertKind, Label, ModelRef, VideoVerdict
 from streamwatch.sinks import Courier, Failed

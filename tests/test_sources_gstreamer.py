@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwatch.config import DecodeSettings, LiveSettings, SamplingSettings, Settings
-from streamwatch.engine.feed import Feed
+from streamwatch.live.feed import Feed
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests import gstreamer, media
 

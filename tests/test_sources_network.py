@@ -19,9 +19,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError, SourceNotFound, SourceRefused, SourceTimeout, SourceUnreadable
-from streamwatch.evaluation.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.sources import VideoSource, iter_frames
 from tests import media
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamwatch.archive.scan import iter_scan
+from streamwatch.bench.loopback.fault_proxy import fault_proxy
+from streamwatch.bench.loopback.rtsp_server import free_port
 from streamwatch.config import DecodeSettings
-from streamwatch.engine.archive import iter_scan
 from streamwatch.errors import (
     LibraryMissing,
     SourceError,
@@ -22,8 +24,6 @@ from streamwatch.errors import (
     SourceUnauthorized,
     SourceUnreadable,
 )
-from streamwatch.evaluation.loopback.fault_proxy import fault_proxy
-from streamwatch.evaluation.loopback.rtsp_server import free_port
 from streamwatch.records import Label, VideoVerdict
 from streamwatch.sources import VideoSource, content_sha256, iter_frames, objects, read_inputs
 from streamwatch.sources.container import check_watchable

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from streamwatch.live.stillness import Picture, PictureWatch
 from streamwatch.records import Frame, ImageArray
 from streamwatch.sources import iter_frames
-from streamwatch.sources.picture import Picture, PictureWatch
 from tests import media
 
 BLACK = np.full((90, 160, 3), 2, np.uint8)

@@ -18,10 +18,10 @@ from typer.testing import CliRunner, Result
 
 from streamwatch.cli import alerts as commands
 from streamwatch.cli import verdicts as verdict_commands
+from streamwatch.formats.timelines import SourceTimeline, TimelineFormat, file_names, timelines, write_timeline
 from streamwatch.records import AlertKind, Label
 from streamwatch.store import AlertRow, ReviewState, Store
 from streamwatch.store.cursors import Cursor
-from streamwatch.store.timelines import SourceTimeline, TimelineFormat, file_names, timelines, write_timeline
 from tests.test_cli_store import a_verdict, an_alert
 from tests.test_store import a_verdict as complete_verdict
 from tests.test_store import an_error

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, event, func, select
 
+from streamwatch.bench import store as bench
+from streamwatch.bench.store import bench_store
+from streamwatch.bench.synthetic_store import BEGIN, YEARS, Shape, fill, source_names
 from streamwatch.cli.main import main
 from streamwatch.errors import StoreError
-from streamwatch.evaluation import bench_store as bench
-from streamwatch.evaluation.bench_store import bench_store
-from streamwatch.evaluation.synthetic_store import BEGIN, YEARS, Shape, fill, source_names
 from streamwatch.records import AlertKind, Label
 from streamwatch.sources.states import StreamState, Transition
 from streamwatch.store import AlertRow, Filters, ReviewState, Store, VerdictRow

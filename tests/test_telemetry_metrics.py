@@ -8,13 +8,13 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamwatch.bench.loopback.rtsp_server import free_port
+from streamwatch.cluster.batching import BatchCounts
+from streamwatch.cluster.statistics import Load
 from streamwatch.config import MetricsSettings
-from streamwatch.engine.batching import BatchCounts
-from streamwatch.engine.load import Load
-from streamwatch.engine.outbox import Notice
 from streamwatch.errors import ConfigError
-from streamwatch.evaluation.loopback.rtsp_server import free_port
 from streamwatch.fusion import Subject
+from streamwatch.live.outbox import Notice
 from streamwatch.records import (
     Alert,
     AlertKind,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamwatch.config import TracingSettings
-from streamwatch.engine.traces import FrameTraces
+from streamwatch.live.frame_times import FrameTraces
 from streamwatch.records import Frame, FrameCounts, FrameTimes, Label, ModelRef, VideoVerdict
 from streamwatch.telemetry.tracing import STAGES, trace_frames
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from streamwatch.errors import WeightsError
+from streamwatch.studies.tracks import forge_track
 from streamwatch.training.compositing import composite, match_colours, multiband, poisson
 from streamwatch.training.families import (
     FAMILIES,
@@ -23,7 +24,6 @@ from streamwatch.training.forgeries import SCATTERED, Forgery, self_blend
 from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import Picture
 from streamwatch.training.resynthesis import STYLES, Autoencoder, Resynthesiser, load_or_train
-from streamwatch.training.tracks import forge_track
 from tests.face_pictures import SIDE, mesh, portrait
 
 OUTSIDE = {"region": 20, "swap": 20}

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
-from streamwatch.training import held_back
+from streamwatch.studies import forgeries as held_back
 from streamwatch.training.data import PairDataset
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe

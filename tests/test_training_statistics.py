@@ -34,23 +34,23 @@ from streamwatch.records import ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import Kind
 from streamwatch.training.dev import dev_faces, dev_figures
-from streamwatch.training.recipe_files import RECIPES
-from streamwatch.training.starts import start_from_imagenet
-from streamwatch.training.statistics.pictures import (
+from streamwatch.training.fitted.pictures import (
     load_faces,
     measure_crops,
     measure_faces,
     sample_weights,
     training_rows,
 )
-from streamwatch.training.statistics.recipe import (
+from streamwatch.training.fitted.recipe import (
     PairsPart,
     StatisticsRecipe,
     TextureRecipe,
     is_fitted_recipe,
     load_fitted_recipe,
 )
-from streamwatch.training.statistics.release import Released, card_figures, train_fitted
+from streamwatch.training.fitted.release import Released, card_figures, train_fitted
+from streamwatch.training.recipe_files import RECIPES
+from streamwatch.training.starts import start_from_imagenet
 from tests.face_pictures import FACE, PORTRAIT, mesh, prepared
 from tests.face_pictures import SIDE as FACE_SIDE
 

@@ -9,14 +9,14 @@ import pytest
 
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
+from streamwatch.studies.fusion import compare_fusions
+from streamwatch.studies.tracks import clips_of, score_tracks
 from streamwatch.training import serving, tracks
 from streamwatch.training.data import Pools
 from streamwatch.training.families import Forger
 from streamwatch.training.prepare import Picture
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.split import DataSplit
-from streamwatch.training.temporal import compare_fusions
-from streamwatch.training.tracks import clips_of, score_tracks
 from tests.engine_support import untrained_detector
 from tests.face_pictures import SIDE, mesh, portrait
 

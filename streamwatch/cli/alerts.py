@@ -53,7 +53,7 @@ def list_alerts(
     as_json: common.JsonOption = False,
 ) -> None:
     """List alerts, the newest first."""
-    from streamwatch.store import alert_line
+    from streamwatch.formats.jsonl import alert_line
 
     with common.open_store(store, config) as opened:
         if as_json:
@@ -102,7 +102,7 @@ def show(
         clip, told = opened.clip(full_id), opened.deliveries.of_alert(full_id)
     written: list[Path] = []
     if out is not None:
-        from streamwatch.store.evidence import write_evidence
+        from streamwatch.drawing.evidence import write_evidence
 
         with common.writing_to("--out", out):
             written = write_evidence(alert, out)
@@ -140,7 +140,7 @@ class _Second:
 
 def _second_look(alert: Alert, of_verdict: ModelRef, model: str | None, folder: Path) -> _Second:
     from streamwatch.detectors import load_detector, registered
-    from streamwatch.explain import explain, write_panels
+    from streamwatch.drawing.explain import explain, write_panels
 
     if model is None and of_verdict.name not in registered():
         raise ConfigError(
@@ -188,8 +188,8 @@ def export(
     config: common.ConfigOption = None,
 ) -> None:
     """Write alerts for other programs: as a table, or as marks on the time lines of their sources."""
-    from streamwatch.store import alert_line
-    from streamwatch.store.export import ALERTS
+    from streamwatch.formats.jsonl import alert_line
+    from streamwatch.formats.tables import ALERTS
 
     with common.open_store(store, config) as opened:
         found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
@@ -202,7 +202,7 @@ def export(
 def _write_timelines(
     found: list[AlertRow], opened: Store, file_format: ExportFormat, output: Path | None, rate: float
 ) -> None:
-    from streamwatch.store.timelines import TimelineFormat, file_names, timelines, write_timeline
+    from streamwatch.formats.timelines import TimelineFormat, file_names, timelines, write_timeline
 
     form = TimelineFormat(file_format.value)
     lines = list(timelines(found, opened.durations(sorted({alert.verdict_id for alert in found}))))
@@ -329,7 +329,7 @@ def _told_lines(told: list[Delivery]) -> list[dict[str, Any]]:
 
 def _reason_lines(second: _Second) -> list[str]:
     """The strongest reasons of every face, numbered as in the table; empty for a model that gives none."""
-    from streamwatch.explain import reason_lines
+    from streamwatch.drawing.explain import reason_lines
 
     return [
         f"evidence {number}: {line}"
@@ -360,7 +360,7 @@ def _evidence_table(alert: Alert, second: _Second | None) -> Table:
 
 
 def _details(row: AlertRow, alert: Alert, written: list[Path], second: _Second | None) -> dict[str, Any]:
-    from streamwatch.store import alert_line
+    from streamwatch.formats.jsonl import alert_line
 
     details = {
         **alert_line(row),

@@ -20,11 +20,11 @@ from streamwatch.cli import common, running
 from streamwatch.doctor import require_opencv
 
 if TYPE_CHECKING:
-    from streamwatch.engine.histogram import Histogram
-    from streamwatch.evaluation.bench_model import ModelResult
-    from streamwatch.evaluation.bench_pipeline import PipelineResult
-    from streamwatch.evaluation.bench_store import StoreResult
-    from streamwatch.evaluation.bench_streams import StreamsResult
+    from streamwatch.bench.model import ModelResult
+    from streamwatch.bench.pipeline import PipelineResult
+    from streamwatch.bench.store import StoreResult
+    from streamwatch.bench.streams import StreamsResult
+    from streamwatch.cluster.histogram import Histogram
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -51,8 +51,8 @@ def model(
 ) -> None:
     """Faces per second and peak memory of the detectors, by batch size, each case in a process of its own."""
     require_opencv()
+    from streamwatch.bench.model import STATISTICS, ModelCase, bench_model
     from streamwatch.detectors.m2tr.config import PRESETS, resolve
-    from streamwatch.evaluation.bench_model import STATISTICS, ModelCase, bench_model
 
     names = presets or [*PRESETS, STATISTICS]
     for name in names:
@@ -87,7 +87,7 @@ def pipeline(
 ) -> None:
     """The stages alone, the engine end to end, and a loop written by hand, on the same clips."""
     require_opencv()
-    from streamwatch.evaluation.bench_pipeline import bench_pipeline
+    from streamwatch.bench.pipeline import bench_pipeline
     from streamwatch.sources import expand_inputs
 
     settings = running.settings(config, preset, store=None, model=detector, device=device, workers=workers)
@@ -121,7 +121,7 @@ def streams(
 ) -> None:
     """Live streams from a real RTSP server on this machine: how many are held, how late, at what cost."""
     require_opencv()
-    from streamwatch.evaluation.bench_streams import bench_streams
+    from streamwatch.bench.streams import bench_streams
 
     settings = running.settings(config, preset, store=None, model=detector, device=device)
     with Console(stderr=True).status("measuring") as status:
@@ -147,7 +147,7 @@ def kills(
     status 1 where there are any.
     """
     require_opencv()
-    from streamwatch.evaluation.bench_kills import bench_kills
+    from streamwatch.bench.kills import bench_kills
 
     with Console(stderr=True).status("measuring") as status:
         result = bench_kills(paths, _scan_options(detector, device), times, seed=seed, progress=status.update)
@@ -174,7 +174,7 @@ def memory(
 ) -> None:
     """Memory of a scan, file by file: whether it grows with the length of a file."""
     require_opencv()
-    from streamwatch.evaluation.bench_memory import bench_memory
+    from streamwatch.bench.memory import bench_memory
 
     with Console(stderr=True).status("measuring") as status:
         options = [*_scan_options(detector, device), "--workers", str(workers)]
@@ -205,7 +205,7 @@ def triage(
 ) -> None:
     """Time that `scan --triage` saves, and verdicts that it changes, beside the full look at the same files."""
     require_opencv()
-    from streamwatch.evaluation.bench_triage import bench_triage
+    from streamwatch.bench.triage import bench_triage
     from streamwatch.sources import expand_inputs
 
     settings = running.settings(config, preset, store=None, model=detector, device=device)
@@ -241,7 +241,7 @@ def decode(
 ) -> None:
     """Cores that decoding a live stream takes, beside FFmpeg's own program on the same file."""
     require_opencv()
-    from streamwatch.evaluation.bench_decode import bench_decode
+    from streamwatch.bench.decode import bench_decode
 
     result = bench_decode(clip, running.settings(config, preset, store=None, model=None, device=None))
     if as_json:
@@ -276,8 +276,8 @@ def store_(
     as_json: common.JsonOption = False,
 ) -> None:
     """A store of synthetic rows: how fast it takes them, how long listings with any combination of filters take."""
-    from streamwatch.evaluation.bench_store import bench_store
-    from streamwatch.evaluation.synthetic_store import Shape
+    from streamwatch.bench.store import bench_store
+    from streamwatch.bench.synthetic_store import Shape
 
     with tempfile.TemporaryDirectory(prefix="streamwatch-") as folder, Console(stderr=True).status("filling") as status:
         result = bench_store(

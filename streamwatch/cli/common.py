@@ -27,8 +27,8 @@ from streamwatch.times import instant as instant
 from streamwatch.times import media_time as media_time
 
 if TYPE_CHECKING:
+    from streamwatch.formats.tables import Columns
     from streamwatch.store import Filters, Store
-    from streamwatch.store.export import Columns
 
 TABLE_ROWS = 50
 """Rows of a table where no --limit is given. JSON and exports have no such limit."""
@@ -161,7 +161,7 @@ class TableFormat(StrEnum):
 
 def write_table(rows: Iterable[Mapping[str, Any]], columns: Columns, form: TableFormat, output: Path | None) -> None:
     """To a file, or to standard output. Raises ConfigError where the file cannot be written."""
-    from streamwatch.store.export import write_csv, write_jsonl, write_parquet
+    from streamwatch.formats.tables import write_csv, write_jsonl, write_parquet
 
     if form is TableFormat.PARQUET:
         if output is None:

@@ -46,7 +46,7 @@ def demo(
 
 
 def _document(result: DemoResult) -> dict[str, Any]:
-    from streamwatch.store import verdict_line
+    from streamwatch.formats.jsonl import verdict_line
 
     return {
         "clip": str(result.clip),

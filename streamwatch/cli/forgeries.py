@@ -26,7 +26,7 @@ def forgeries(
     as_json: common.JsonOption = False,
 ) -> None:
     """Forge held-back faces by every family, and by blends that no recipe trains on, and score them."""
-    from streamwatch.training.held_back import judge_forgeries
+    from streamwatch.studies.forgeries import judge_forgeries
 
     levels = tracks.measured(
         judge_forgeries,

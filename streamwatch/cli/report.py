@@ -69,8 +69,8 @@ def report(
 
 
 def _target(source: Input, html: Path | None) -> Path:
+    from streamwatch.formats.timelines import file_names
     from streamwatch.sources import is_url, redact
-    from streamwatch.store.timelines import file_names
 
     if html is not None and not html.is_dir():
         return html
@@ -81,7 +81,7 @@ def _target(source: Input, html: Path | None) -> Path:
 
 
 def _analyse(source: Input, settings: Settings, *, resume: bool) -> VideoVerdict:
-    from streamwatch.engine.archive import iter_scan
+    from streamwatch.archive.scan import iter_scan
 
     with ScanBar(1) as bar:
         results = iter_scan([source], settings, progress=bar.update, resume=resume, command="report")
@@ -95,7 +95,7 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> Report:
     from dataclasses import replace
 
     from streamwatch.detectors.card import card_path, file_sha256
-    from streamwatch.engine.plan import Plan
+    from streamwatch.pipeline.plan import Plan
     from streamwatch.provenance import read_provenance
     from streamwatch.records import ResultKey
     from streamwatch.report import Report

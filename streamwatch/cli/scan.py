@@ -23,8 +23,8 @@ from streamwatch.errors import JobCancelled
 from streamwatch.records import Failure, Label, VideoVerdict
 
 if TYPE_CHECKING:
-    from streamwatch.engine.analysis import Analysis
-    from streamwatch.engine.archive import ScanProgress
+    from streamwatch.archive.scan import ScanProgress
+    from streamwatch.pipeline.analyser import Analysis
 
 INPUT_FAILED = 1
 SPANS_SHOWN = 3
@@ -75,7 +75,7 @@ def scan(
 
     Verdicts go to the store as they come; a scan that was cut off goes on where it stopped.
     """
-    from streamwatch.engine.archive import iter_scan
+    from streamwatch.archive.scan import iter_scan
     from streamwatch.sources import read_inputs
 
     if not paths and manifest is None:
@@ -179,7 +179,7 @@ def _lines_to(output: Path | None) -> Iterator[TextIO | None]:
 
 
 def _write(analysis: Analysis, lines: TextIO | None, as_json: bool) -> None:
-    from streamwatch.store import verdict_line
+    from streamwatch.formats.jsonl import verdict_line
 
     metadata = {"metadata": dict(analysis.metadata)} if analysis.metadata else {}
     line = json.dumps({**verdict_line(analysis.verdict), **metadata}) + "\n"

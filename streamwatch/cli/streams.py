@@ -18,7 +18,7 @@ from streamwatch.sources import redact
 from streamwatch.sources.states import StreamState, Transition
 
 if TYPE_CHECKING:
-    from streamwatch.engine.roster import Roster
+    from streamwatch.live.roster import Roster
     from streamwatch.store import StreamStatus
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +36,7 @@ def list_streams(
     """List the streams: state, cause, frames a second that came in and were analysed, lag, drops, failures within the
     hour, last verdict.
     """
-    from streamwatch.store import stream_line
+    from streamwatch.formats.jsonl import stream_line
 
     with common.open_store(store, config) as opened:
         found = opened.streams()
@@ -83,7 +83,7 @@ def resume(which: WhichArgument, store: common.StoreOption = None, config: commo
 
 
 def _roster(store: str | None, config: Path | None) -> Roster:
-    from streamwatch.engine.roster import Roster, roster_path
+    from streamwatch.live.roster import Roster, roster_path
 
     settings = load_settings(config, overrides={"store": {"url": store}} if store is not None else {})
     return Roster(roster_path(settings), settings.streams)
@@ -100,7 +100,8 @@ def history(
     as_json: common.JsonOption = False,
 ) -> None:
     """List the streams' changes of state with their causes, the newest first."""
-    from streamwatch.store import Filters, transition_line
+    from streamwatch.formats.jsonl import transition_line
+    from streamwatch.store import Filters
 
     rows = limit or common.TABLE_ROWS
     with common.open_store(store, config) as opened:

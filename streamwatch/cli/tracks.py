@@ -15,7 +15,7 @@ from rich.table import Table
 from streamwatch.cli import common
 
 if TYPE_CHECKING:
-    from streamwatch.training.tracks import Compared
+    from streamwatch.studies.tracks import Compared
 
 RecipeArgument = Annotated[str, typer.Argument(help="Recipe that names the camera clips.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")]
@@ -70,7 +70,7 @@ def fusion(
 
     A temporal transformer (VTF) is trained on the clips of training and compared with plain rules on the others.
     """
-    from streamwatch.training.temporal import compare_fusions
+    from streamwatch.studies.fusion import compare_fusions
 
     rows = measured(
         compare_fusions,
@@ -96,7 +96,7 @@ def scale(
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare how wide crops are cut, on frames of camera clips that are forged here and were never trained on."""
-    from streamwatch.training.serving import compare_scales
+    from streamwatch.studies.crop_scale import compare_scales
 
     rows = measured(
         compare_scales,

@@ -18,8 +18,8 @@ PACKED_SIDE = 256
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from streamwatch.studies.variants import Variant
     from streamwatch.training.recipe import Recipe
-    from streamwatch.training.studies import Variant
     from streamwatch.training.trainer import HeldBackAucs, Trainer
     from streamwatch.training.trainer import Progress as Step
 
@@ -80,7 +80,7 @@ def train(
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
-    from streamwatch.training.statistics.recipe import is_fitted_recipe
+    from streamwatch.training.fitted.recipe import is_fitted_recipe
 
     if is_fitted_recipe(recipe):
         others = (steps, start, preview, study, variants, pack, from_pack, profile)
@@ -156,8 +156,8 @@ def train(
 
 
 def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path) -> None:
-    from streamwatch.training.statistics.recipe import load_fitted_recipe
-    from streamwatch.training.statistics.release import train_fitted
+    from streamwatch.training.fitted.recipe import load_fitted_recipe
+    from streamwatch.training.fitted.release import train_fitted
 
     chosen = load_fitted_recipe(recipe)
     if data is not None:
@@ -247,7 +247,7 @@ def _profile(recipe: Recipe, landmark_model: Path, device: str, steps: int, cach
 def _study(
     study: str, recipe: Recipe, folder: Path, landmark_model: Path, device: str, names: list[str] | None
 ) -> None:
-    from streamwatch.training.studies import STUDIES, chosen, run_study
+    from streamwatch.studies.variants import STUDIES, chosen, run_study
 
     variants = chosen(list(STUDIES[study](recipe)), names or ())
     with common.progress_bar() as bar:

@@ -41,7 +41,7 @@ def list_verdicts(
     as_json: common.JsonOption = False,
 ) -> None:
     """List verdicts, the newest first. --json gives the lines of results.jsonl, each with its cursor."""
-    from streamwatch.store import verdict_line
+    from streamwatch.formats.jsonl import verdict_line
 
     with common.open_store(store, config) as opened:
         if as_json:
@@ -79,7 +79,7 @@ def export(
     config: common.ConfigOption = None,
 ) -> None:
     """Write verdicts, or the scores of all their faces, as a table for other programs."""
-    from streamwatch.store.export import SCORES, VERDICTS, verdict_cells
+    from streamwatch.formats.tables import SCORES, VERDICTS, verdict_cells
 
     wanted = common.filters(source, label, since, until, min_score, state, limit, kind)
     with common.open_store(store, config) as opened:

@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.text import Text
 
 from streamwatch.cli import common, running
-from streamwatch.cli.wanted import Wanted
 from streamwatch.config import Settings
 from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
+from streamwatch.live.stream_selection import Wanted
 from streamwatch.records import Alert, AlertKind, AlertPhase, Label, VideoVerdict
 from streamwatch.sources import redact
 
 if TYPE_CHECKING:
-    from streamwatch.engine.live import News, Told
-    from streamwatch.engine.outbox import Notice
+    from streamwatch.live.outbox import Notice
+    from streamwatch.live.watch import News, Told
     from streamwatch.sources.states import Transition
 
 STREAM_FAILED = 1
@@ -71,8 +71,8 @@ def watch(
     connected again. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
     followed as they change.
     """
-    from streamwatch.engine.live import iter_watch
-    from streamwatch.engine.load import Load
+    from streamwatch.cluster.statistics import Load
+    from streamwatch.live.watch import iter_watch
 
     def load() -> Settings:
         settings = running.settings(config, pipeline, store=store, model=model, device=device, address=address)
@@ -113,7 +113,7 @@ def watch(
 
 
 def _start_background(wanted: Wanted) -> None:
-    from streamwatch.engine.supervisor import Hooks, start_supervisor
+    from streamwatch.live.background import Hooks, start_supervisor
 
     settings = wanted.settings
     hooks = Hooks(wanted.again(), lambda: listen(settings, wanted.names))
@@ -124,7 +124,7 @@ def _start_background(wanted: Wanted) -> None:
 
 def _attach(wanted: Wanted, *, as_json: bool) -> None:
     """Show what the watch in the background tells until it ends, or this command is stopped."""
-    from streamwatch.engine.supervisor import attach
+    from streamwatch.live.background import attach
 
     with running.stoppable(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         show = _shower(stack, wanted, as_json=as_json)
@@ -133,7 +133,7 @@ def _attach(wanted: Wanted, *, as_json: bool) -> None:
 
 
 def _stop_background(settings: Settings) -> None:
-    from streamwatch.engine.supervisor import stop_supervisor
+    from streamwatch.live.background import stop_supervisor
 
     stop_supervisor(settings)
     typer.echo("the watch in the background has ended; its last verdicts are stored")
@@ -177,7 +177,8 @@ def _in_a_terminal() -> bool:
 
 def _show_json() -> Callable[[News], None]:
     """Verdicts and alerts as JSON Lines on standard output, the rest for people on standard error."""
-    from streamwatch.store import alert_event, verdict_line
+    from streamwatch.formats.jsonl import verdict_line
+    from streamwatch.store.events import alert_event
 
     note = _notes(_errors(), {})
 
@@ -221,7 +222,7 @@ def _show_board(
     from rich.live import Live
 
     from streamwatch.cli.board import Board
-    from streamwatch.engine.outbox import Notice
+    from streamwatch.live.outbox import Notice
 
     board = Board(sources, names)
     live = stack.enter_context(Live(board, console=common.console(), refresh_per_second=2))
@@ -245,7 +246,7 @@ def _errors() -> Console:
 
 def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition | Notice], None]:
     """Says what happened; that a stream is tried again, or fails as it did before, is no news."""
-    from streamwatch.engine.outbox import Notice
+    from streamwatch.live.outbox import Notice
     from streamwatch.sources.states import StreamState
 
     said: dict[str, tuple[object, ...]] = {}

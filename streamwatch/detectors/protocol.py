@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from streamwatch.detectors.card import ModelCard
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import FaceScore, FloatArray, ImageArray
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""Of a network's arithmetic; `auto`: bf16 where the hardware has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

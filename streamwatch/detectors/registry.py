@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from streamwatch.detectors.card import check_suffix, read_card
 from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import WeightsError
 
 if TYPE_CHECKING:
-    from streamwatch.detectors.protocol import Detector
-
-Precision = Literal["auto", "fp32", "bf16"]
+    from streamwatch.detectors.protocol import Detector, Precision
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 

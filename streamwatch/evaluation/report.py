@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.detectors.card import Thresholds
-from streamwatch.engine.plan import Plan
 from streamwatch.evaluation.coverage import Abstention, JudgedFaces, abstention
 from streamwatch.evaluation.datasets.clip import Clip
 from streamwatch.evaluation.levels import Level, Scores, measure
 from streamwatch.evaluation.robustness import Degradation
 from streamwatch.evaluation.scoring import Costs, MaskAgreement, Outcome
+from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Label
 
 LEVELS = ("frame", "track", "video")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from streamwatch.config import Settings
 from streamwatch.detectors import load_detector
-from streamwatch.engine.plan import Plan
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation import plots
 from streamwatch.evaluation.datasets.catalogue import list_clips
@@ -24,6 +23,7 @@ from streamwatch.evaluation.report import (
 )
 from streamwatch.evaluation.robustness import protocol
 from streamwatch.evaluation.scoring import Evaluator, Outcome
+from streamwatch.pipeline.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,6 @@ import numpy as np
 
 from streamwatch.config import SamplingSettings, Settings
 from streamwatch.detectors import Detector
-from streamwatch.engine.analysis import batches
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import score_crops
 from streamwatch.errors import SourceUnreadable, StreamwatchError
 from streamwatch.evaluation.datasets.clip import Clip
 from streamwatch.evaluation.metrics import intersection_over_union, roc_auc
@@ -25,6 +22,9 @@ from streamwatch.faces import FaceDetector, crop_face, load_face_detector, measu
 from streamwatch.faces.crops import crop_mask
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.fusion import SourceFusion, Subject
+from streamwatch.pipeline.analyser import batches
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import score_crops
 from streamwatch.records import (
     Box,
     FaceCrop,

@@ -15,8 +15,6 @@ import numpy as np
 from streamwatch.config import Settings
 from streamwatch.detectors import Calibration, Detector, load_detector
 from streamwatch.detectors.joining import joined_logit
-from streamwatch.engine.plan import Plan
-from streamwatch.engine.scoring import score_crops
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation import web_plot
 from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, measure, pairs_of
@@ -31,6 +29,8 @@ from streamwatch.evaluation.web_faces import FoundFace, WebFaces, crops, find_fa
 from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import CropGeometry
+from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.scoring import score_crops
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamwatch.faces.crops import CropGeometry, crop_face
     from streamwatch.faces.finder import FaceFinder
+    from streamwatch.faces.loading import load_face_detector
     from streamwatch.faces.quality import measure_quality
-    from streamwatch.faces.retinaface import FaceDetector, load_face_detector
+    from streamwatch.faces.retinaface import FaceDetector
     from streamwatch.faces.tracking import Tracker
 
 __all__ = [
@@ -31,7 +32,7 @@ _MODULES = {
     "FaceFinder": "finder",
     "Tracker": "tracking",
     "crop_face": "crops",
-    "load_face_detector": "retinaface",
+    "load_face_detector": "loading",
     "measure_quality": "quality",
 }
 

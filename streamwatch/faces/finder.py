@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from streamwatch.config import FaceSettings, TrackSettings
 from streamwatch.faces.crops import CropGeometry, crop_face
+from streamwatch.faces.loading import load_face_detector
 from streamwatch.faces.quality import measure_quality
-from streamwatch.faces.retinaface import FaceDetector, load_face_detector
+from streamwatch.faces.retinaface import FaceDetector
 from streamwatch.faces.tracking import Tracker, View
 from streamwatch.records import Face, FaceCrop, Frame
 

@@ -184,17 +184,3 @@ def _face(box: FloatArray, landmarks: FloatArray, confidence: np.float32) -> Fac
     x0, y0, x1, y1 = map(float, box)
     a, b, c, d, e = ((float(x), float(y)) for x, y in landmarks)
     return Face(box=(x0, y0, x1, y1), landmarks=(a, b, c, d, e), confidence=float(confidence))
-
-
-def load_face_detector(settings: FaceSettings) -> FaceDetector:
-    """The detector that `settings.detector` names, with its weights loaded.
-
-    Raises WeightsError when the weights are missing or not those of the network.
-    """
-    if settings.detector == "retinaface-resnet50":
-        from streamwatch.faces import resnet50
-
-        return resnet50.load(settings)
-    from streamwatch.faces import mobilenet
-
-    return mobilenet.load(settings)

@@ -10,13 +10,13 @@ import numpy as np
 
 from streamwatch.config import DecodeSettings
 from streamwatch.detectors import Reason, ReasoningDetector
+from streamwatch.drawing.evidence import decode_crop, masked_crop
 from streamwatch.errors import SourceError
 from streamwatch.faces.crops import crop_face
 from streamwatch.fusion.regions import describe
 from streamwatch.records import Evidence, ImageArray, Label, TrackVerdict, VideoVerdict
 from streamwatch.report.plot import by_strength
 from streamwatch.sources import is_url, picture_at
-from streamwatch.store.evidence import decode_crop, masked_crop
 from streamwatch.times import media_time
 
 TRACKS, FAKES = 6, 12

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from streamwatch.config import SinkSettings
-from streamwatch.sinks.sink import NotTaken, Sink, open_sink
+from streamwatch.sinks.opening import open_sink
+from streamwatch.sinks.sink import NotTaken, Sink
 from streamwatch.sources.clocks import utc_now
 from streamwatch.store import Store
 from streamwatch.store.deliveries import Delivery

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamwatch.store.filters import Filters
     from streamwatch.store.history import StreamStatus
-    from streamwatch.store.jsonl import alert_event, alert_line, stream_line, transition_line, verdict_line
     from streamwatch.store.loading import AlertRow, VerdictRow
     from streamwatch.store.repository import Store
     from streamwatch.store.states import ReviewState, RunStatus
@@ -24,11 +23,6 @@ __all__ = [
     "Store",
     "StreamStatus",
     "VerdictRow",
-    "alert_event",
-    "alert_line",
-    "stream_line",
-    "transition_line",
-    "verdict_line",
 ]
 
 _HOMES = {
@@ -39,11 +33,6 @@ _HOMES = {
     "Store": "repository",
     "VerdictRow": "loading",
     "StreamStatus": "history",
-    "alert_event": "jsonl",
-    "alert_line": "jsonl",
-    "stream_line": "jsonl",
-    "transition_line": "jsonl",
-    "verdict_line": "jsonl",
 }
 
 

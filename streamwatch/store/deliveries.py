@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Select, exists, insert, select, updat
 from streamwatch.config import SinkSettings
 from streamwatch.records import Alert
 from streamwatch.store.database import reading, retried, transaction
-from streamwatch.store.jsonl import alert_event
+from streamwatch.store.events import alert_event
 from streamwatch.store.rows import clean_text
 from streamwatch.store.tables import deliveries
 

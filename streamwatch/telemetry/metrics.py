@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streamwatch.cluster.batching import BatchCounts
+from streamwatch.cluster.histogram import SECONDS, Histogram
+from streamwatch.cluster.statistics import Load
 from streamwatch.config import MetricsSettings
-from streamwatch.engine.batching import BatchCounts
-from streamwatch.engine.histogram import SECONDS, Histogram
-from streamwatch.engine.latency import FaceAges
-from streamwatch.engine.live import Told
-from streamwatch.engine.load import Load
 from streamwatch.errors import ConfigError
+from streamwatch.live.latency import FaceAges
+from streamwatch.live.watch import Told
 from streamwatch.records import Alert, AlertKind, AlertPhase, FrameCounts, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import DOWN, Cause, StreamState, Transition

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from streamwatch.config import TracingSettings
-from streamwatch.engine.live import Told
 from streamwatch.errors import ConfigError
+from streamwatch.live.watch import Told
 from streamwatch.records import FrameTimes, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 

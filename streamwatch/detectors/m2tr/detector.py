@@ -13,8 +13,7 @@ from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
 from streamwatch.detectors.m2tr.model import M2TR
 from streamwatch.detectors.memory import ran_out_of_memory
-from streamwatch.detectors.protocol import ScoreArrays
-from streamwatch.detectors.registry import Precision
+from streamwatch.detectors.protocol import Precision, ScoreArrays
 from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.heap import keep_freed_memory
 from streamwatch.records import FaceScore, FloatArray, ImageArray

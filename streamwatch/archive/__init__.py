@@ -1,0 +1,3 @@
+"""Scans: many files to their end, over the actors of a cluster."""
+
+import streamwatch.cluster  # noqa: F401  sets what Ray reads from the environment while it is imported

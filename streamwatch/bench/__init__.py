@@ -1,0 +1,1 @@
+"""Speed and faults, measured; with the servers on loopback that this needs."""

@@ -1,0 +1,1 @@
+"""What leaves the store: JSON Lines, tables, timelines."""

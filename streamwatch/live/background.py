@@ -1,0 +1,201 @@
+"""A watch that goes on without the command that started it: a detached actor on a cluster that goes on by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError
+
+from streamwatch.cluster.connection import NAMESPACE, QUIET, Actor, connect, result_of
+from streamwatch.cluster.statistics import Load
+from streamwatch.config import Settings
+from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
+from streamwatch.live.outbox import Notice
+from streamwatch.live.watch import News, Told, iter_watch
+from streamwatch.sources.clocks import utc_now
+
+NAME = "streamwatch-supervisor"
+
+KEPT = 300
+"""Newest items that are kept for those who attach."""
+
+PATIENCE = 1.0
+"""Seconds that a call waits for something to tell."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hooks:
+    """What the one who starts a watch gives it along; goes to another process.
+
+    follow: see `iter_watch`. listen: opens what is to hear all that the watch tells.
+    """
+
+    follow: Callable[[], Sequence[str] | None]
+    listen: Callable[[], AbstractContextManager[Callable[[Told], None]]]
+
+
+class Supervisor:
+    """Watches what the hooks say, until it is stopped, with relative paths starting from `folder`. There is one on a
+    cluster.
+
+    Where its process dies, Ray starts it again, and it begins a new run with what is wanted then.
+    """
+
+    def __init__(self, settings: Settings, hooks: Hooks, folder: Path) -> None:
+        os.chdir(folder)
+        self._settings = settings
+        self._hooks = hooks
+        self._loaded = threading.Event()
+        self._over = threading.Event()
+        self._told: deque[News] = deque(maxlen=KEPT)
+        self._count = 0
+        self._failure: StreamwatchError | None = None
+        self._filled = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def started(self) -> bool:
+        """Waits until the models are loaded. Raises what ended the watch before that."""
+        while self._thread.is_alive() and not self._loaded.wait(PATIENCE):
+            pass
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    def told(self, after: int) -> tuple[int, list[News]]:
+        """What was told after so many items, as far as it is kept, and how many there are by now; waits a while for the
+        first. Raises what ended the watch.
+        """
+        with self._filled:
+            self._filled.wait_for(lambda: self._count > after or not self._thread.is_alive(), PATIENCE)
+            if self._count == after and self._failure is not None:
+                raise self._failure
+            fresh = min(self._count - after, len(self._told))
+            return self._count, list(self._told)[len(self._told) - fresh :]
+
+    def running(self) -> bool:
+        """Whether it still watches."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the watch: the last verdicts are stored when this returns. Raises what ended it before."""
+        self._over.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            with self._hooks.listen() as hear:
+                for item in iter_watch((), self._settings, follow=self._hooks.follow, stop=self._over):
+                    self._loaded.set()
+                    hear(item)
+                    if not isinstance(item, Load):
+                        self._keep(item)
+        except StreamwatchError as error:
+            self._failure = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who attach must hear that nothing is watched
+            self._failure = ClusterError(f"the watch in the background broke off: {error!r}")
+        with self._filled:
+            self._filled.notify_all()
+
+    def _keep(self, item: News) -> None:
+        with self._filled:
+            self._told.append(item)
+            self._count += 1
+            self._filled.notify_all()
+
+
+def start_supervisor(settings: Settings, hooks: Hooks) -> bool:
+    """Start the supervisor of the cluster at `engine.address`; False where there is one already. Returns once its
+    models are loaded.
+
+    Raises ConfigError where no cluster is named, or there is none, and what keeps it from watching: WeightsError,
+    ConfigError, StoreError.
+    """
+    with _joined(settings) as cluster_here:
+        if _find() is not None:
+            return False
+        actor: Actor = ray.remote(Supervisor)
+        options = {
+            **QUIET,
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "max_restarts": -1,
+            "max_concurrency": 8,
+            "num_cpus": 0,
+            "scheduling_strategy": cluster_here,
+        }
+        supervisor = actor.options(**options).remote(settings, hooks, Path.cwd())
+        try:
+            result_of(supervisor.started.remote())
+        except StreamwatchError:
+            ray.kill(supervisor)
+            raise
+        return True
+
+
+def attach(settings: Settings) -> Generator[News, None, None]:
+    """What the supervisor tells, from the newest that it keeps on, until it ends. Raises ConfigError where there is
+    none, and what ended it.
+    """
+    with _joined(settings):
+        supervisor = _found()
+        after = 0
+        while True:
+            try:
+                after, items = result_of(supervisor.told.remote(after))
+                yield from items
+                if not items and not result_of(supervisor.running.remote()):
+                    return
+            except ActorUnavailableError:
+                after = 0
+                yield Notice(utc_now(), "the watch in the background died; it is started anew")
+            except RayActorError:
+                return
+
+
+def stop_supervisor(settings: Settings) -> None:
+    """End the supervisor once its last results are stored. Raises ConfigError where there is none."""
+    with _joined(settings):
+        supervisor = _found()
+        try:
+            result_of(supervisor.stop.remote())
+        finally:
+            ray.kill(supervisor)
+
+
+@contextlib.contextmanager
+def _joined(settings: Settings) -> Iterator[object]:
+    if settings.engine.address is None:
+        raise ConfigError(
+            "engine.address: a watch in the background needs a Ray cluster that goes on by itself; start one with "
+            "`ray start --head`, and set engine.address to auto"
+        )
+    with connect(settings.engine) as cluster:
+        yield cluster.here()
+
+
+def _find() -> Actor | None:
+    try:
+        return ray.get_actor(NAME, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _found() -> Actor:
+    supervisor = _find()
+    if supervisor is None:
+        raise ConfigError(
+            "nothing is watched in the background on this cluster; `streamwatch watch --background start` starts it"
+        )
+    return supervisor

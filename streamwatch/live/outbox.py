@@ -1,0 +1,155 @@
+"""What a running watch has to store, kept until the store has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from streamwatch.cluster.connection import Actor, result_of
+from streamwatch.errors import StoreError
+from streamwatch.records import Alert, Clip, VideoVerdict
+from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.states import Transition
+
+if TYPE_CHECKING:
+    from streamwatch.sinks import Failed
+
+Item = VideoVerdict | Transition | Clip
+
+RETRY = 1.0
+"""Seconds before the store is tried again."""
+
+HEARTBEAT = 5.0
+"""Seconds after which the store hears of a run that has nothing to store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the people at the desk should know and that is of no single stream."""
+
+    at: datetime
+    message: str
+
+
+class Outbox:
+    """Hands items to the writer in order, one call at a time. What the store refuses is handed over again.
+
+    A store that cannot be written to for `patience` seconds is a StoreError.
+    """
+
+    def __init__(self, writer: Actor, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._writer = writer
+        self._patience = patience
+        self._clock = clock
+        self._waiting: list[Item] = []
+        self._sent: list[Item] = []
+        self._answer: Any = None
+        self._down_since: float | None = None
+        self._retry_at = 0.0
+        self._beat_at = clock() + HEARTBEAT
+        self._told: dict[str, int] = {}
+
+    def put(self, item: Item) -> None:
+        """Take an item."""
+        self._waiting.append(item)
+
+    @property
+    def items(self) -> list[Item]:
+        """Those of which it is not known that they are stored."""
+        return [*self._sent, *self._waiting]
+
+    @property
+    def answer(self) -> Any:
+        """A reference that is ready when the present call is over; None without one."""
+        return self._answer
+
+    def exchange(self) -> Iterator[VideoVerdict | Alert | Notice]:
+        """See what has become of the last call, and make the next: the verdicts stored since, their alerts that are
+        new or changed, and what went wrong.
+        """
+        if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+            yield from self._settle()
+        now = self._clock()
+        if self._answer is None and now >= self._retry_at and (self._waiting or now >= self._beat_at):
+            self._beat_at = now + HEARTBEAT
+            self._sent, self._waiting = self._waiting, []
+            self._answer = self._writer.save.remote(self._sent)
+
+    def _settle(self) -> Iterator[VideoVerdict | Alert | Notice]:
+        answer, self._answer = self._answer, None
+        sent, self._sent = self._sent, []
+        try:
+            trouble: list[str] = result_of(answer)
+        except StoreError as error:
+            self._waiting = [*sent, *self._waiting]
+            yield from self._note_failure(error)
+            return
+        if self._down_since is not None:
+            yield Notice(utc_now(), f"the store can be written to again; {len(sent)} results were kept for it")
+            self._down_since = None
+        for line in trouble:
+            yield Notice(utc_now(), line)
+        for item in sent:
+            if isinstance(item, VideoVerdict):
+                yield item
+                yield from self._news(item)
+
+    def _news(self, verdict: VideoVerdict) -> Iterator[Alert]:
+        """The alerts of a verdict at revisions that were not yielded before."""
+        for alert in verdict.alerts:
+            if alert.revision > self._told.get(alert.id, 0):
+                self._told[alert.id] = alert.revision
+                yield alert
+
+    def _note_failure(self, error: StoreError) -> Iterator[Notice]:
+        now = self._clock()
+        self._retry_at = now + RETRY
+        if self._down_since is None:
+            self._down_since = now
+            yield Notice(utc_now(), f"{error}; results are kept and tried again for {self._patience:g} s")
+        elif now - self._down_since > self._patience:
+            raise error
+
+
+class Rounds:
+    """Sends the courier round every second, one round at a time."""
+
+    def __init__(self, courier: Actor, clock: Callable[[], float] = time.monotonic) -> None:
+        self._courier = courier
+        self._clock = clock
+        self._round: Any = None
+        self._due = clock()
+
+    def go(self) -> Iterator[Notice]:
+        """Begin a round where it is time for one; what the last one has to say."""
+        if self._round is not None and ray.wait([self._round], timeout=0)[0]:
+            done, self._round = self._round, None
+            self._due = self._clock() + RETRY
+            yield from self._notes(done)
+        if self._round is None and self._clock() >= self._due:
+            self._round = self._courier.work.remote()
+
+    def last(self, patience: float) -> Iterator[Notice]:
+        """One more round, and what it has to say. A sink that takes longer than so many seconds is told by the next
+        run.
+        """
+        rounds = [*([] if self._round is None else [self._round]), self._courier.work.remote()]
+        for done in ray.wait(rounds, num_returns=len(rounds), timeout=patience)[0]:
+            yield from self._notes(done)
+
+    def _notes(self, done: Any) -> Iterator[Notice]:
+        try:
+            changes: list[Failed] = result_of(done)
+        except StoreError:
+            return  # the outbox says so
+        for change in changes:
+            if change.message is None:
+                yield Notice(utc_now(), f"sink {change.sink} takes alerts again")
+            else:
+                kept = "alerts are kept for it and tried again"
+                yield Notice(utc_now(), f"sink {change.sink} does not take alerts: {change.message}; {kept}")

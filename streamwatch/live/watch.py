@@ -1,0 +1,344 @@
+"""Watches streams: one worker each, verdicts stored as they come, workers that die replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from streamwatch.cluster.connection import LOST, Actor, result_of
+from streamwatch.cluster.placing import Crew, assemble
+from streamwatch.cluster.statistics import Gauge, Load
+from streamwatch.config import LiveSettings, Settings
+from streamwatch.errors import ConfigError, DetectorError, SourceRefused, StoreError, StreamwatchError, WorkerLost
+from streamwatch.fusion import SourceAlerts, error_verdict
+from streamwatch.live.outbox import Item, Notice, Outbox, Rounds
+from streamwatch.live.stream import Handover
+from streamwatch.live.worker import StreamWorker
+from streamwatch.pipeline.plan import Plan
+from streamwatch.records import Alert, AlertKind, Clip, VideoVerdict
+from streamwatch.sources import redact
+from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.container import check_watchable
+from streamwatch.sources.states import Cause, Retries, StreamState, Transition
+from streamwatch.store import Store
+
+News = VideoVerdict | Alert | Transition | Notice
+"""What a watch tells those who look at it."""
+
+Told = News | Load
+"""All that a watch tells as it goes on."""
+
+FOLLOW_EVERY = 1.0
+"""Seconds between two looks at which streams are wanted."""
+
+POLL = 0.25
+"""Seconds between two looks at the workers."""
+
+TRACKS_PER_WORKER = 1_000_000
+"""Track ids set aside for each worker of a stream: one that takes over must not write over stored tracks."""
+
+PATIENCE = 5.0
+"""Seconds that a worker has to answer or, beyond its read timeout, to end; and sinks to take the last alerts."""
+
+
+@dataclass(eq=False)
+class _Stream:
+    """A stream and the worker that watches it, if there is one at the moment."""
+
+    url: str
+    retries: Retries
+    state: StreamState = StreamState.CONNECTING
+    worker: Actor = None
+    watching: Any = None
+    taking: Any = None
+    began: float = 0.0
+    retry_at: float = 0.0
+    over: bool = False
+    leaving: bool = False
+    leave_by: float = math.inf
+    workers: int = 0
+    latest: VideoVerdict | None = None
+    items: list[Item] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, url: str, settings: LiveSettings) -> _Stream:
+        return cls(url, Retries(settings))
+
+    def go(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
+        """Tell a change of state that no worker is there to tell."""
+        name = redact(self.url)
+        cause = None if state is StreamState.STOPPED else Cause.CRASHED
+        self.items.append(Transition(utc_now(), name, self.state, state, cause, message, retry_in))
+
+
+def iter_watch(
+    urls: Sequence[str],
+    settings: Settings,
+    *,
+    follow: Callable[[], Sequence[str] | None] | None = None,
+    stop: threading.Event | None = None,
+    seconds: float | None = None,
+    store: bool = True,
+) -> Generator[Told, None, None]:
+    """Watch streams, each in a process of its own; yields verdicts and new revisions of alerts (after their commit),
+    changes of state, notices and the detectors' load as they come.
+
+    A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, once `stop` is set, or
+    when every source has ended, which only files do: with the last verdicts stored and yielded, and the ends of alerts
+    told to the sinks. Closing the iterator, or an interrupt, ends it too, and stores the last verdicts.
+
+    follow: asked every second for the URLs that are to be watched from now on, None where they are the same; what it
+    raises as ConfigError or SourceRefused is told as a notice. With it, a watch of no streams waits for some.
+
+    Raises SourceRefused for a scheme that is not allowed, and WeightsError, ConfigError or StoreError where nothing can
+    be done at all.
+    """
+    for url in urls:
+        check_watchable(url)
+    plan = Plan.resolve(settings)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(Store.open(settings.store.url)) if store else None
+        watch = _Watch(urls, plan, opened, seconds, follow, stop or threading.Event())
+        yield from stack.enter_context(contextlib.closing(watch.run()))
+
+
+class _Watch:
+    """One run of `watch`."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        plan: Plan,
+        store: Store | None,
+        seconds: float | None,
+        follow: Callable[[], Sequence[str] | None] | None,
+        stop: threading.Event,
+    ) -> None:
+        self._wanted: Sequence[str] = urls
+        self._follow = follow
+        self._follow_at = time.monotonic() + FOLLOW_EVERY
+        self._stop = stop
+        self._plan = plan
+        self._store = store
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self._streams = {url: _Stream.of(url, plan.settings.live) for url in urls}
+        self._run_id: int | None = None
+        self._outbox: Outbox | None = None
+        self._rounds: Rounds | None = None
+        self._unsaved: list[Item] = []
+
+    def run(self) -> Generator[Told, None, None]:
+        settings = self._plan.settings
+        status = "interrupted"
+        try:
+            if self._store is not None:
+                self._store.end_abandoned(settings.sinks)
+                self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
+            with assemble(self._plan, self._run_id, lambda cores: len(self._wanted), StreamWorker) as crew:
+                if crew.writer is not None:
+                    self._outbox = Outbox(crew.writer, settings.live.store_patience)
+                if crew.courier is not None:
+                    self._rounds = Rounds(crew.courier)
+                try:
+                    self._load(crew)
+                    if self._seconds is not None:
+                        self._deadline = time.monotonic() + self._seconds
+                    yield from self._work(crew)
+                    status = "done"
+                finally:
+                    self._finish()
+        except StreamwatchError:
+            status = "failed"
+            raise
+        finally:
+            if self._store is not None and self._run_id is not None:
+                with contextlib.suppress(*([StoreError] if status == "failed" else [])):
+                    self._store.save(self._run_id, self._unsaved, settings.sinks, settings.alerts.clips)
+                    self._store.end_run(self._run_id, status)
+
+    def _work(self, crew: Crew) -> Generator[Told, None, None]:
+        gauge = Gauge(crew.detectors, crew.lanes)
+        while not self._done() or (self._outbox and self._outbox.items):
+            told: list[Told] = [*self._reconcile()]
+            for stream in self._streams.values():
+                if stream.worker is None:
+                    self._begin(stream, crew)
+                else:
+                    self._look(stream, crew)
+                told.extend(self._sort(stream))
+            if self._outbox is not None:
+                told.extend(self._outbox.exchange())
+            if self._rounds is not None:
+                told.extend(self._rounds.go())
+            told.extend(gauge.look())
+            yield from told
+            if self._steady():
+                crew.stand_by()
+            self._pause()
+        if self._rounds is not None:
+            yield from self._rounds.last(PATIENCE)
+
+    def _load(self, crew: Crew) -> None:
+        """Wait for the models: frames that come before would go stale. Raises WeightsError."""
+        for reference in crew.loading:
+            while not (ray.wait([reference], timeout=POLL)[0] or self._stop.is_set()):
+                pass
+            if not self._stop.is_set():
+                result_of(reference)
+
+    def _done(self) -> bool:
+        """Whether nothing is watched any more, nor will be."""
+        ending = self._stop.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
+        return all(stream.over for stream in self._streams.values()) and (self._follow is None or ending)
+
+    def _steady(self) -> bool:
+        """Whether every stream runs, and goes on."""
+        streams = self._streams.values()
+        return all(stream.state is StreamState.RUNNING and not stream.leaving for stream in streams)
+
+    def _reconcile(self) -> Iterator[Notice]:
+        """Have the streams that are watched be those that are wanted; those that stay are not touched."""
+        if self._stop.is_set():
+            self._wanted = ()
+        elif self._follow is not None and time.monotonic() >= self._follow_at:
+            self._follow_at = time.monotonic() + FOLLOW_EVERY
+            try:
+                wanted = self._follow()
+                for url in wanted or ():
+                    check_watchable(url)
+            except (ConfigError, SourceRefused) as error:
+                yield Notice(utc_now(), f"{error}; the streams stay as they are")
+                return
+            self._wanted = self._wanted if wanted is None else wanted
+        for url in self._wanted:
+            if url not in self._streams:
+                self._streams[url] = _Stream.of(url, self._plan.settings.live)
+            stream = self._streams[url]
+            if stream.leaving and stream.over:  # it was watched before
+                stream.leaving = stream.over = False
+                stream.leave_by, stream.retry_at = math.inf, 0.0
+        for stream in self._streams.values():
+            if stream.url not in self._wanted and not stream.leaving:
+                self._dismiss(stream)
+
+    def _dismiss(self, stream: _Stream) -> None:
+        """Have a stream end that is not wanted any more."""
+        stream.leaving = True
+        if stream.worker is not None:
+            stream.leave_by = time.monotonic() + PATIENCE + self._plan.settings.decode.read_timeout
+            stream.worker.stop.remote()
+        elif not stream.over:
+            stream.over = True
+            stream.go(StreamState.STOPPED)
+
+    def _begin(self, stream: _Stream, crew: Crew) -> None:
+        now = time.monotonic()
+        left = None if self._deadline is None else self._deadline - now
+        if left is not None and left <= 0:
+            stream.over = True
+        if stream.over or now < stream.retry_at:
+            return
+        if stream.workers:
+            stream.go(StreamState.CONNECTING)
+        stream.began = now
+        stream.worker = crew.hire()
+        handover = Handover.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
+        stream.workers += 1
+        stream.watching = stream.worker.watch.remote(stream.url, left, handover)
+        stream.taking = stream.worker.take.remote()
+
+    def _look(self, stream: _Stream, crew: Crew) -> None:
+        """Take what the worker has to tell; where it has ended, its last verdict too."""
+        try:
+            if ray.wait([stream.watching], timeout=0)[0]:
+                last: VideoVerdict = ray.get(stream.watching)
+                stream.items += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
+                stream.over = True
+                self._release(stream, crew)
+            elif ray.wait([stream.taking], timeout=0)[0]:
+                stream.items += ray.get(stream.taking)
+                stream.taking = stream.worker.take.remote()
+            elif time.monotonic() > stream.leave_by:
+                self._lose(stream, crew, "")
+        except LOST:
+            self._lose(stream, crew, "the process that watched it died")
+        except RayTaskError as error:
+            if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
+                raise error.cause from None
+            self._lose(stream, crew, str(error.cause))
+
+    def _lose(self, stream: _Stream, crew: Crew, message: str) -> None:
+        now = time.monotonic()
+        if stream.leaving:
+            stream.over = True
+            stream.go(StreamState.STOPPED)
+            self._release(stream, crew)
+            return
+        failed, wait = stream.retries.failed(Cause.CRASHED, now - stream.began)
+        stream.retry_at = now + wait
+        stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
+        if failed:
+            stream.items.append(self._given_up(stream, message))
+        self._release(stream, crew)
+
+    def _given_up(self, stream: _Stream, message: str) -> VideoVerdict:
+        """The verdict on a stream whose workers die one after the other, with an alert that says so."""
+        before, name = stream.latest, redact(stream.url)
+        subject = self._plan.subject(name, None, None if before is None else before.started_at)
+        earlier = () if before is None else before.alerts
+        alerts = SourceAlerts(name, self._plan.alert_rules, self._plan.policy, earlier=earlier)
+        now = utc_now().timestamp()
+        alerts.fault(AlertKind.DOWN, f"{Cause.CRASHED}: {message}", now, at_once=True)
+        alerts.step(now)
+        frames = Handover.after(before, 1).frames
+        return error_verdict(subject, WorkerLost(f"{name}: {message}"), frames, alerts=alerts.told(now))
+
+    def _release(self, stream: _Stream, crew: Crew) -> None:
+        crew.dismiss(stream.worker)
+        stream.worker = stream.watching = stream.taking = None
+
+    def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
+        """Changes of state are told at once, verdicts after they were stored."""
+        items, stream.items = stream.items, []
+        for item in items:
+            if isinstance(item, Transition):
+                stream.state = item.state
+            elif isinstance(item, VideoVerdict):
+                stream.latest = item
+            if self._outbox is not None:
+                self._outbox.put(item)
+            if isinstance(item, Transition) or (self._outbox is None and not isinstance(item, Clip)):
+                yield item
+
+    def _pause(self) -> None:
+        working = [stream for stream in self._streams.values() if stream.worker is not None]
+        references = [reference for stream in working for reference in (stream.watching, stream.taking)]
+        references += [self._outbox.answer] if self._outbox and self._outbox.answer is not None else []
+        if references:
+            ray.wait(references, timeout=POLL)
+        else:
+            time.sleep(POLL)
+
+    def _finish(self) -> None:
+        """Interrupted: have every worker end its stream, and keep the last verdicts for the store."""
+        if self._outbox is not None:
+            self._unsaved = self._outbox.items
+        running = [stream for stream in self._streams.values() if stream.worker is not None]
+        for stream in running:
+            stream.worker.stop.remote()
+        patience = PATIENCE + self._plan.settings.decode.read_timeout
+        if running:
+            ray.wait([s.watching for s in running], num_returns=len(running), timeout=patience)
+        for stream in running:
+            with contextlib.suppress(*LOST, RayTaskError, ray.exceptions.GetTimeoutError):
+                last: VideoVerdict = ray.get(stream.watching, timeout=0)
+                self._unsaved += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
