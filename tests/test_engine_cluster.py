@@ -84,7 +84,7 @@ def wait_for(what: Callable[[], object], scan: subprocess.Popen[str] | None = No
 
 
 def workers_on(node: RayNode) -> list[int]:
-    return list(filter(is_actor("StreamWorker"), descendants(node.pid)))
+    return list(filter(is_actor("FileWorker"), descendants(node.pid)))
 
 
 def rows(url: str) -> dict[str, Counter[tuple[object, ...]]]:

@@ -11,7 +11,7 @@ from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
 from streamwatch.studies.fusion import compare_fusions
 from streamwatch.studies.tracks import clips_of, score_tracks
-from streamwatch.training import serving, tracks
+from streamwatch.studies import crop_scale, tracks
 from streamwatch.training.data import Pools
 from streamwatch.training.families import Forger
 from streamwatch.training.prepare import Picture
@@ -72,17 +72,17 @@ def test_clips_that_are_all_trained_on_compare_nothing(pictures, tmp_path, monke
 def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(pictures, tmp_path, monkeypatch):
     faces = [replace(p, split="train" if p.source == "a.mp4" else "val") for p in pictures]
     faces += [replace(p, source="c.mp4") for p in faces if p.source == "b.mp4"]
-    monkeypatch.setattr(serving, "FAMILIES", ("hull", "upsampling"))
-    monkeypatch.setattr(serving, "clip_faces", lambda *given: (faces, Forger()))
+    monkeypatch.setattr(crop_scale, "FAMILIES", ("hull", "upsampling"))
+    monkeypatch.setattr(crop_scale, "clip_faces", lambda *given: (faces, Forger()))
     seen = []
 
     def score(detector, pictures, forger, families, *, seed, geometry):
         seen.append((geometry.scale, {p.source for p in pictures}, len(pictures)))
         return score_tracks(detector, pictures, forger, families, seed=seed, geometry=geometry)
 
-    monkeypatch.setattr(serving, "score_tracks", score)
+    monkeypatch.setattr(crop_scale, "score_tracks", score)
     detector = load_detector(untrained_detector(tmp_path))
-    rows = serving.compare_scales(
+    rows = crop_scale.compare_scales(
         detector, load_recipe("m2tr-lite"), tmp_path, Path("unused"), [0.9, 1.4], pictures_per_clip=2
     )
     assert [row.name for row in rows] == ["0.9", "1.4"]
