@@ -1,4 +1,4 @@
-"""Whether this machine can run streamwatch: what it has, what is broken, and the mend for each.
+"""Whether this machine can run streamwatch: what it has, what is broken, and the fix for each.
 
 Light to import: what is examined is imported when it is examined, so that the examination of a broken
 installation ends with a line, not with a traceback.
@@ -44,19 +44,19 @@ class Status(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the examination; `mend` says what to do about it, empty where nothing is wrong."""
+    """One line of the examination; `fix` says what to do about it, empty where nothing is wrong."""
 
     name: str
     status: Status
     detail: str
-    mend: str = ""
+    fix: str = ""
 
     def to_json(self) -> dict[str, str]:
         return {**asdict(self), "status": self.status.value}
 
 
 def require_opencv() -> None:
-    """Raise LibraryMissing with the mend where OpenCV cannot be imported."""
+    """Raise LibraryMissing with the fix where OpenCV cannot be imported."""
     try:
         importlib.import_module("cv2")
     except ImportError as error:
@@ -173,8 +173,8 @@ def _package(name: str, purpose: str) -> Check:
 
 def _broken(name: str, error: ImportError | OSError) -> Check:
     if isinstance(error, ImportError):
-        problem, _, mend = explain_import_error(error).partition(": ")
-        return Check(name, Status.FAIL, problem, mend)
+        problem, _, fix = explain_import_error(error).partition(": ")
+        return Check(name, Status.FAIL, problem, fix)
     return Check(name, Status.FAIL, " ".join(str(error).split()), f"pip install --force-reinstall {name}")
 
 
@@ -216,8 +216,8 @@ def store(settings: Settings) -> Check:
         if file is not None and not file.exists():
             if os.access(file.parent, os.W_OK):
                 return Check("store", Status.OK, f"{database.shown(url)}, made at the first run")
-            mend = "choose a folder that can be written: store.url or --store"
-            return Check("store", Status.FAIL, f"{file.parent} cannot be written, or is no folder", mend)
+            fix = "choose a folder that can be written: store.url or --store"
+            return Check("store", Status.FAIL, f"{file.parent} cannot be written, or is no folder", fix)
         engine = database.create_store_engine(url)
         try:
             revision = schema.current(engine)
@@ -253,11 +253,11 @@ def shared_memory(place: Path = Path("/dev/shm")) -> Check:
     total = shutil.disk_usage(place).total
     detail = f"{total / 2**20:.0f} MiB at {place}"
     if total < SHARED_MEMORY_NEEDED:
-        mend = "in a container: --shm-size 2g (Ray falls back to the disk, slower)"
-        return Check("shared memory", Status.WARN, detail, mend)
+        fix = "in a container: --shm-size 2g (Ray falls back to the disk, slower)"
+        return Check("shared memory", Status.WARN, detail, fix)
     return Check("shared memory", Status.OK, detail)
 
 
 def _failed(name: str, error: StreamwatchError, otherwise: str) -> Check:
-    problem, _, mend = str(error).partition("; ")
-    return Check(name, Status.FAIL, problem, mend or otherwise)
+    problem, _, fix = str(error).partition("; ")
+    return Check(name, Status.FAIL, problem, fix or otherwise)

@@ -1,7 +1,7 @@
 """What can go wrong, as types.
 
     StreamwatchError
-    ├── ConfigError            a setting is unknown, missing or out of range; names the key and the mend
+    ├── ConfigError            a setting is unknown, missing or out of range; names the key and the fix
     ├── SourceError            an input cannot be used; names the path or URL (credentials masked)
     │   ├── SourceNotFound     no such file, or the server says there is none
     │   ├── SourceRefused      connection refused, or the scheme is not allowed

@@ -312,7 +312,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+class EvidenceClip:
     """What a live source showed around the opening of an alert: an MP4 file, or None with the reason in `failure`.
 
     start, end: UTC instants at which its first and last packets came in; None without a file.

@@ -1,4 +1,4 @@
-"""The examination of a machine: what is found, and that every failure has its mend."""
+"""The examination of a machine: what is found, and that every failure has its fix."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_missing_package_fails_with_a_mend(
     monkeypatch.setitem(sys.modules, missing, None)
     failed = [check for check in checks(settings, tmp_path).values() if check.status is Status.FAIL]
     assert failed
-    assert all(check.mend for check in failed)
+    assert all(check.fix for check in failed)
 
 
 def test_damaged_weights(settings: Settings, weights: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_damaged_weights(settings: Settings, weights: Path, tmp_path: Path) -> N
     check = doctor.model(changed(settings, "detector", model=str(damaged)))
     assert check.status is Status.FAIL
     assert "SHA-256" in check.detail
-    assert check.mend
+    assert check.fix
 
 
 def test_a_detector_of_another_kind_is_examined(settings: Settings, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_missing_face_weights(settings: Settings, tmp_path: Path) -> None:
     broken = changed(settings, "faces", detector="retinaface-resnet50", weights=tmp_path / "nothing.safetensors")
     check = doctor.face_detector(broken)
     assert check.status is Status.FAIL
-    assert check.mend
+    assert check.fix
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_missing_face_weights(settings: Settings, tmp_path: Path) -> None:
 def test_unusable_store(url: str, settings: Settings) -> None:
     check = doctor.store(changed(settings, "store", url=url))
     assert check.status is Status.FAIL
-    assert check.mend
-    assert "secret" not in check.detail + check.mend
+    assert check.fix
+    assert "secret" not in check.detail + check.fix
 
 
 def test_store_that_is_no_database(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"not a database" * 100)
     check = doctor.store(settings)
     assert check.status is Status.FAIL
-    assert check.mend
+    assert check.fix
 
 
 def test_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
     check = doctor.disk(tmp_path)
     assert check.status is Status.WARN
-    assert check.mend
+    assert check.fix
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_command_without_libgl(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "mend: apt-get install libgl1 libglib2.0-0" in done.stdout
+    assert "fix: apt-get install libgl1 libglib2.0-0" in done.stdout
     assert max(len(line.rstrip()) for line in done.stdout.splitlines()) <= 100
     done = subprocess.run(
         [*command, "--json"], env=environment, capture_output=True, text=True, check=False, timeout=120
@@ -184,4 +184,4 @@ def test_ray_needs_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     check = doctor.shared_memory(tmp_path)
     assert check.status is Status.WARN
-    assert "--shm-size" in check.mend
+    assert "--shm-size" in check.fix

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamwatch.archive.input_queue import Jobs
+from streamwatch.archive.input_queue import InputQueue
 from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
@@ -27,14 +27,14 @@ from streamwatch.live.outbox import Outbox
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, batches
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import LocalClient, PendingScores, Scores, ScoringQueue
+from streamwatch.pipeline.scoring import BatchScores, LocalClient, PendingScores, ScoringQueue
 from streamwatch.records import (
     Alert,
     AlertKind,
     AlertPhase,
-    Clip,
     Content,
     DropReason,
+    EvidenceClip,
     Face,
     FaceCrop,
     FaceScore,
@@ -75,10 +75,10 @@ def client(weights: Path) -> LocalClient:
     return LocalClient(load_detector(weights, "cpu", 1))
 
 
-def scores_of(crops: np.ndarray) -> Scores:
+def scores_of(crops: np.ndarray) -> BatchScores:
     """The red of the first pixel as logit: says which crop a score belongs to."""
     logits = crops[:, 0, 0, 0].astype(np.float32)
-    return Scores(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
+    return BatchScores(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
 
 
 def crop_of(value: int) -> FaceCrop:
@@ -111,7 +111,7 @@ class _Slow:
     def ready(self) -> bool:
         return False
 
-    def result(self) -> Scores:
+    def result(self) -> BatchScores:
         self._client.open -= 1
         return scores_of(self._crops)
 
@@ -267,7 +267,7 @@ def test_jobs_come_by_size_with_their_hash_and_put_back_ones_last(tmp_path: Path
     for name, content in zip(names, (b"same", b"same", b"longer"), strict=False):
         name.write_bytes(content)
     inputs = [*map(str, names), "http://u:p@host/a.mp4"]
-    jobs = Jobs([Input(name, {"number": n}) for n, name in enumerate(inputs)], ahead=2)
+    jobs = InputQueue([Input(name, {"number": n}) for n, name in enumerate(inputs)], ahead=2)
     got = []
     while len(got) < 6:
         job = jobs.next()
@@ -302,7 +302,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
     os.utime(old, (1e9, 1e9))
 
     def hashes(known: dict[str, Content]) -> tuple[list[str | None], dict[str, Content]]:
-        jobs = Jobs([Input(str(old)), Input(str(new))], 2, known)
+        jobs = InputQueue([Input(str(old)), Input(str(new))], 2, known)
         found: list[str | None] = []
         while len(found) < 2:
             job = jobs.next()
@@ -509,7 +509,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
     seen: list[Transition] = []
     over = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | Clip) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, Transition):
             seen.append(item)
             running = [change.message for change in seen if change.state is StreamState.RUNNING]
@@ -557,12 +557,12 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     sure_of_fake = untrained_detector(tmp_path / "sure", bias=9.0)
     alerts = {"clip_before": 2.0, "clip_after": 1.0}
     plan = Plan.resolve(settings_for(sure_of_fake, alerts=alerts, tracing={"every": 5}, live={"stale_after": 60.0}))
-    told: list[VideoVerdict | Transition | Clip] = []
+    told: list[VideoVerdict | Transition | EvidenceClip] = []
     done = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | Clip) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         told.append(item)
-        if isinstance(item, Clip):
+        if isinstance(item, EvidenceClip):
             done.set()
 
     served = face_clip(tmp_path / "served.mp4", seconds=20.0, b_frames=False)
@@ -570,7 +570,7 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
         begun = time.monotonic()
         last = LiveStream(plan, LocalClient(load_detector(sure_of_fake, "cpu", 1)), url, deliver=hear).run(done, 30)
     assert time.monotonic() - begun < 20
-    (cut,) = [item for item in told if isinstance(item, Clip)]
+    (cut,) = [item for item in told if isinstance(item, EvidenceClip)]
     first = next(item for item in told if isinstance(item, VideoVerdict) and item.alerts)
     (opened,), (ended,) = first.alerts, last.alerts
     assert (opened.id, opened.phase, opened.label) == (cut.alert_id, AlertPhase.NEW, Label.FAKE)
@@ -618,7 +618,7 @@ def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
     seen: dict[int, Alert] = {}
     opened, over = threading.Event(), threading.Event()
 
-    def hear(item: VideoVerdict | Transition | Clip) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         for alert in item.alerts if isinstance(item, VideoVerdict) else ():
             if alert.kind is AlertKind.DOWN:
                 seen[alert.revision] = alert
@@ -630,14 +630,14 @@ def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
     stream = LiveStream(plan, client, f"rtsp://user:secret@127.0.0.1:{port}/down.mp4?play_count=0", deliver=hear)
     with contextlib.ExitStack() as stack:
 
-        def mend() -> None:
+        def repair() -> None:
             if opened.wait(20):
                 stack.enter_context(serve_rtsp(clip, user="user", password="secret", plays=0, port=port))
 
-        mending = threading.Thread(target=mend)
-        mending.start()
+        repairing = threading.Thread(target=repair)
+        repairing.start()
         stream.run(over, seconds=40)
-        mending.join()
+        repairing.join()
     first, last = seen[1], seen[max(seen)]
     assert (first.label, first.end, first.phase) == (Label.ERROR, None, AlertPhase.NEW)
     assert first.reason.startswith("refused: ")

@@ -160,7 +160,7 @@ def nothing_leaks(behind: object) -> Iterator[None]:
 def assert_told_and_mended(
     behind: tuple[FaultProxy, str], break_it: Callable[[FaultProxy], object], cause: Cause, limit: float
 ) -> None:
-    """A feed that runs is broken, must tell `cause` within `limit` (+ SLACK), and run again after the mend."""
+    """A feed that runs is broken, must tell `cause` within `limit` (+ SLACK), and run again after the repair."""
     proxy, url = behind
     with Watched(url) as watched:
         watched.wait(StreamState.RUNNING, within=10)

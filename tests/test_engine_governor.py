@@ -13,7 +13,7 @@ import pytest
 from streamwatch.bench.loopback.rtsp_server import serve_rtsp
 from streamwatch.config import LiveSettings
 from streamwatch.detectors import load_detector
-from streamwatch.live.sampling_rate import FLOOR, PERIOD, STEP, Governor
+from streamwatch.live.sampling_rate import FLOOR, PERIOD, STEP, SamplingRate
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient
@@ -33,7 +33,7 @@ class Clock:
 def rates(stale: list[int], wanted: float = 4.0) -> list[float]:
     """The rate after each period, in which so many more frames went stale."""
     clock = Clock()
-    governor = Governor(wanted, clock)
+    governor = SamplingRate(wanted, clock)
     total, found = 0, []
     for count in stale:
         clock.now += PERIOD
@@ -50,7 +50,7 @@ def test_the_rate_is_halved_down_to_its_floor_and_raised_by_steps() -> None:
 
 def test_there_is_one_decision_in_a_period_and_only_changes_are_told() -> None:
     clock = Clock()
-    governor = Governor(4.0, clock)
+    governor = SamplingRate(4.0, clock)
     assert governor.update(5) is False
     clock.now = PERIOD
     assert governor.update(5) is True
@@ -65,7 +65,7 @@ def test_there_is_one_decision_in_a_period_and_only_changes_are_told() -> None:
 def test_streams_that_share_a_detector_come_to_equal_shares() -> None:
     """Eight streams, one of them throttled before; together they want four times what the detector can do."""
     clock = Clock()
-    streams = [Governor(4.0, clock) for _ in range(8)]
+    streams = [SamplingRate(4.0, clock) for _ in range(8)]
     streams[0].rate = 4.0 * FLOOR
     stale = [0] * len(streams)
     capacity = 8.0

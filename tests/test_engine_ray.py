@@ -22,7 +22,7 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from streamwatch.archive.input_queue import Job
+from streamwatch.archive.input_queue import QueuedInput
 from streamwatch.archive.scan import ScanProgress, _Scan, iter_scan
 from streamwatch.bench.loopback.rtsp_server import serve_rtsp
 from streamwatch.cli.main import app, main
@@ -244,7 +244,7 @@ def test_scans_that_share_a_store_share_the_work(
     begun: list[str] = []
     begin = _Scan._begin
 
-    def counted(self: _Scan, job: Job) -> None:
+    def counted(self: _Scan, job: QueuedInput) -> None:
         begun.append(job.source)
         begin(self, job)
 

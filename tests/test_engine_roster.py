@@ -13,7 +13,7 @@ from streamwatch.cli import streams
 from streamwatch.config import LiveSettings, Settings, StoreSettings, StreamSettings, load_settings
 from streamwatch.errors import ConfigError, SourceRefused
 from streamwatch.live.roster import Follower, Roster, roster_path
-from streamwatch.live.stream_selection import Wanted
+from streamwatch.live.stream_selection import StreamSelection
 
 STUDIO = StreamSettings(url="rtsp://user:hush@cam/studio", name="studio 1")
 ROOF = "rtsp://user:hush@cam/roof"
@@ -112,7 +112,7 @@ def test_without_a_file_the_settings_streams_are_watched_and_none_can_be_added()
 def test_a_watch_with_a_store_on_a_server_follows_its_settings(tmp_path: Path) -> None:
     config = tmp_path / "desk.yaml"
     config.write_text("store: {url: 'postgresql://user:hush@host/desk'}\nstreams: [{url: 'rtsp://cam/1'}]\n")
-    wanted = Wanted([], lambda: load_settings(config), config)
+    wanted = StreamSelection([], lambda: load_settings(config), config)
     wanted.check()
     assert wanted.urls == ["rtsp://cam/1"]
     assert wanted.follow is not None

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamwatch.archive.file_work import CutFile
-from streamwatch.archive.input_queue import Job
+from streamwatch.archive.file_work import SegmentedFile
+from streamwatch.archive.input_queue import QueuedInput
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.faces.tracking import View
-from streamwatch.pipeline.analyser import Analyser, Analysis, Cut
+from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import DetectorClient, LocalClient, PendingScores, Scores
+from streamwatch.pipeline.scoring import BatchScores, DetectorClient, LocalClient, PendingScores
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
 from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
@@ -52,11 +52,11 @@ class Brighter:
         probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
         masks = np.clip(crops[:, ::4, ::4, 0], 0, 255)
         self.scored += len(crops)
-        return _Ready(Scores(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
+        return _Ready(BatchScores(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
 
 
 class _Ready:
-    def __init__(self, scores: Scores) -> None:
+    def __init__(self, scores: BatchScores) -> None:
         self._scores = scores
 
     def ready(self) -> bool:
@@ -65,7 +65,7 @@ class _Ready:
     def wait(self, seconds: float) -> None:
         pass
 
-    def result(self) -> Scores:
+    def result(self) -> BatchScores:
         return self._scores
 
 
@@ -96,7 +96,7 @@ def in_segments(
 ) -> tuple[Analysis, list[bytes]]:
     subject = plan.subject(path, "a" * 64)
     cut = analyser.begin(subject, path, trace=trace, segment=SECONDS / number)
-    assert isinstance(cut, Cut)
+    assert isinstance(cut, SegmentPlan)
     assert len(cut.segments) == number
     found = [analyser.analyse_segment(subject, path, segment, trace) for segment in cut.segments]
     parts = [part for part in found if isinstance(part, bytes)]
@@ -174,7 +174,7 @@ def test_what_is_kept_of_a_segment_comes_back_from_its_bytes(plan: Plan, clip: s
 def test_nothing_of_a_segment_waits_for_the_garbage_collector(plan: Plan, clip: str) -> None:
     analyser, subject = Analyser(plan, Brighter()), plan.subject(clip, None)
     cut = analyser.begin(subject, clip, trace=False, segment=5)
-    assert isinstance(cut, Cut)
+    assert isinstance(cut, SegmentPlan)
     gc.collect()
     gc.disable()
     try:
@@ -207,10 +207,10 @@ def test_a_short_file_is_done_at_once(plan: Plan, clip: str) -> None:
 # --- what is still to be done
 
 
-CUT = Cut(tuple(Segment(n or None, n + 1) for n in range(3)), 3.0)
+CUT = SegmentPlan(tuple(Segment(n or None, n + 1) for n in range(3)), 3.0)
 
 
-def places(file: CutFile) -> list[Segment | None]:
+def places(file: SegmentedFile) -> list[Segment | None]:
     found = []
     while (piece := file.next()) is not None:
         found.append(piece.segment)
@@ -218,7 +218,7 @@ def places(file: CutFile) -> list[Segment | None]:
 
 
 def test_the_verdict_comes_last_and_what_is_stored_is_not_done_again() -> None:
-    file = CutFile(Job("clip.mp4", 1), CUT, {CUT.segments[1].place: b"1", "9:10": b"of another cut"})
+    file = SegmentedFile(QueuedInput("clip.mp4", 1), CUT, {CUT.segments[1].place: b"1", "9:10": b"of another cut"})
     assert places(file) == [CUT.segments[0], CUT.segments[2]]
     assert file.share == pytest.approx(1 / 3)
     file.take(CUT.segments[2], b"2")
@@ -231,7 +231,7 @@ def test_the_verdict_comes_last_and_what_is_stored_is_not_done_again() -> None:
 
 
 def test_a_file_that_is_stored_in_all_its_parts_only_needs_its_verdict() -> None:
-    file = CutFile(Job("clip.mp4", 1), CUT, {segment.place: b"" for segment in CUT.segments})
+    file = SegmentedFile(QueuedInput("clip.mp4", 1), CUT, {segment.place: b"" for segment in CUT.segments})
     assert places(file) == [None]
     file.end()
 
@@ -239,19 +239,19 @@ def test_a_file_that_is_stored_in_all_its_parts_only_needs_its_verdict() -> None
 def test_a_lack_of_room_for_parts_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match=r"gone: no room .*No such file.* set TMPDIR"):
-        CutFile(Job("clip.mp4", 1), CUT, {})
+        SegmentedFile(QueuedInput("clip.mp4", 1), CUT, {})
 
 
 def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("r+b", buffering=0) as full:
         monkeypatch.setattr(tempfile, "TemporaryFile", lambda **given: full)
-        file = CutFile(Job("clip.mp4", 1), CUT, {})
+        file = SegmentedFile(QueuedInput("clip.mp4", 1), CUT, {})
         with pytest.raises(ConfigError, match=r"no room .*No space left.* set TMPDIR"):
             file.take(CUT.segments[0], b"0")
 
 
 def test_a_piece_is_tried_so_often() -> None:
-    file = CutFile(Job("clip.mp4", 1), CUT, {})
+    file = SegmentedFile(QueuedInput("clip.mp4", 1), CUT, {})
     first = CUT.segments[0]
     tries: Sequence[bool] = []
     for _ in range(3):

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamwatch.archive.file_work import CutFile
-from streamwatch.archive.input_queue import Job
+from streamwatch.archive.file_work import SegmentedFile
+from streamwatch.archive.input_queue import QueuedInput
 from streamwatch.config import DecodeSettings, Settings
 from streamwatch.fusion import Policy
-from streamwatch.pipeline.analyser import Analyser, Cut
+from streamwatch.pipeline.analyser import Analyser, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.triage import FAR, choose_looks, find_doubts, longest_gap
 from streamwatch.records import FaceQuality, FrameRecord, Label
@@ -164,9 +164,9 @@ def test_a_clear_file_is_only_skimmed(weights: Path, tmp_path: Path) -> None:
     plan = Plan.resolve(settings(weights, triage=True))
     analyser, subject = Analyser(plan, Brighter()), plan.subject(str(path), None)
     cut = analyser.begin(subject, str(path), trace=False, segment=5.0)
-    assert isinstance(cut, Cut)
+    assert isinstance(cut, SegmentPlan)
     assert cut.segments == ()
-    file = CutFile(Job(str(path), 1), cut, {})
+    file = SegmentedFile(QueuedInput(str(path), 1), cut, {})
     piece = file.next()
     assert piece is not None
     assert piece.segment is None

@@ -17,12 +17,12 @@ from streamwatch.detectors import Calibration, InputSpec, Limits, ModelCard, Thr
 from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.evaluation.datasets.catalogue import list_clips
-from streamwatch.evaluation.datasets.clip import Clip, Wanted
+from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip
 from streamwatch.evaluation.plots import draw_robustness
-from streamwatch.evaluation.report import Question, Report, build_report, scores_by_level, write_videos
+from streamwatch.evaluation.report import EvaluationReport, Question, build_report, scores_by_level, write_videos
 from streamwatch.evaluation.robustness import Degradation
 from streamwatch.evaluation.run import with_crop_scale
-from streamwatch.evaluation.scoring import Evaluator, Outcome
+from streamwatch.evaluation.scoring import ClipOutcome, Evaluator
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
 from streamwatch.fusion import AlertRules, Policy
@@ -103,8 +103,8 @@ def picture(path: Path, image: np.ndarray) -> Path:
     return path
 
 
-def run(folder: Path, *degradations: Degradation, kind: Any = "auto", frames: int = 8) -> list[list[Outcome]]:
-    _, clips = list_clips(folder, kind, Wanted())
+def run(folder: Path, *degradations: Degradation, kind: Any = "auto", frames: int = 8) -> list[list[ClipOutcome]]:
+    _, clips = list_clips(folder, kind, ClipSelection())
     return evaluator(frames).run(clips, degradations)
 
 
@@ -126,15 +126,15 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcomes(clips: Path) -> list[Outcome]:
+def outcomes(clips: Path) -> list[ClipOutcome]:
     return run(clips)[0]
 
 
-def by_name(outcomes: list[Outcome]) -> dict[str, Outcome]:
+def by_name(outcomes: list[ClipOutcome]) -> dict[str, ClipOutcome]:
     return {outcome.clip.name: outcome for outcome in outcomes}
 
 
-def test_videos_go_through_tracks_and_fusion(outcomes: list[Outcome]) -> None:
+def test_videos_go_through_tracks_and_fusion(outcomes: list[ClipOutcome]) -> None:
     found = by_name(outcomes)
     real, fake = found["real/0.mp4"], found["fake/paint/0.mp4"]
     assert (real.label, fake.label) == (Label.REAL, Label.FAKE)
@@ -144,7 +144,7 @@ def test_videos_go_through_tracks_and_fusion(outcomes: list[Outcome]) -> None:
     assert fake.score == pytest.approx(230 / 255, abs=0.05)
 
 
-def test_what_gives_no_score_is_an_outcome(outcomes: list[Outcome]) -> None:
+def test_what_gives_no_score_is_an_outcome(outcomes: list[ClipOutcome]) -> None:
     found = by_name(outcomes)
     assert (found["real/empty.mp4"].label, found["real/empty.mp4"].score) == (Label.NO_FACE, None)
     broken = found["real/broken.mp4"]
@@ -162,12 +162,12 @@ def test_samples_of_a_long_video_are_one_track(tmp_path: Path) -> None:
     assert outcome.label is Label.REAL
 
 
-def report_of(results: list[list[Outcome]], *degradations: Degradation) -> Report:
+def report_of(results: list[list[ClipOutcome]], *degradations: Degradation) -> EvaluationReport:
     question = Question("clips", "folder", "", None, 8)
     return build_report(question, plan(), results, degradations, evaluator().costs, "cpu")
 
 
-def test_report_counts_measures_and_lists(outcomes: list[Outcome], tmp_path: Path) -> None:
+def test_report_counts_measures_and_lists(outcomes: list[ClipOutcome], tmp_path: Path) -> None:
     report = report_of([outcomes])
     assert report.outcomes == {"real": 3, "fake": 3, "no_face": 1, "error": 1}
     assert {failed.label for failed in report.failures} == {"no_face", "error"}
@@ -228,7 +228,7 @@ def test_robustness_is_drawn(clips: Path, tmp_path: Path) -> None:
 
 def test_another_crop_scale_changes_what_the_detector_sees(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", square(240)[10:90, 0:80])
-    _, clips = list_clips(tmp_path, "fake", Wanted())
+    _, clips = list_clips(tmp_path, "fake", ClipSelection())
     tight, wide = (
         Evaluator(with_crop_scale(plan(), scale), RedDetector(), face_detector=SquareFinder()).run(clips)[0][0].faces[0]
         for scale in (1.0, 2.0)
@@ -276,7 +276,7 @@ def test_mask_videos_are_read_at_the_sampled_frames(tmp_path: Path) -> None:
     half = np.zeros((96, 128, 3), np.uint8)
     half[30 : 30 + BOX // 2] = 255
     mask = encode(tmp_path / "mask.mp4", fps=10, frames=40, images=(half for _ in range(40)), width=128, height=96)
-    (results,) = evaluator().run([Clip((path,), "fake.mp4", True, "", "fake", mask=mask)])
+    (results,) = evaluator().run([LabelledClip((path,), "fake.mp4", True, "", "fake", mask=mask)])
     assert len(results[0].masks) == 8
     assert 0.4 < np.mean([agreement.iou for agreement in results[0].masks]) < 0.6
 

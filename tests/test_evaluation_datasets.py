@@ -10,7 +10,7 @@ import pytest
 
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.evaluation.datasets.catalogue import LAYOUTS, detect, list_clips
-from streamwatch.evaluation.datasets.clip import Clip, Kind, Wanted, balanced_subset
+from streamwatch.evaluation.datasets.clip import ClipSelection, Kind, LabelledClip, balanced_subset
 
 
 def put(root: Path, *names: str) -> None:
@@ -25,11 +25,11 @@ def write(path: Path, content: object) -> None:
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
-def clips_of(root: Path, kind: Kind = "auto", **wanted: object) -> list[Clip]:
-    return list_clips(root, kind, Wanted(**wanted))[1]  # type: ignore[arg-type]
+def clips_of(root: Path, kind: Kind = "auto", **wanted: object) -> list[LabelledClip]:
+    return list_clips(root, kind, ClipSelection(**wanted))[1]  # type: ignore[arg-type]
 
 
-def labels(clips: Iterable[Clip]) -> dict[str, bool]:
+def labels(clips: Iterable[LabelledClip]) -> dict[str, bool]:
     return {clip.name: clip.fake for clip in clips}
 
 
@@ -338,9 +338,9 @@ def test_every_kind_has_a_layout() -> None:
     assert set(get_args(Kind)) == {"auto", *LAYOUTS}
 
 
-def numbered(count: int, fake: bool) -> list[Clip]:
+def numbered(count: int, fake: bool) -> list[LabelledClip]:
     name = "fake" if fake else "real"
-    return [Clip((Path(f"{name}{i}.mp4"),), f"{name}{i}", fake, "", f"{name}{i}") for i in range(count)]
+    return [LabelledClip((Path(f"{name}{i}.mp4"),), f"{name}{i}", fake, "", f"{name}{i}") for i in range(count)]
 
 
 def test_subset_is_balanced_and_always_the_same() -> None:

@@ -19,7 +19,7 @@ from streamwatch.errors import ConfigError, LibraryMissing, SourceNotFound, Weig
 from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.quality import tsne as tsne_module
 from streamwatch.evaluation.quality.measure import QualityMeter, pictures, spread
-from streamwatch.evaluation.quality.pairing import Pair, match
+from streamwatch.evaluation.quality.pairing import VideoPair, match
 from streamwatch.evaluation.quality.perceptual import ImageNetFeatures
 from streamwatch.evaluation.quality.report import write
 from streamwatch.evaluation.quality.structure import head_mask, mask_ssim, ssim_map
@@ -321,7 +321,7 @@ def test_folders_are_paired_by_stem(tmp_path: Path) -> None:
 def test_two_files_are_a_pair(tmp_path: Path) -> None:
     empty_files(tmp_path, "one.mp4", "two.mp4")
     one, two = str(tmp_path / "one.mp4"), str(tmp_path / "two.mp4")
-    assert match(one, two).pairs == (Pair(one, two),)
+    assert match(one, two).pairs == (VideoPair(one, two),)
     assert match(one, two).unpaired == ()
 
 
@@ -401,14 +401,14 @@ def test_flicker_of_an_encoded_video(tmp_path: Path) -> None:
 
 
 def test_other_lengths_are_compared_as_far_as_both_go(tmp_path: Path) -> None:
-    pair = meter().pair(Pair(clip(tmp_path / "a.mp4", 12), clip(tmp_path / "b.mp4", 9)))
+    pair = meter().pair(VideoPair(clip(tmp_path / "a.mp4", 12), clip(tmp_path / "b.mp4", 9)))
     assert pair.frames == 9
     assert pair.notes == ("12 and 9 frames: the first 9 are compared",)
     assert pair.mask_ssim == pytest.approx(1, abs=0.01)
 
 
 def test_other_sizes_are_a_failure_that_names_both(tmp_path: Path) -> None:
-    pair = meter().pair(Pair(clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mp4", width=64)))
+    pair = meter().pair(VideoPair(clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mp4", width=64)))
     assert pair.mask_ssim is None
     assert pair.failure is not None
     assert pair.failure.kind == "SourceError"

@@ -20,7 +20,7 @@ from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError, SourceNotFound, StreamwatchError
 from streamwatch.evaluation.clips import ScoredFace, clips_of, measure
 from streamwatch.evaluation.datasets.catalogue import detect, list_clips
-from streamwatch.evaluation.datasets.clip import Wanted
+from streamwatch.evaluation.datasets.clip import ClipSelection
 from streamwatch.evaluation.datasets.plain import index_rows
 from streamwatch.evaluation.datasets.web import few_per_clip, originals, read_pictures, whole_scenes
 from streamwatch.evaluation.web import threshold_logit
@@ -96,7 +96,7 @@ def redness(crops: np.ndarray) -> np.ndarray:
 
 def test_the_kind_is_recognised_by_its_columns(web: Path, tmp_path: Path) -> None:
     assert detect(web) == "web"
-    kind, clips = list_clips(web, "auto", Wanted(split="dev"))
+    kind, clips = list_clips(web, "auto", ClipSelection(split="dev"))
     assert kind == "web"
     assert len(clips) == 10
     assert {clip.group for clip in clips} == {"a", "b", "c"}
@@ -111,7 +111,7 @@ def test_enhanced_footage_is_never_of_a_class(web: Path) -> None:
     assert {row["label"] for row in index_rows(web)} == {"real", "fake"}
     assert {listed.path.parent.name for listed in list_pictures(web)} == {"real", "fake"}
     for kind in ("web", "index"):
-        _, clips = list_clips(web, kind, Wanted(split="dev"))
+        _, clips = list_clips(web, kind, ClipSelection(split="dev"))
         assert len(clips) == 10
         assert not any("enhanced" in clip.name for clip in clips)
     index = web / "index.csv"

@@ -4,7 +4,7 @@ import pytest
 from streamwatch.detectors.card import Thresholds
 from streamwatch.evaluation.bootstrap import bootstrap_interval
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
-from streamwatch.evaluation.levels import Proportion, Scores, measure
+from streamwatch.evaluation.levels import LevelScores, Proportion, measure
 from streamwatch.evaluation.metrics import (
     accuracy,
     average_precision,
@@ -186,7 +186,7 @@ def test_wilson_interval():
 
 def test_level_of_two_classes_and_of_one():
     items = [(False, 0.1, "a", ""), (False, 0.9, "b", ""), (True, 0.8, "a", "swap"), (True, 0.95, "c", "lip")]
-    scores = Scores.of(items)
+    scores = LevelScores.of(items)
     thresholds = Thresholds(real=0.85, fake=0.85)
     level = measure(scores, "video", thresholds)
     assert level.separation.auc == pytest.approx(0.75)
@@ -198,7 +198,7 @@ def test_level_of_two_classes_and_of_one():
     swap = measure(scores.against("swap"), "video", thresholds, method="swap")
     assert swap.fake.called_fake.of == 1
     assert swap.separation.auc_interval is None
-    real = measure(Scores.of(items[:2]), "video", thresholds)
+    real = measure(LevelScores.of(items[:2]), "video", thresholds)
     assert real.separation is None
     assert real.fake is None
     assert real.real.quantiles["0.5"] == pytest.approx(0.5)

@@ -43,7 +43,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
-from streamwatch.report import Report, check_replaceable, render, words, write_page
+from streamwatch.report import VideoReport, check_replaceable, render, words, write_page
 from streamwatch.report.faces import FAKES, TRACKS, galleries
 from streamwatch.report.plot import LANES, draw
 from streamwatch.sources import content_sha256
@@ -134,7 +134,7 @@ def of_label(label: Label) -> VideoVerdict:
     return a_verdict(label=label, score={Label.FAKE: 0.97, Label.REAL: 0.1, Label.INCONCLUSIVE: 0.7}[label])
 
 
-def a_report(verdict: VideoVerdict | None = None, **changes: object) -> Report:
+def a_report(verdict: VideoVerdict | None = None, **changes: object) -> VideoReport:
     values: dict[str, Any] = {
         "verdict": verdict or a_verdict(),
         "settings": PLAN.settings,
@@ -147,7 +147,7 @@ def a_report(verdict: VideoVerdict | None = None, **changes: object) -> Report:
         "written_at": NOON,
         "version": "9.9",
     }
-    return Report(**{**values, **changes})
+    return VideoReport(**{**values, **changes})
 
 
 def a_review(comment: str) -> AlertRow:

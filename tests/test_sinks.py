@@ -17,7 +17,7 @@ from streamwatch.bench.loopback.rtsp_server import free_port
 from streamwatch.config import Settings, SinkSettings
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, AlertKind, Label, ModelRef, VideoVerdict
-from streamwatch.sinks import Courier, Failed
+from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.store import Store
 from tests.webhook_receiver import SECRET, Receiver, receiving, webhook
 
@@ -93,7 +93,7 @@ def test_what_was_not_taken_is_told_later_and_in_order(bench: Bench, receiver: R
     receiver.answers = [503, 500]
     bench.save(alert("a"))
     bench.save(alert("a", 2, end=1.0))
-    assert bench.courier.work() == [Failed("desk", "answered 503 Service Unavailable")]
+    assert bench.courier.work() == [SinkFailure("desk", "answered 503 Service Unavailable")]
     assert bench.courier.work() == []
     bench.now += timedelta(seconds=1.0)
     assert bench.courier.work() == []
@@ -104,7 +104,7 @@ def test_what_was_not_taken_is_told_later_and_in_order(bench: Bench, receiver: R
     assert bench.courier.work() == []
     assert receiver.heard == []
     bench.now += timedelta(seconds=0.2)
-    assert bench.courier.work() == [Failed("desk", None)]
+    assert bench.courier.work() == [SinkFailure("desk", None)]
     bench.courier.work()
     assert receiver.told == [("a", 1, "alert.new"), ("a", 2, "alert.end")]
 
@@ -123,7 +123,7 @@ def test_a_courier_that_comes_back_tells_what_its_predecessor_had_not(bench: Ben
 def test_a_redirect_is_not_followed(bench: Bench, receiver: Receiver) -> None:
     receiver.answers = [307]
     bench.save(alert("a"))
-    assert bench.courier.work() == [Failed("desk", "answered 307 Temporary Redirect")]
+    assert bench.courier.work() == [SinkFailure("desk", "answered 307 Temporary Redirect")]
     assert receiver.heard == []
 
 
@@ -222,7 +222,7 @@ def test_alerts_over_mqtt(tmp_path: Path) -> None:
     assert failed.message == "no connection (ConnectionRefusedError)"
     with mqtt_broker(port) as heard:
         bench.now += timedelta(seconds=5)
-        assert bench.courier.work() == [Failed("bus", None)]
+        assert bench.courier.work() == [SinkFailure("bus", None)]
         bench.save(alert("a", 2, end=1.0))
         bench.courier.work()
         for _ in range(100):

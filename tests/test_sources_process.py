@@ -15,7 +15,7 @@ import pytest
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceNotFound
 from streamwatch.sources import VideoSource
-from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, Effort, Opened, Progress
+from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, DecodingProgress, Effort, Opened
 from tests import media
 
 DECODE, SAMPLING = DecodeSettings(), SamplingSettings(fps=5, min_frames=0)
@@ -33,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return media.synthetic_video(tmp_path_factory.mktemp("process") / "clip.mp4", seconds=4)
 
 
-def messages(process: DecodingProcess) -> list[Opened | Progress | Closed]:
+def messages(process: DecodingProcess) -> list[Opened | DecodingProgress | Closed]:
     found = []
     while not found or not isinstance(found[-1], Closed):
         message = process.receive(20)
@@ -68,9 +68,9 @@ def test_the_effort_is_changed_on_the_way(process: DecodingProcess, tmp_path: Pa
     process.open(str(long), DECODE, SamplingSettings(fps=25), live=True)
     assert isinstance(process.receive(20), Opened)
     for _ in range(5):
-        assert isinstance(process.receive(20), Progress)
+        assert isinstance(process.receive(20), DecodingProgress)
     process.adjust(Effort(0.5))
-    late = [message.frame for message in messages(process) if isinstance(message, Progress) and message.frame]
+    late = [message.frame for message in messages(process) if isinstance(message, DecodingProgress) and message.frame]
     assert late[-1].pts - late[-2].pts == pytest.approx(2.0, abs=0.05)
 
 

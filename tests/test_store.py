@@ -20,9 +20,9 @@ from streamwatch.errors import StoreError
 from streamwatch.records import (
     Alert,
     AlertKind,
-    Clip,
     Content,
     Evidence,
+    EvidenceClip,
     FaceQuality,
     Failure,
     FrameCounts,
@@ -311,7 +311,7 @@ def test_a_failure_comes_back_as_it_was_saved(store: Store, run: int) -> None:
 def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str, clock: Clock, tmp_path: Path) -> None:
     first = store.save_verdict(run, a_verdict(), (SINK,))
     (alert,) = a_verdict().alerts[:1]
-    items = [a_change(), Clip("clip.mp4", alert.id, None, failure="none was cut")]
+    items = [a_change(), EvidenceClip("clip.mp4", alert.id, None, failure="none was cut")]
     content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
     store.contents.note([content])
@@ -615,7 +615,7 @@ def test_alerts_of_a_run_that_died_are_ended(store: Store, clock: Clock) -> None
 def test_a_clip_lies_beside_the_database_with_its_hash(tmp_path: Path, run: int) -> None:
     with Store.open(f"sqlite:///{tmp_path / 'desk.db'}") as store:
         run = store.begin_run("watch", "{}", CONFIG)
-        clip = Clip(CAMERA, "live-1", b"an MP4 file", NOON, NOON + timedelta(seconds=9))
+        clip = EvidenceClip(CAMERA, "live-1", b"an MP4 file", NOON, NOON + timedelta(seconds=9))
         assert store.save(run, [a_live_verdict(an_open_alert()), clip]) == []
         found = store.clip("live-1")
     file = tmp_path / "desk.db.clips" / "live-1.mp4"
@@ -632,7 +632,7 @@ def test_a_full_disk_costs_the_clip_and_says_so(store: Store, run: int, tmp_path
     folder = tmp_path / "clips"
     folder.mkdir()
     (folder / "live-1.part").symlink_to("/dev/full")
-    items = [a_live_verdict(an_open_alert()), Clip(CAMERA, "live-1", b"an MP4 file")]
+    items = [a_live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", b"an MP4 file")]
     (trouble,) = store.save(run, items, clips=folder)
     assert trouble == f"{folder}: the clip of alert live-1 cannot be written (No space left on device)"
     found = store.clip("live-1")
@@ -643,7 +643,9 @@ def test_a_full_disk_costs_the_clip_and_says_so(store: Store, run: int, tmp_path
 
 
 def test_a_clip_that_was_not_cut_says_why(store: Store, run: int) -> None:
-    store.save(run, [a_live_verdict(an_open_alert()), Clip(CAMERA, "live-1", None, failure="the stream was gone")])
+    store.save(
+        run, [a_live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", None, failure="the stream was gone")]
+    )
     found = store.clip("live-1")
     assert found is not None
     assert (found.path, found.failure) == (None, "the stream was gone")

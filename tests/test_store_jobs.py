@@ -14,7 +14,7 @@ from streamwatch.errors import StoreError
 from streamwatch.records import Failure, Label
 from streamwatch.sources import Input
 from streamwatch.store import Store
-from streamwatch.store.jobs import Outcome
+from streamwatch.store.jobs import InputOutcome
 from streamwatch.store.states import ItemState, JobState
 from tests.test_store import CONFIG, MODEL, Clock, a_verdict
 
@@ -67,9 +67,9 @@ def test_a_job_is_done_when_every_input_has_a_result_or_a_failure(store: Store, 
     verdict = a_verdict()
     store.save_verdict(run, verdict)
     clock.advance(minutes=5)
-    store.jobs.settle(job, [Outcome(1, verdict.sha256), Outcome(3, None, BROKEN)])
+    store.jobs.settle(job, [InputOutcome(1, verdict.sha256), InputOutcome(3, None, BROKEN)])
     assert store.jobs.job(job).state is JobState.OPEN
-    store.jobs.settle(job, [Outcome(2, None)])
+    store.jobs.settle(job, [InputOutcome(2, None)])
     row = store.jobs.job(job)
     assert (row.state, row.counts, row.heard_at) == (
         JobState.DONE,
@@ -85,9 +85,9 @@ def test_a_job_is_done_when_every_input_has_a_result_or_a_failure(store: Store, 
 def test_failures_are_counted_until_they_are_to_be_tried_again(store: Store) -> None:
     job = store.jobs.begin(INPUTS, MODEL, CONFIG)
     for _ in range(2):
-        store.jobs.settle(job, [Outcome(3, None, BROKEN)])
+        store.jobs.settle(job, [InputOutcome(3, None, BROKEN)])
     assert store.jobs.spent(job, 3) == {}
-    store.jobs.settle(job, [Outcome(3, None, BROKEN)])
+    store.jobs.settle(job, [InputOutcome(3, None, BROKEN)])
     assert store.jobs.spent(job, 3) == {3: BROKEN}
     assert store.jobs.retry(job) == 1
     assert store.jobs.spent(job, 1) == {}
@@ -102,7 +102,7 @@ def test_a_job_is_cancelled_until_the_same_scan_begins_again(store: Store) -> No
     assert store.jobs.job(job).state is JobState.CANCELLED
     store.jobs.begin(INPUTS, MODEL, CONFIG)
     assert not store.jobs.cancelled(job)
-    store.jobs.settle(job, [Outcome(number, None) for number in (1, 2, 3)])
+    store.jobs.settle(job, [InputOutcome(number, None) for number in (1, 2, 3)])
     with pytest.raises(StoreError, match="is done"):
         store.jobs.cancel(job)
     for ask in (store.jobs.job, store.jobs.cancel, store.jobs.retry):
@@ -124,7 +124,7 @@ def test_the_commands(tmp_path: Path) -> None:
         number = store.begin_run("scan", "{}", CONFIG)
         verdict = a_verdict()
         store.save_verdict(number, verdict)
-        store.jobs.settle(job, [Outcome(1, verdict.sha256), Outcome(3, None, BROKEN)])
+        store.jobs.settle(job, [InputOutcome(1, verdict.sha256), InputOutcome(3, None, BROKEN)])
     table = run("list").splitlines()
     assert table[0].split()[:5] == ["job", "inputs", "waiting", "done", "failed"]
     assert table[1].split()[:6] == ["1", "3", "1", "1", "1", "open"]

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from streamwatch.cli.main import main
 from streamwatch.config import RetentionSettings, Settings
 from streamwatch.errors import ConfigError
-from streamwatch.records import Clip, Content, Label, ResultKey, SegmentResult
+from streamwatch.records import Content, EvidenceClip, Label, ResultKey, SegmentResult
 from streamwatch.store import Filters, Store
 from streamwatch.store.database import create_store_engine, parse_url, reading
 from streamwatch.store.janitor import Janitor
@@ -221,7 +221,7 @@ def test_clips_go_with_the_evidence_and_with_their_alerts(
     folder = tmp_path / "clips"
     for number in (1, 2):
         save_file(store, run, number)
-        store.save(run, [Clip("camera", f"alert-{number}", b"video")], clips=folder)
+        store.save(run, [EvidenceClip("camera", f"alert-{number}", b"video")], clips=folder)
     store.review("alert-2")
     clock.advance(days=2)
     would = store.prune(settings, dry=True)

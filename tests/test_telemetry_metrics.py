@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamwatch.bench.loopback.rtsp_server import free_port
 from streamwatch.cluster.batching import BatchCounts
-from streamwatch.cluster.statistics import Load
+from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import MetricsSettings
 from streamwatch.errors import ConfigError
 from streamwatch.fusion import Subject
@@ -120,7 +120,7 @@ def test_batches_of_all_detectors_together(metrics: WatchMetrics) -> None:
     for each in counts:
         each.sizes.observe(3)
         each.times.observe(0.04)
-    metrics.hear(Load(NOW, tuple(counts), lanes=2))
+    metrics.hear(DetectorLoad(NOW, tuple(counts), lanes=2))
     metrics.hear(Notice(NOW, "said to people only"))
     samples = scrape(metrics)
     assert value(samples, "batch_faces_count") == 2

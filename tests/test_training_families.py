@@ -22,7 +22,7 @@ from streamwatch.training.families import (
 )
 from streamwatch.training.forgeries import SCATTERED, Forgery, self_blend
 from streamwatch.training.partners import Partners
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 from streamwatch.training.resynthesis import STYLES, Autoencoder, Resynthesiser, load_or_train
 from tests.face_pictures import SIDE, mesh, portrait
 
@@ -233,7 +233,7 @@ def test_partners_are_other_people_in_similar_pose(tmp_path):
     poses = [mesh() + rng.normal(0, 0.3, (468, 2)).astype(np.float32) for _ in range(6)]
     poses += [turned + rng.normal(0, 0.3, (468, 2)).astype(np.float32) for _ in range(6)]
     pictures = [
-        Picture(tmp_path / f"{i}.png", False, "train", f"person{i // 2}", (0, 0, 9, 9), points.astype(np.float32))
+        FacePicture(tmp_path / f"{i}.png", False, "train", f"person{i // 2}", (0, 0, 9, 9), points.astype(np.float32))
         for i, points in enumerate(poses)
     ]
     partners = Partners(pictures)

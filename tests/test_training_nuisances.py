@@ -17,7 +17,7 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training import nuisances as kinds_probe
 from streamwatch.training.data import MadePair, MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import Forger
-from streamwatch.training.prepare import Picture, list_pictures
+from streamwatch.training.prepare import FacePicture, list_pictures
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.resynthesis import Autoencoder, Resynthesiser
 from tests.face_pictures import SIDE, mesh
@@ -30,7 +30,7 @@ def prepared(listed):
         if face is not None:
             x0, y0, x1, y1 = face.box
             points = (mesh() / SIDE * (x1 - x0, y1 - y0) + (x0, y0)).astype(np.float32)
-            yield Picture(item.path, item.fake, item.split, item.source, face.box, points)
+            yield FacePicture(item.path, item.fake, item.split, item.source, face.box, points)
 
 
 @pytest.fixture(scope="module")

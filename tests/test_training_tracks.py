@@ -9,12 +9,12 @@ import pytest
 
 from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
+from streamwatch.studies import crop_scale, tracks
 from streamwatch.studies.fusion import compare_fusions
 from streamwatch.studies.tracks import clips_of, score_tracks
-from streamwatch.studies import crop_scale, tracks
 from streamwatch.training.data import Pools
 from streamwatch.training.families import Forger
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.split import DataSplit
 from tests.engine_support import untrained_detector
@@ -28,7 +28,7 @@ def pictures(tmp_path):
         for index in reversed(range(count)):
             path = tmp_path / f"{clip}-{index:02d}.png"
             cv2.imwrite(str(path), cv2.cvtColor(portrait(3 * index), cv2.COLOR_RGB2BGR))
-            found.append(Picture(path, False, "train", clip, (12, 4, SIDE - 12, SIDE - 4), mesh()))
+            found.append(FacePicture(path, False, "train", clip, (12, 4, SIDE - 12, SIDE - 4), mesh()))
     return found
 
 

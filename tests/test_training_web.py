@@ -15,7 +15,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.evaluation.frames import score_samples
 from streamwatch.training.data import MadePairs, Pools
 from streamwatch.training.dev import check_apart
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.release import dev_samples, release
 from streamwatch.training.trainer import Trainer
@@ -23,14 +23,14 @@ from streamwatch.training.web import web_pairs
 from tests.face_pictures import make_data, make_web, tiny_recipe
 
 
-def picture(scene: str, frame: int, method: str = "", clip: str = "", side: float = 100) -> Picture:
+def picture(scene: str, frame: int, method: str = "", clip: str = "", side: float = 100) -> FacePicture:
     name = f"{scene}-{method or 'real'}-{clip}-{frame}.jpg"
     box, landmarks = (0.0, 0.0, side, side), np.zeros((468, 2), np.float32)
-    return Picture(Path(name), bool(method), "train", scene, box, landmarks, method, clip, f"{scene}#{frame}")
+    return FacePicture(Path(name), bool(method), "train", scene, box, landmarks, method, clip, f"{scene}#{frame}")
 
 
 @pytest.fixture
-def pictures() -> list[Picture]:
+def pictures() -> list[FacePicture]:
     many = [picture(f"many{n}", f, "Many", f"many{n}") for n in range(9) for f in range(2)]
     return [
         *(picture("paired", frame, clip="honest") for frame in range(4)),

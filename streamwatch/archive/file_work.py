@@ -13,15 +13,15 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwatch.archive.input_queue import Job
+from streamwatch.archive.input_queue import QueuedInput
 from streamwatch.drawing.annotate import Drawing
 from streamwatch.drawing.muxing import Part
 from streamwatch.errors import ConfigError
-from streamwatch.pipeline.analyser import Analysis, Cut
+from streamwatch.pipeline.analyser import Analysis, SegmentPlan
 from streamwatch.sources.segments import Segment
 
 T = TypeVar("T")
-W = TypeVar("W", bound="Work[Any]")
+W = TypeVar("W", bound="SegmentedWork[Any]")
 
 
 class _Parts:
@@ -57,17 +57,17 @@ def _no_room(error: OSError) -> ConfigError:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece(Generic[W]):
+class WorkItem(Generic[W]):
     """A part of the work on a file: a segment, or (None) what is made of all of them."""
 
     file: W
     segment: Segment | None
 
 
-class Work(Generic[T]):
+class SegmentedWork(Generic[T]):
     """The segments of one file, each with what came of it. known: what came of some of them earlier."""
 
-    def __init__(self, job: Job, segments: Sequence[Segment], known: Mapping[Segment, T]) -> None:
+    def __init__(self, job: QueuedInput, segments: Sequence[Segment], known: Mapping[Segment, T]) -> None:
         self.job = job
         self.segments = tuple(segments)
         self.over = False
@@ -87,13 +87,13 @@ class Work(Generic[T]):
         """The share of one segment."""
         return 1 / max(1, len(self.segments))
 
-    def next(self: W) -> Piece[W] | None:
+    def next(self: W) -> WorkItem[W] | None:
         """The next piece to be worked on; None where there is none at the moment."""
         if self.over or not self._waiting:
             return None
         segment = self._waiting.popleft()
         self._attempts[segment] += 1
-        return Piece(self, segment)
+        return WorkItem(self, segment)
 
     def done(self, segment: Segment, result: T) -> None:
         """Take in what came of a segment."""
@@ -116,14 +116,14 @@ class Work(Generic[T]):
             self._waiting.append(None)
 
 
-class CutFile(Work[slice]):
+class SegmentedFile(SegmentedWork[slice]):
     """A long file that is analysed in segments. stored: what the store has of them, by `Segment.place`.
 
     What comes of them waits in a temporary file, so that memory does not grow with the length of files; `end` lets go
     of it. Raises ConfigError where that file cannot be written.
     """
 
-    def __init__(self, job: Job, cut: Cut, stored: Mapping[str, bytes]) -> None:
+    def __init__(self, job: QueuedInput, cut: SegmentPlan, stored: Mapping[str, bytes]) -> None:
         self.cut = cut
         self._parts = _Parts()
         known = {each: self._parts.put(stored[each.place]) for each in cut.segments if each.place in stored}
@@ -143,12 +143,12 @@ class CutFile(Work[slice]):
         self._parts.close()
 
 
-class DrawnFile(Work[Part | None]):
+class AnnotatedFile(SegmentedWork[Part | None]):
     """A file whose annotated clip is drawn, in the segments in which it was analysed. shared: the drawing, as Ray's
     object.
     """
 
-    def __init__(self, job: Job, analysis: Analysis, drawing: Drawing, shared: Any) -> None:
+    def __init__(self, job: QueuedInput, analysis: Analysis, drawing: Drawing, shared: Any) -> None:
         super().__init__(job, analysis.segments, {})
         self.analysis = analysis
         self.drawing = drawing

@@ -20,7 +20,7 @@ THREADS = 2
 
 
 @dataclass(slots=True)
-class Job:
+class QueuedInput:
     """One input on its way. number: its place in the scan, from 1. `sha256` is None for a URL that is no object.
     `failure` says why its content could not be read.
     """
@@ -45,7 +45,7 @@ class Job:
         return self.source if is_url(self.source) else str(Path(self.source).absolute())
 
 
-class Jobs:
+class InputQueue:
     """Inputs, the largest first, so that none is left over for the end that takes long; URLs, of which that is not
     known, before them. Hashed on threads `ahead` of being asked for; those put back come last.
 
@@ -57,11 +57,11 @@ class Jobs:
         self.ahead = ahead
         self._known = known or {}
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
-        self._hashing: deque[tuple[Job, Future[None]]] = deque()
-        self._again: deque[Job] = deque()
+        self._hashing: deque[tuple[QueuedInput, Future[None]]] = deque()
+        self._again: deque[QueuedInput] = deque()
         self._fresh: deque[Content] = deque()
 
-    def next(self) -> Job | None:
+    def next(self) -> QueuedInput | None:
         """The next input that is ready; None where there is none at the moment."""
         self._hash_ahead()
         if self._hashing and self._hashing[0][1].done():
@@ -79,7 +79,7 @@ class Jobs:
         else:
             time.sleep(seconds)
 
-    def put_back(self, job: Job) -> None:
+    def put_back(self, job: QueuedInput) -> None:
         """Have an input come again."""
         self._again.append(job)
 
@@ -94,10 +94,10 @@ class Jobs:
     def _hash_ahead(self) -> None:
         while len(self._hashing) < self.ahead and (numbered := next(self._inputs, None)) is not None:
             number, item = numbered
-            job = Job(item.source, number, item.metadata, failure=item.failure)
+            job = QueuedInput(item.source, number, item.metadata, failure=item.failure)
             self._hashing.append((job, self._threads.submit(self._hash, job)))
 
-    def _hash(self, job: Job) -> None:
+    def _hash(self, job: QueuedInput) -> None:
         if job.failure is not None or not has_content(job.source):
             return
         key = content_key(job.source)

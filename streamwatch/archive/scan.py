@@ -13,23 +13,23 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from streamwatch.archive.file_work import CutFile, DrawnFile, Piece
-from streamwatch.archive.input_queue import Job, Jobs, paths_of
+from streamwatch.archive.file_work import AnnotatedFile, SegmentedFile, WorkItem
+from streamwatch.archive.input_queue import InputQueue, QueuedInput, paths_of
 from streamwatch.archive.worker import FileWorker
 from streamwatch.cluster.connection import LOST, Actor, result_of, usable_cores
-from streamwatch.cluster.placing import Crew, assemble
+from streamwatch.cluster.placing import RunActors, start_actors
 from streamwatch.config import Settings
 from streamwatch.drawing.annotate import Drawing
 from streamwatch.drawing.muxing import Part
 from streamwatch.errors import JobCancelled, SourceError, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import Subject, error_verdict
-from streamwatch.pipeline.analyser import Analysis, Cut
+from streamwatch.pipeline.analyser import Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import Input, is_url
 from streamwatch.sources.segments import Segment
 from streamwatch.store import Store
-from streamwatch.store.jobs import Outcome
+from streamwatch.store.jobs import InputOutcome
 from streamwatch.store.leases import LEASE
 
 POLL = 0.25
@@ -100,8 +100,8 @@ def iter_scan(
         yield from stack.enter_context(contextlib.closing(run.run(command)))
 
 
-_Result = tuple[Analysis, Job]
-_AnyPiece = Piece[CutFile] | Piece[DrawnFile]
+_Result = tuple[Analysis, QueuedInput]
+_AnyPiece = WorkItem[SegmentedFile] | WorkItem[AnnotatedFile]
 
 
 class _Scan:
@@ -134,20 +134,20 @@ class _Scan:
         self._told = 0
         self._most_workers = self._limit(usable_cores())
         known = {} if store is None else store.contents.known(paths_of(self._inputs))
-        self._jobs = Jobs(self._inputs, 2 * self._most_workers, known)
+        self._jobs = InputQueue(self._inputs, 2 * self._most_workers, known)
         self._job_id: int | None = None
         self._spent: dict[int, Failure] = {}
         self._run_id: int | None = None
-        self._crew: Crew | None = None
+        self._actors: RunActors | None = None
         self._stack = contextlib.ExitStack()
         self._idle: list[Actor] = []
-        self._busy: dict[Any, tuple[Actor, Job | _AnyPiece]] = {}
-        self._cut: list[CutFile] = []
-        self._drawn: list[DrawnFile] = []
+        self._busy: dict[Any, tuple[Actor, QueuedInput | _AnyPiece]] = {}
+        self._cut: list[SegmentedFile] = []
+        self._drawn: list[AnnotatedFile] = []
         self._finished: deque[Analysis] = deque()
         self._originals: dict[str, VideoVerdict] = {}
-        self._copies: dict[str, list[Job]] = {}
-        self._elsewhere: list[Job] = []
+        self._copies: dict[str, list[QueuedInput]] = {}
+        self._elsewhere: list[QueuedInput] = []
         self._beat_at = self._look_at = time.monotonic()
         self._segments: list[SegmentResult] = []
         self._unsaved: list[_Result] = []
@@ -188,7 +188,8 @@ class _Scan:
         if self._store is not None and self._job_id is not None:
             fresh = [(analysis, job) for analysis, job in ready if job.number not in self._spent]
             self._store.jobs.settle(
-                self._job_id, [Outcome(job.number, job.sha256, analysis.verdict.failure) for analysis, job in fresh]
+                self._job_id,
+                [InputOutcome(job.number, job.sha256, analysis.verdict.failure) for analysis, job in fresh],
             )
         for analysis, job in ready:
             if (output := self._clip_of(analysis, job)) is not None:
@@ -247,10 +248,10 @@ class _Scan:
                 self._elsewhere.append(job)
 
     def _next_piece(self) -> _AnyPiece | None:
-        files: list[CutFile | DrawnFile] = [*self._drawn, *self._cut]
+        files: list[SegmentedFile | AnnotatedFile] = [*self._drawn, *self._cut]
         return next((piece for file in files if (piece := file.next()) is not None), None)
 
-    def _told_by_copy(self, job: Job) -> bool:
+    def _told_by_copy(self, job: QueuedInput) -> bool:
         """Whether a result of the same content tells this input: one of this run, now or later, or a stored
         one.
         """
@@ -269,24 +270,24 @@ class _Scan:
         waiting.append(job)
         return True
 
-    def _failed_before(self, job: Job) -> VideoVerdict:
+    def _failed_before(self, job: QueuedInput) -> VideoVerdict:
         """The error of an input that has failed too often to be tried again."""
         subject = self._subject(job)
         before = self._spent[job.number]
         message = f"{before.message} (not tried again: `streamwatch jobs retry {self._job_id}`)"
         return replace(error_verdict(subject, StreamwatchError(message)), failure=Failure(before.kind, message))
 
-    def _stored(self, job: Job) -> VideoVerdict | None:
+    def _stored(self, job: QueuedInput) -> VideoVerdict | None:
         """What the store has on this content, if it is to be asked."""
         key = self._key(job)
         return self._store.find_verdict(key) if key is not None and self._store is not None and self._resume else None
 
-    def _key(self, job: Job) -> ResultKey | None:
+    def _key(self, job: QueuedInput) -> ResultKey | None:
         if job.sha256 is None:
             return None
         return ResultKey(job.sha256, self._plan.card.sha256, self._plan.settings.digest())
 
-    def _lease(self, job: Job) -> bool:
+    def _lease(self, job: QueuedInput) -> bool:
         """Have the content for this run; not where another run on the same store works on it."""
         key = self._key(job)
         if key is None or self._store is None or self._run_id is None or not self._resume:
@@ -309,7 +310,7 @@ class _Scan:
             for job in waiting:
                 self._look_again(job)
 
-    def _look_again(self, job: Job) -> None:
+    def _look_again(self, job: QueuedInput) -> None:
         found = self._stored(job)
         if found is not None:
             self._ready.append((Analysis(_told_of(found, job)), job))
@@ -319,7 +320,7 @@ class _Scan:
         else:
             self._elsewhere.append(job)
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: QueuedInput) -> None:
         worker = self._hire()
         job.attempts += 1
         length = self._plan.settings.engine.segment
@@ -328,7 +329,7 @@ class _Scan:
     def _go_on(self, piece: _AnyPiece) -> None:
         worker, file, segment = self._hire(), piece.file, piece.segment
         subject = self._subject(file.job)
-        if isinstance(file, DrawnFile):
+        if isinstance(file, AnnotatedFile):
             if segment is None:
                 reference = worker.join.remote(file.shared, file.results())
             else:
@@ -339,7 +340,7 @@ class _Scan:
             reference = worker.analyse_segment.remote(subject, file.job.place, segment, self._trace)
         self._busy[reference] = worker, piece
 
-    def _clip_of(self, analysis: Analysis, job: Job) -> Path | None:
+    def _clip_of(self, analysis: Analysis, job: QueuedInput) -> Path | None:
         """Where the annotated clip of a file is to be written; None where there is none to be made."""
         if self._annotate is None or analysis.verdict.label is Label.ERROR or is_url(job.place):
             return None
@@ -351,21 +352,21 @@ class _Scan:
             if output.resolve() not in self._sources:
                 return output
 
-    def _draw(self, analysis: Analysis, job: Job, output: Path) -> None:
+    def _draw(self, analysis: Analysis, job: QueuedInput, output: Path) -> None:
         drawing = Drawing(
             Path(job.place), analysis.traces, analysis.verdict, output.absolute(), self._plan.settings.decode
         )
         drawing.clear()  # what a run that was killed has left
-        self._drawn.append(DrawnFile(job, replace(analysis, clip=output), drawing, ray.put(drawing)))
+        self._drawn.append(AnnotatedFile(job, replace(analysis, clip=output), drawing, ray.put(drawing)))
 
     def _hire(self) -> Actor:
-        if self._crew is None:
-            self._crew = self._stack.enter_context(assemble(self._plan, self._run_id, self._limit, FileWorker))
-            self._most_workers = self._limit(self._crew.cluster.cores)
+        if self._actors is None:
+            self._actors = self._stack.enter_context(start_actors(self._plan, self._run_id, self._limit, FileWorker))
+            self._most_workers = self._limit(self._actors.cluster.cores)
             self._jobs.ahead = 2 * self._most_workers
-        return self._idle.pop() if self._idle else self._crew.hire()
+        return self._idle.pop() if self._idle else self._actors.take_worker()
 
-    def _subject(self, job: Job) -> Subject:
+    def _subject(self, job: QueuedInput) -> Subject:
         return self._plan.subject(job.name, job.sha256)
 
     # ── taking in ──
@@ -374,7 +375,7 @@ class _Scan:
         """Wait until something is finished, or for `POLL` seconds, and take it in."""
         if self._ready or self._finished:
             return
-        loading = self._crew.loading if self._crew is not None else []
+        loading = self._actors.loading if self._actors is not None else []
         references = [*self._busy, *loading, *([self._saving[0]] if self._saving else [])]
         if not references:
             self._jobs.wait(POLL)
@@ -392,14 +393,14 @@ class _Scan:
 
     def _take(self, reference: Any) -> None:
         worker, work = self._busy.pop(reference)
-        job = work.file.job if isinstance(work, Piece) else work
+        job = work.file.job if isinstance(work, WorkItem) else work
         try:
-            found: Analysis | Cut | bytes | Part | Failure | None = ray.get(reference)
+            found: Analysis | SegmentPlan | bytes | Part | Failure | None = ray.get(reference)
         except LOST:
             self._lose(work, job)
             return
         except RayTaskError as error:
-            drawn = isinstance(work, Piece) and isinstance(work.file, DrawnFile)
+            drawn = isinstance(work, WorkItem) and isinstance(work.file, AnnotatedFile)
             if isinstance(error.cause, StreamwatchError) and not (drawn and isinstance(error.cause, SourceError)):
                 raise error.cause from None
             found = self._failure(error, job)
@@ -407,12 +408,12 @@ class _Scan:
                 failed = error_verdict(self._subject(job), StreamwatchError(found.message))
                 found = Analysis(replace(failed, failure=found))
         self._idle.append(worker)
-        if isinstance(found, Cut):
-            self._cut.append(CutFile(job, found, self._stored_segments(job)))
-        elif not isinstance(work, Piece):
+        if isinstance(found, SegmentPlan):
+            self._cut.append(SegmentedFile(job, found, self._stored_segments(job)))
+        elif not isinstance(work, WorkItem):
             assert isinstance(found, Analysis)
             self._finish(found, job)
-        elif isinstance(work.file, DrawnFile):
+        elif isinstance(work.file, AnnotatedFile):
             assert not isinstance(found, (Analysis, bytes))
             self._take_drawn(work.file, work.segment, found)
         else:
@@ -420,11 +421,11 @@ class _Scan:
             self._take_scores(work.file, work.segment, found)
 
     @staticmethod
-    def _failure(error: RayTaskError, job: Job) -> Failure:
+    def _failure(error: RayTaskError, job: QueuedInput) -> Failure:
         named = isinstance(error.cause, StreamwatchError)
         return Failure(type(error.cause).__name__, str(error.cause) if named else f"{job.name}: {error.cause}")
 
-    def _take_drawn(self, file: DrawnFile, segment: Segment | None, found: Part | Failure | None) -> None:
+    def _take_drawn(self, file: AnnotatedFile, segment: Segment | None, found: Part | Failure | None) -> None:
         if file.over:
             file.drawing.clear()
         elif isinstance(found, Failure):
@@ -434,14 +435,14 @@ class _Scan:
         else:
             file.done(segment, found)
 
-    def _end_clip(self, file: DrawnFile, failure: Failure | None = None) -> None:
+    def _end_clip(self, file: AnnotatedFile, failure: Failure | None = None) -> None:
         file.over = True
         file.drawing.clear()
         self._drawn.remove(file)
         analysis = file.analysis if failure is None else replace(file.analysis, clip=failure)
         self._finished.append(replace(analysis, metadata=file.job.metadata))
 
-    def _take_scores(self, file: CutFile, segment: Segment | None, found: Analysis | bytes) -> None:
+    def _take_scores(self, file: SegmentedFile, segment: Segment | None, found: Analysis | bytes) -> None:
         if file.over:
             return
         if isinstance(found, Analysis):
@@ -452,20 +453,20 @@ class _Scan:
             if key is not None and self._store is not None and not self._trace:
                 self._segments.append(SegmentResult(key, segment.place, found))
 
-    def _end_file(self, file: CutFile, analysis: Analysis) -> None:
+    def _end_file(self, file: SegmentedFile, analysis: Analysis) -> None:
         file.end()
         self._cut.remove(file)
         self._finish(replace(analysis, segments=file.segments), file.job)
 
-    def _stored_segments(self, job: Job) -> dict[str, bytes]:
+    def _stored_segments(self, job: QueuedInput) -> dict[str, bytes]:
         """What the store has on parts of this content, if it is to be asked."""
         key = self._key(job)
         return self._store.segments.find(key) if key is not None and self._store is not None and self._resume else {}
 
-    def _lose(self, work: Job | _AnyPiece, job: Job) -> None:
+    def _lose(self, work: QueuedInput | _AnyPiece, job: QueuedInput) -> None:
         """The process that worked on it has died."""
         attempts = self._plan.settings.engine.attempts
-        if isinstance(work, Piece):
+        if isinstance(work, WorkItem):
             if work.file.over or work.file.lost(work.segment, attempts):
                 return
         elif work.attempts < attempts:
@@ -476,14 +477,14 @@ class _Scan:
             "leave it out, or scan it with --workers 1 and watch the memory"
         )
         failed = Analysis(error_verdict(self._subject(job), lost))
-        if not isinstance(work, Piece):
+        if not isinstance(work, WorkItem):
             self._finish(failed, job)
-        elif isinstance(work.file, DrawnFile):
+        elif isinstance(work.file, AnnotatedFile):
             self._end_clip(work.file, Failure(type(lost).__name__, str(lost)))
         else:
             self._end_file(work.file, failed)
 
-    def _finish(self, analysis: Analysis, job: Job) -> None:
+    def _finish(self, analysis: Analysis, job: QueuedInput) -> None:
         (self._ready if self._store is None else self._unsaved).append((analysis, job))
         if job.sha256 is None:
             return
@@ -494,7 +495,7 @@ class _Scan:
         else:
             self._tell_copies(job, analysis.verdict)
 
-    def _tell_copies(self, job: Job, verdict: VideoVerdict) -> None:
+    def _tell_copies(self, job: QueuedInput, verdict: VideoVerdict) -> None:
         assert job.sha256 is not None
         self._originals[job.sha256] = _without_pictures(verdict)
         copies = self._copies.pop(job.sha256, [])
@@ -509,10 +510,10 @@ class _Scan:
         if not (self._unsaved or self._segments):
             return
         unsaved, self._unsaved = self._unsaved, []
-        if self._crew is not None and self._crew.writer is not None:
+        if self._actors is not None and self._actors.writer is not None:
             segments, self._segments = self._segments, []
             items = [*segments, *(analysis.verdict for analysis, _ in unsaved)]
-            self._saving = self._crew.writer.save.remote(items), unsaved
+            self._saving = self._actors.writer.save.remote(items), unsaved
             return
         for analysis, _ in unsaved:  # inputs that could not even be hashed, before there was any work
             self._store.save_verdict(self._run_id, analysis.verdict)
@@ -525,10 +526,10 @@ class _Scan:
             self._shares = 0.0
         elif time.monotonic() - self._asked >= ASK_EVERY:
             self._asked = time.monotonic()
-            files: list[CutFile | DrawnFile] = [*self._cut, *self._drawn]
+            files: list[SegmentedFile | AnnotatedFile] = [*self._cut, *self._drawn]
             shares = sum(file.share for file in files) + len(self._drawn)
             asked = {
-                worker.share.remote(): work.file.weight if isinstance(work, Piece) else 1.0
+                worker.share.remote(): work.file.weight if isinstance(work, WorkItem) else 1.0
                 for worker, work in self._busy.values()
             }
             for answer in ray.wait([*asked], num_returns=len(asked), timeout=POLL)[0]:
@@ -538,7 +539,7 @@ class _Scan:
         self._progress(ScanProgress(min(self._told + self._shares, self._total), self._total, self._job_id))
 
 
-def _told_of(original: VideoVerdict, job: Job) -> VideoVerdict:
+def _told_of(original: VideoVerdict, job: QueuedInput) -> VideoVerdict:
     """The verdict on the same content, under the name of another input."""
     alerts = tuple(replace(alert, source=job.name) for alert in original.alerts)
     return replace(original, source=job.name, alerts=alerts)

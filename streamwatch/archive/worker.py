@@ -16,7 +16,7 @@ from streamwatch.drawing.muxing import Part
 from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.heap import give_back_freed_memory
-from streamwatch.pipeline.analyser import Analyser, Analysis, Cut
+from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.sources import is_url
 from streamwatch.sources.segments import Segment
@@ -35,7 +35,7 @@ class FileWorker:
         self._client = RemoteClient(detectors, name)
         self._made: Analyser | None = None
 
-    def begin(self, subject: Subject, source: str, trace: bool, segment: float) -> Analysis | Cut:
+    def begin(self, subject: Subject, source: str, trace: bool, segment: float) -> Analysis | SegmentPlan:
         """See `Analyser.begin`. Raises WeightsError where the face detector cannot be loaded."""
         if _missing(subject, source):
             return Analysis(error_verdict(subject, _elsewhere(subject.source)))
@@ -49,7 +49,7 @@ class FileWorker:
         give_back_freed_memory()
         return found
 
-    def fuse(self, subject: Subject, cut: Cut, segments: Sequence[NDArray[np.uint8]]) -> Analysis:
+    def fuse(self, subject: Subject, cut: SegmentPlan, segments: Sequence[NDArray[np.uint8]]) -> Analysis:
         """See `Analyser.fuse`."""
         return self._analyser().fuse(subject, cut, (segment.tobytes() for segment in segments))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from streamwatch.config import Settings
 from streamwatch.errors import LibraryMissing
-from streamwatch.sources.process import Closed, DecodingProcess, Opened, Progress
+from streamwatch.sources.process import Closed, DecodingProcess, DecodingProgress, Opened
 from streamwatch.sources.recorder import Recording
 
 
@@ -70,7 +70,7 @@ def _decode(clip: Path, settings: Settings, psutil: Any) -> tuple[Opened, float,
             message = process.receive(settings.decode.open_timeout)
             if isinstance(message, Opened):
                 opened, begun = message, sum(usage()[:2])
-            elif isinstance(message, Progress):
+            elif isinstance(message, DecodingProgress):
                 reached = message.pts
             elif isinstance(message, Closed):
                 if message.error is not None:

@@ -5,10 +5,10 @@ the real `watch` follows them into a real store. Of every face that was analysed
 from the estimated instant of its capture to the return of the call that committed it. Every few seconds processor time,
 memory (PSS: pages that processes share count once) and open files of all processes are read.
 
-With faults, every `FAULT_EVERY` seconds one stream, or an actor, or the store, is broken in turn and mended
+With faults, every `FAULT_EVERY` seconds one stream, or an actor, or the store, is broken in turn and repaired
 `FAULT_LASTS` seconds later (the store: `LOCK_LASTS`). A fault is detected when its stream is first told not to run; it
-is over when the stream runs again, counted from the mend (from the fault itself for what nobody mends: a cut line, a
-killed process).
+is over when the stream runs again, counted from the repair (from the fault itself for what nobody repairs: a cut
+line, a killed process).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import numpy as np
 
 from streamwatch.bench.loopback.lab import Lab, open_lab
 from streamwatch.cluster.batching import BatchCounts
-from streamwatch.cluster.statistics import Load
+from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import Settings
 from streamwatch.demo import ClipPlan, make_clip
 from streamwatch.errors import LibraryMissing
@@ -53,7 +53,7 @@ ON_LINE = ("refuse", "cut", "black_hole", "throttle", "delay", "corrupt")
 ON_PROCESS = ("kill_decoder", "stop_decoder", "kill_worker", "kill_detector", "kill_writer", "lock_store")
 HARMLESS = ("delay", "corrupt", "kill_detector", "kill_writer", "lock_store")
 """Faults through which a stream may go on running."""
-UNMENDED = ("cut", "kill_decoder", "kill_worker", "kill_detector", "kill_writer")
+UNREPAIRED = ("cut", "kill_decoder", "kill_worker", "kill_detector", "kill_writer")
 
 ROLES = ("decoders", "workers", "detectors", "store", "watch", "Ray", "RTSP server")
 
@@ -162,7 +162,7 @@ class _Bench:
         self._streams = {url: _Watched() for url in lab.urls}
         self._ages = FaceAges()
         self._latencies: list[float] = []
-        self._loads: list[tuple[float, Load]] = []
+        self._loads: list[tuple[float, DetectorLoad]] = []
         self._notices: list[str] = []
         self._began: float | None = None
 
@@ -199,7 +199,7 @@ class _Bench:
         elif isinstance(item, Transition):
             self._streams[item.source].state = item.state
             self._streams[item.source].changes.append((now, item))
-        elif isinstance(item, Load):
+        elif isinstance(item, DetectorLoad):
             self._loads.append((now, item))
         elif isinstance(item, Notice):
             self._notices.append(item.message)
@@ -353,7 +353,7 @@ def _growth(times: Any, values: Any) -> Growth:
 
 
 class _Faults:
-    """Breaks and mends in turn, on a thread."""
+    """Breaks and repairs in turn, on a thread."""
 
     def __init__(self, lab: Lab, settings: Settings, streams: dict[str, _Watched]) -> None:
         self._lab = lab
@@ -378,15 +378,15 @@ class _Faults:
                 return
             known = len(self._streams[stream].changes)
             broken = time.monotonic()
-            mend = self._break(kind, stream)
+            repair = self._break(kind, stream)
             self._over.wait(LOCK_LASTS if kind == "lock_store" else FAULT_LASTS)
-            mend()
-            mended = broken if kind in UNMENDED else time.monotonic()
+            repair()
+            repaired = broken if kind in UNREPAIRED else time.monotonic()
             if self._over.wait(FAULT_EVERY / 2):
                 return  # too soon to judge this one
-            self.results.append(self._judge(kind, stream, known, broken, mended))
+            self.results.append(self._judge(kind, stream, known, broken, repaired))
 
-    def _judge(self, kind: str, stream: int, known: int, broken: float, mended: float) -> FaultResult:
+    def _judge(self, kind: str, stream: int, known: int, broken: float, repaired: float) -> FaultResult:
         changes = self._streams[stream].changes[known:]
         told = next(((at, change) for at, change in changes if change.state is not StreamState.RUNNING), None)
         if told is None:
@@ -395,11 +395,11 @@ class _Faults:
         cause = causes[0] if causes else told[1].cause
         back = max((at for at, change in changes if change.state is StreamState.RUNNING), default=None)
         running = self._streams[stream].state is StreamState.RUNNING
-        recovered = max(0.0, back - mended) if back is not None and running else None
+        recovered = max(0.0, back - repaired) if back is not None and running else None
         return FaultResult(kind, stream, told[0] - broken, None if cause is None else str(cause), recovered)
 
     def _break(self, kind: str, stream: int) -> Callable[[], None]:
-        """Break something; how to mend it."""
+        """Break something; how to repair it."""
         import psutil
 
         if kind in ON_LINE:

@@ -1,4 +1,4 @@
-"""`streamwatch doctor`: what this machine has, what is broken, and the mend."""
+"""`streamwatch doctor`: what this machine has, what is broken, and the fix."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def _table(checks: list[Check]) -> Table:
     for check in checks:
         style = STYLES[check.status]
         table.add_row(Text(check.status.value, style), check.name, check.detail)
-        if check.mend:
-            table.add_row("", "", Text(f"mend: {check.mend}", style))
+        if check.fix:
+            table.add_row("", "", Text(f"fix: {check.fix}", style))
     return table

@@ -18,9 +18,9 @@ from streamwatch.evaluation.datasets.clip import Kind
 if TYPE_CHECKING:
     from streamwatch.config import Settings
     from streamwatch.evaluation.coverage import Abstention
-    from streamwatch.evaluation.datasets.clip import Wanted
+    from streamwatch.evaluation.datasets.clip import ClipSelection
     from streamwatch.evaluation.levels import ClassScores, Level, Proportion
-    from streamwatch.evaluation.report import Report
+    from streamwatch.evaluation.report import EvaluationReport
 
 app = typer.Typer(
     cls=DefaultGroup,
@@ -70,7 +70,7 @@ def dataset(
 ) -> None:
     """Measure a detector on a labelled data set: by face, by track and by video; or by clip, pair and method."""
     from streamwatch.evaluation.datasets.catalogue import kind_of
-    from streamwatch.evaluation.datasets.clip import Wanted
+    from streamwatch.evaluation.datasets.clip import ClipSelection
     from streamwatch.evaluation.pyplot import load_pyplot
     from streamwatch.evaluation.run import evaluate, write
 
@@ -81,7 +81,7 @@ def dataset(
     if kind == "web":
         if robustness:
             raise ConfigError("--robustness: not for sets of the kind web; --kind index treats them as single pictures")
-        wanted = Wanted(split, tuple(methods or ()))
+        wanted = ClipSelection(split, tuple(methods or ()))
         _evaluate_web(folder, settings, wanted, frames, limit, crop_scale, join, out, as_json=as_json)
         return
     if join is not None:
@@ -92,7 +92,7 @@ def dataset(
             folder,
             settings,
             kind=kind,
-            wanted=Wanted(split, tuple(methods or ()), compression),
+            wanted=ClipSelection(split, tuple(methods or ()), compression),
             frames=frames,
             limit=limit,
             robustness=robustness,
@@ -111,7 +111,7 @@ def dataset(
 def _evaluate_web(
     folder: Path,
     settings: Settings,
-    wanted: Wanted,
+    wanted: ClipSelection,
     frames: int,
     limit: int | None,
     crop_scale: float | None,
@@ -143,7 +143,7 @@ def _evaluate_web(
         typer.echo(f"wrote {path}", err=True)
 
 
-def _print(report: Report) -> None:
+def _print(report: EvaluationReport) -> None:
     console = common.console()
     outcomes = ", ".join(f"{count} {label}" for label, count in sorted(report.outcomes.items()))
     part = " ".join(filter(None, (report.split, report.compression)))
@@ -258,7 +258,7 @@ def _share(rate: Proportion) -> str:
     return f"{rate.value:.3f} [{rate.low:.2f}, {rate.high:.2f}]"
 
 
-def _robustness_table(report: Report) -> Table:
+def _robustness_table(report: EvaluationReport) -> Table:
     """AUC of every level; of the last one also what the served thresholds make of the two classes."""
     levels = list(dict.fromkeys(level for row in report.robustness for level in row.auc))
     table = Table(box=None, pad_edge=False, header_style="bold")

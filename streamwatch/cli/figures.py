@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from streamwatch.evaluation.levels import Level, Separation
+    from streamwatch.evaluation.levels import Level, LevelSeparation
 
 
-def auc(separation: Separation) -> str:
+def auc(separation: LevelSeparation) -> str:
     """An AUC with its interval, where there is one."""
     interval = separation.auc_interval
     return f"{separation.auc:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

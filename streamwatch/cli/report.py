@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streamwatch.config import Settings
     from streamwatch.detectors import ReasoningDetector
     from streamwatch.records import VideoVerdict
-    from streamwatch.report import Report
+    from streamwatch.report import VideoReport
     from streamwatch.sources import Input
 
 
@@ -90,7 +90,7 @@ def _analyse(source: Input, settings: Settings, *, resume: bool) -> VideoVerdict
     return analysis.verdict
 
 
-def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> Report:
+def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> VideoReport:
     """The verdict as the store has it, with evidence and reviews, and what else the page tells."""
     from dataclasses import replace
 
@@ -98,7 +98,7 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> Report:
     from streamwatch.pipeline.plan import Plan
     from streamwatch.provenance import read_provenance
     from streamwatch.records import ResultKey
-    from streamwatch.report import Report
+    from streamwatch.report import VideoReport
     from streamwatch.store import Store
 
     plan = Plan.resolve(settings)
@@ -110,7 +110,7 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> Report:
             if row is not None and verdict.label is not Label.ERROR:
                 verdict, analysed_at = replace(row.verdict, source=verdict.source), row.stored_at
                 reviews = {alert.id: alert for alert in opened.alerts_of(row.id)}
-    return Report(
+    return VideoReport(
         verdict=verdict,
         settings=settings,
         card=plan.card,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamwatch.studies.variants import Variant
     from streamwatch.training.recipe import Recipe
     from streamwatch.training.trainer import HeldBackAucs, Trainer
-    from streamwatch.training.trainer import Progress as Step
+    from streamwatch.training.trainer import TrainingProgress as Step
 
 
 def train(

@@ -18,7 +18,7 @@ from streamwatch.cli import common, running
 from streamwatch.config import Settings
 from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
-from streamwatch.live.stream_selection import Wanted
+from streamwatch.live.stream_selection import StreamSelection
 from streamwatch.records import Alert, AlertKind, AlertPhase, Label, VideoVerdict
 from streamwatch.sources import redact
 
@@ -71,7 +71,7 @@ def watch(
     connected again. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
     followed as they change.
     """
-    from streamwatch.cluster.statistics import Load
+    from streamwatch.cluster.statistics import DetectorLoad
     from streamwatch.live.watch import iter_watch
 
     def load() -> Settings:
@@ -80,7 +80,7 @@ def watch(
             return settings
         return settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"port": metrics_port})})
 
-    wanted = Wanted(urls or [], load, config)
+    wanted = StreamSelection(urls or [], load, config)
     settings = wanted.settings
     if background is not None and seconds is not None:
         raise typer.BadParameter("a watch in the background goes on until it is stopped", param_hint="--for")
@@ -104,7 +104,7 @@ def watch(
         results = iter_watch(wanted.urls, settings, follow=wanted.follow, stop=over, seconds=seconds)
         for item in stack.enter_context(contextlib.closing(results)):
             hear(item)
-            if not isinstance(item, Load):
+            if not isinstance(item, DetectorLoad):
                 show(item)
             if isinstance(item, VideoVerdict):
                 latest[item.source] = item.label
@@ -112,7 +112,7 @@ def watch(
         raise typer.Exit(STREAM_FAILED)
 
 
-def _start_background(wanted: Wanted) -> None:
+def _start_background(wanted: StreamSelection) -> None:
     from streamwatch.live.background import Hooks, start_supervisor
 
     settings = wanted.settings
@@ -122,7 +122,7 @@ def _start_background(wanted: Wanted) -> None:
     typer.echo("watching in the background; --background attach shows it, --background stop ends it")
 
 
-def _attach(wanted: Wanted, *, as_json: bool) -> None:
+def _attach(wanted: StreamSelection, *, as_json: bool) -> None:
     """Show what the watch in the background tells until it ends, or this command is stopped."""
     from streamwatch.live.background import attach
 
@@ -139,7 +139,7 @@ def _stop_background(settings: Settings) -> None:
     typer.echo("the watch in the background has ended; its last verdicts are stored")
 
 
-def _shower(stack: contextlib.ExitStack, wanted: Wanted, *, as_json: bool) -> Callable[[News], None]:
+def _shower(stack: contextlib.ExitStack, wanted: StreamSelection, *, as_json: bool) -> Callable[[News], None]:
     """What shows an item in the way that was asked for, or that suits standard output."""
     if as_json:
         return _show_json()

@@ -18,7 +18,7 @@ from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
 from streamwatch.config import DetectorSettings
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import Scores, score_crops
+from streamwatch.pipeline.scoring import BatchScores, score_crops
 
 RESTARTS_PER_BATCH = 2
 """How often a batch is sent again after the detector's process died over it, before it is an error."""
@@ -58,7 +58,7 @@ class DetectorActor:
         self._check()
         return True
 
-    async def score(self, client: str, crops: NDArray[np.uint8]) -> Scores:
+    async def score(self, client: str, crops: NDArray[np.uint8]) -> BatchScores:
         """Score N×S×S×3 crops. Raises DetectorError, or WeightsError where the model cannot be loaded."""
         self._check()
         return await self._batcher.submit(client, crops)
@@ -104,7 +104,7 @@ def gpu_share(actors: int, gpus: int) -> float:
 
 
 class _RemoteScores:
-    def __init__(self, reference: ray.ObjectRef[Scores], done: Any) -> None:
+    def __init__(self, reference: ray.ObjectRef[BatchScores], done: Any) -> None:
         self._reference = reference
         self._done = done
 
@@ -114,7 +114,7 @@ class _RemoteScores:
     def wait(self, seconds: float) -> None:
         ray.wait([self._reference], timeout=seconds)
 
-    def result(self) -> Scores:
+    def result(self) -> BatchScores:
         try:
             return ray.get(self._reference)
         except ray.exceptions.RayTaskError as error:

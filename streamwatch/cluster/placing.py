@@ -28,7 +28,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.pipeline.plan import Plan
 
 
-class Crew:
+class RunActors:
     """Handles to the actors on a cluster.
 
     loading: a reference per detector that is ready, or raises WeightsError, once the model was loaded.
@@ -58,23 +58,23 @@ class Crew:
         self._workers: list[tuple[Actor, Node]] = []
         self._spare: tuple[Actor, Node] | None = None
 
-    def hire(self) -> Actor:
+    def take_worker(self) -> Actor:
         """A worker: the one that stands by, or else a new one, which takes seconds to start."""
         worker, self._spare = self._spare or self._start(), None
         self._workers.append(worker)
         return worker[0]
 
-    def stand_by(self) -> None:
-        """Have a worker ready for the next `hire`."""
+    def prepare_worker(self) -> None:
+        """Have a worker ready for the next `take_worker`."""
         if self._spare is None:
             self._spare = self._start()
 
-    def dismiss(self, worker: Actor) -> None:
+    def end_worker(self, worker: Actor) -> None:
         """End a worker, whatever it is doing."""
-        self._workers = [hired for hired in self._workers if hired[0] != worker]
+        self._workers = [taken for taken in self._workers if taken[0] != worker]
         ray.kill(worker)
 
-    def disband(self) -> None:
+    def end(self) -> None:
         """End all actors."""
         workers = [worker for worker, _ in (*self._workers, *([self._spare] if self._spare else []))]
         for actor in (*workers, *self.detectors, self.writer, self.courier):
@@ -97,7 +97,7 @@ class Crew:
 
 
 @contextlib.contextmanager
-def assemble(plan: Plan, run_id: int | None, workers: Callable[[int], int], worker: type) -> Iterator[Crew]:
+def start_actors(plan: Plan, run_id: int | None, workers: Callable[[int], int], worker: type) -> Iterator[RunActors]:
     """Join or start the cluster and the actors on it; end what was started. run_id: of the run in the store,
     if any. workers: how many there will be on so many cores. worker: their class, made of (plan, detectors, name).
 
@@ -116,11 +116,11 @@ def assemble(plan: Plan, run_id: int | None, workers: Callable[[int], int], work
             )
         writer = None if run_id is None else start_writer(settings, run_id, cluster)
         courier = start_courier(settings, cluster) if run_id is not None and settings.sinks else None
-        crew = Crew(plan, cluster, *start_detectors(plan, cluster), writer, courier, worker)
+        actors = RunActors(plan, cluster, *start_detectors(plan, cluster), writer, courier, worker)
         try:
-            yield crew
+            yield actors
         finally:
-            crew.disband()
+            actors.end()
 
 
 def memory_for(plan: Plan, workers: int) -> int:

@@ -20,7 +20,7 @@ LOOK_EVERY = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Load:
+class DetectorLoad:
     """What the detectors have done since they were started, and how many batches each scores at a time."""
 
     at: datetime
@@ -28,7 +28,7 @@ class Load:
     lanes: int
 
 
-class Gauge:
+class LoadPoller:
     """Asks the detectors every few seconds what they have done."""
 
     def __init__(self, detectors: Sequence[Actor], lanes: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,13 +38,13 @@ class Gauge:
         self._answers: list[Any] = []
         self._due = clock()
 
-    def look(self) -> Iterator[Load]:
+    def look(self) -> Iterator[DetectorLoad]:
         """Ask where it is time to; what they answered."""
         answers = self._answers
         if answers and len(ray.wait(answers, num_returns=len(answers), timeout=0)[0]) == len(answers):
             self._answers = []
             self._due = self._clock() + LOOK_EVERY
             with contextlib.suppress(*LOST):
-                yield Load(utc_now(), tuple(ray.get(answers)), self._lanes)
+                yield DetectorLoad(utc_now(), tuple(ray.get(answers)), self._lanes)
         if not self._answers and self._clock() >= self._due:
             self._answers = [detector.counts.remote() for detector in self._detectors]

@@ -11,13 +11,13 @@ from sqlalchemy.engine import make_url
 
 from streamwatch.cluster.connection import QUIET, Actor, Cluster
 from streamwatch.config import Settings
-from streamwatch.records import Clip, SegmentResult, VideoVerdict
+from streamwatch.records import EvidenceClip, SegmentResult, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import Store
 from streamwatch.store.janitor import Janitor
 
 if TYPE_CHECKING:
-    from streamwatch.sinks import Courier, Failed
+    from streamwatch.sinks import Courier, SinkFailure
 
 
 class StoreWriter:
@@ -29,7 +29,7 @@ class StoreWriter:
         self._store: Store | None = None
         self._janitor = Janitor(settings)
 
-    def save(self, items: Sequence[VideoVerdict | Transition | Clip | SegmentResult]) -> list[str]:
+    def save(self, items: Sequence[VideoVerdict | Transition | EvidenceClip | SegmentResult]) -> list[str]:
         """Store results, changes of state, clips and segments; doing it again changes nothing. Returns what could not
         be written beside the database.
         """
@@ -46,7 +46,7 @@ class AlertCourier:
         self._settings = settings
         self._courier: Courier | None = None
 
-    def work(self) -> list[Failed]:
+    def work(self) -> list[SinkFailure]:
         """Tell what is due. Raises StoreError."""
         from streamwatch.sinks import Courier  # with an HTTP client that only this process needs
 

@@ -56,7 +56,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Separation:
+class ClipSeparation:
     """How well honest and forged clips are told apart; a clip's score is the mean logit of its pictures.
 
     auc: over clips. auc_faces: over single pictures. The others: share of forged clips found when 1 or 5 in 100 honest
@@ -90,8 +90,8 @@ class Comparison:
     real: int
     fake: int
     scenes: int
-    plain: Separation
-    matched: Separation
+    plain: ClipSeparation
+    matched: ClipSeparation
     effective_real: float
     effective_fake: float
     facts: Facts
@@ -174,7 +174,7 @@ class ClipFigures:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+class ScoredClip:
     """The pictures of one clip. means: of logit, log side and log bytes per pixel."""
 
     name: str
@@ -191,10 +191,10 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class ClipPair:
     """A clip and the mean of the honest clips of its scene: logit, log side, log bytes per pixel of each."""
 
-    clip: Clip
+    clip: ScoredClip
     own: Array
     original: Array
 
@@ -240,7 +240,7 @@ def measure(
     )
 
 
-def clips_of(faces: Sequence[ScoredFace]) -> list[Clip]:
+def clips_of(faces: Sequence[ScoredFace]) -> list[ScoredClip]:
     """The clips in the order of their first pictures. Raises ValueError as `measure` does."""
     members: dict[str, list[ScoredFace]] = defaultdict(list)
     for face in faces:
@@ -254,19 +254,19 @@ def clips_of(faces: Sequence[ScoredFace]) -> list[Clip]:
         kinds = {(face.label, face.scene, face.method) for face in own}
         if len(kinds) > 1:
             raise ValueError(f"clip {name}: its pictures differ in label, scene or method: {sorted(kinds)}")
-        clips.append(Clip(name, own[0].label, own[0].scene, own[0].method, tuple(own), _means(own)))
+        clips.append(ScoredClip(name, own[0].label, own[0].scene, own[0].method, tuple(own), _means(own)))
     return clips
 
 
-def pairs_of(clips: Sequence[Clip], real: Sequence[Clip]) -> list[Pair]:
+def pairs_of(clips: Sequence[ScoredClip], real: Sequence[ScoredClip]) -> list[ClipPair]:
     """Each of `clips` whose scene has honest clips, with their mean."""
-    of_scene: dict[str, list[Clip]] = defaultdict(list)
+    of_scene: dict[str, list[ScoredClip]] = defaultdict(list)
     for clip in real:
         of_scene[clip.scene].append(clip)
     return [_pair(clip, of_scene[clip.scene]) for clip in clips if of_scene.get(clip.scene)]
 
 
-def _pair(clip: Clip, originals: Sequence[Clip]) -> Pair:
+def _pair(clip: ScoredClip, originals: Sequence[ScoredClip]) -> ClipPair:
     own, theirs = (defaultdict[str, list[ScoredFace]](list) for _ in range(2))
     for face in clip.faces:
         if face.aligned:
@@ -277,8 +277,8 @@ def _pair(clip: Clip, originals: Sequence[Clip]) -> Pair:
     common = [source for source in own if source in theirs]
     if common:
         ours, honest = (np.mean([_means(side[source]) for source in common], axis=0) for side in (own, theirs))
-        return Pair(clip, ours, honest)
-    return Pair(clip, clip.means, np.mean([original.means for original in originals], axis=0))
+        return ClipPair(clip, ours, honest)
+    return ClipPair(clip, clip.means, np.mean([original.means for original in originals], axis=0))
 
 
 def _means(faces: Sequence[ScoredFace]) -> Array:
@@ -286,7 +286,7 @@ def _means(faces: Sequence[ScoredFace]) -> Array:
     return np.asarray(np.mean(np.array(rows, np.float64), axis=0), np.float64)
 
 
-def _called(clips: Sequence[Clip], threshold: float) -> float:
+def _called(clips: Sequence[ScoredClip], threshold: float) -> float:
     return float(np.mean([clip.score >= threshold for clip in clips]))
 
 
@@ -304,7 +304,7 @@ def _estimate(statistic: Statistic, count: int, draws: Array | None) -> Estimate
     return Estimate(value, None if draws is None else percentiles(statistic(draws)))
 
 
-def _compare(real: Sequence[Clip], fake: Sequence[Clip], rounds: int, seed: int) -> Comparison:
+def _compare(real: Sequence[ScoredClip], fake: Sequence[ScoredClip], rounds: int, seed: int) -> Comparison:
     clips = [*real, *fake]
     forged = np.array([clip.label == "fake" for clip in clips])
     means = np.array([clip.means for clip in clips])
@@ -333,7 +333,7 @@ def _facts(forged: NDArray[np.bool_], means: Array, weights: Array) -> Facts:
     return Facts(side, size)
 
 
-def _separation(clips: Sequence[Clip], weights: Array, drawn: Array | None) -> Separation:
+def _separation(clips: Sequence[ScoredClip], weights: Array, drawn: Array | None) -> ClipSeparation:
     """weights: 1×N; drawn: the weights in each draw, R×N."""
     forged = np.array([clip.label == "fake" for clip in clips])
     owner = np.repeat(np.arange(len(clips)), [len(clip.faces) for clip in clips])
@@ -344,7 +344,7 @@ def _separation(clips: Sequence[Clip], weights: Array, drawn: Array | None) -> S
         value = float(statistic(weights)[0])
         return Estimate(value, None if drawn is None else percentiles(statistic(drawn)))
 
-    return Separation(
+    return ClipSeparation(
         auc=figure(whole.auc),
         auc_faces=figure(lambda given: single.auc(given[:, owner])),
         tpr_at_1_percent_fpr=figure(lambda given: whole.true_positive_rate(given, 0.01)),
@@ -352,7 +352,7 @@ def _separation(clips: Sequence[Clip], weights: Array, drawn: Array | None) -> S
     )
 
 
-def _pair_figures(pairs: Sequence[Pair], real: Sequence[Clip], rounds: int, seed: int) -> PairFigures:
+def _pair_figures(pairs: Sequence[ClipPair], real: Sequence[ScoredClip], rounds: int, seed: int) -> PairFigures:
     """The honest clips of the pairs' scenes, then the forged ones."""
     scenes = {pair.clip.scene for pair in pairs}
     honest = [clip for clip in real if clip.scene in scenes]
@@ -383,7 +383,7 @@ def _pair_figures(pairs: Sequence[Pair], real: Sequence[Clip], rounds: int, seed
 
 
 def _methods(
-    real: Sequence[Clip], fake: Sequence[Clip], pairs: Sequence[Pair], rounds: int, seed: int
+    real: Sequence[ScoredClip], fake: Sequence[ScoredClip], pairs: Sequence[ClipPair], rounds: int, seed: int
 ) -> tuple[tuple[MethodFigures, ...], Estimate, Estimate]:
     clips = [*real, *fake]
     forged = np.array([clip.label == "fake" for clip in clips])
@@ -437,7 +437,7 @@ def _worst_quarter(areas: Array) -> Array:
     return np.asarray(np.where(kept, ordered, 0.0).sum(axis=1) / taken, np.float64)
 
 
-def _enhanced(enhanced: Sequence[Clip], real: Sequence[Clip], threshold: float | None) -> EnhancedFigures:
+def _enhanced(enhanced: Sequence[ScoredClip], real: Sequence[ScoredClip], threshold: float | None) -> EnhancedFigures:
     scores = np.array([clip.score for clip in enhanced])
     pairs = pairs_of(enhanced, real)
     bound = _score_at(np.array([clip.score for clip in real]), 0.05)

@@ -48,7 +48,7 @@ class ClassScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Separation:
+class LevelSeparation:
     """How well two classes are told apart; rates and probabilities in 0..1.
 
     auc_interval: 95 % bootstrap over groups (sources), None where a class has fewer than two of them. Accuracies are
@@ -75,11 +75,11 @@ class Level:
     method: str
     real: ClassScores | None
     fake: ClassScores | None
-    separation: Separation | None
+    separation: LevelSeparation | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
+class LevelScores:
     """N scored items: fake (N, bool), probability (N, 0..1), the group and the method of each."""
 
     fake: NDArray[np.bool_]
@@ -88,7 +88,7 @@ class Scores:
     methods: tuple[str, ...]
 
     @classmethod
-    def of(cls, items: Sequence[tuple[bool, float, str, str]]) -> Scores:
+    def of(cls, items: Sequence[tuple[bool, float, str, str]]) -> LevelScores:
         """From (fake, probability, group, method) of each item."""
         return cls(
             np.array([fake for fake, *_ in items], bool),
@@ -97,10 +97,10 @@ class Scores:
             tuple(method for *_, method in items),
         )
 
-    def against(self, method: str) -> Scores:
+    def against(self, method: str) -> LevelScores:
         """All real items and the fakes of one method."""
         kept = np.flatnonzero([not fake or m == method for fake, m in zip(self.fake, self.methods, strict=True)])
-        return Scores(
+        return LevelScores(
             self.fake[kept],
             self.probability[kept],
             tuple(self.groups[i] for i in kept),
@@ -108,7 +108,7 @@ class Scores:
         )
 
 
-def measure(scores: Scores, level: str, thresholds: Thresholds, *, method: str = "", seed: int = 0) -> Level:
+def measure(scores: LevelScores, level: str, thresholds: Thresholds, *, method: str = "", seed: int = 0) -> Level:
     """The figures of `scores`; a score ≥ `thresholds.fake` is called fake, one ≤ `thresholds.real` real."""
     fake, p = scores.fake, scores.probability
     classes = [_class_scores(p[fake == label], thresholds) for label in (False, True)]
@@ -123,13 +123,13 @@ def _class_scores(p: NDArray[np.float64], thresholds: Thresholds) -> ClassScores
     return ClassScores(Proportion.measure(p >= thresholds.fake), Proportion.measure(p <= thresholds.real), quantiles)
 
 
-def _separation(scores: Scores, threshold: float, seed: int) -> Separation:
+def _separation(scores: LevelScores, threshold: float, seed: int) -> LevelSeparation:
     fake, p = scores.fake, scores.probability
     try:
         interval = bootstrap_interval(metrics.roc_auc, fake, p, scores.groups, seed=seed)
     except ValueError:
         interval = None
-    return Separation(
+    return LevelSeparation(
         auc=metrics.roc_auc(fake, p),
         auc_interval=interval,
         average_precision=metrics.average_precision(fake, p),

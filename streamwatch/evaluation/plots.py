@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.evaluation.coverage import JudgedFaces, accuracy_by_coverage, trusts
-from streamwatch.evaluation.levels import Scores
+from streamwatch.evaluation.levels import LevelScores
 from streamwatch.evaluation.metrics import expected_calibration_error, reliability, roc_auc, roc_curve
 from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.report import Robustness
@@ -19,7 +19,7 @@ LEAST_COVERAGE = 0.1
 """Below it too few faces are left for a curve to say anything."""
 
 
-def draw_roc(scores: Mapping[str, Scores], threshold: float, output: Path) -> None:
+def draw_roc(scores: Mapping[str, LevelScores], threshold: float, output: Path) -> None:
     """One curve per level with both classes; a dot where the threshold lies."""
     plt = load_pyplot()
     figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
@@ -37,7 +37,7 @@ def draw_roc(scores: Mapping[str, Scores], threshold: float, output: Path) -> No
     plt.close(figure)
 
 
-def draw_reliability(scores: Mapping[str, Scores], output: Path) -> None:
+def draw_reliability(scores: Mapping[str, LevelScores], output: Path) -> None:
     """Share of fakes against probability in 15 bins, both classes weighted alike; below, where the scores lie."""
     plt = load_pyplot()
     figure, (axes, below) = plt.subplots(

@@ -8,7 +8,7 @@ from streamwatch.errors import LibraryMissing
 
 
 def load_pyplot() -> Any:
-    """matplotlib's pyplot, drawing to files only. Raises LibraryMissing with the mend."""
+    """matplotlib's pyplot, drawing to files only. Raises LibraryMissing with the fix."""
     try:
         import matplotlib as mpl
     except ImportError:

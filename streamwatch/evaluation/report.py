@@ -12,10 +12,10 @@ import numpy as np
 
 from streamwatch.detectors.card import Thresholds
 from streamwatch.evaluation.coverage import Abstention, JudgedFaces, abstention
-from streamwatch.evaluation.datasets.clip import Clip
-from streamwatch.evaluation.levels import Level, Scores, measure
+from streamwatch.evaluation.datasets.clip import LabelledClip
+from streamwatch.evaluation.levels import Level, LevelScores, measure
 from streamwatch.evaluation.robustness import Degradation
-from streamwatch.evaluation.scoring import Costs, MaskAgreement, Outcome
+from streamwatch.evaluation.scoring import ClipOutcome, Costs, MaskAgreement
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Label
 
@@ -23,7 +23,7 @@ LEVELS = ("frame", "track", "video")
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedClip:
     """A clip without a score, and why."""
 
     path: str
@@ -73,7 +73,7 @@ class Robustness:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EvaluationReport:
     """Everything that was measured. outcomes: clips by verdict label. thresholds: by which items are called."""
 
     dataset: str
@@ -91,7 +91,7 @@ class Report:
     masks: MaskFigures | None
     abstention: Abstention | None
     speed: Speed | None
-    failures: tuple[Failed, ...]
+    failures: tuple[FailedClip, ...]
     robustness: tuple[Robustness, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -109,13 +109,13 @@ class Question:
     frames: int
 
 
-def scores_by_level(outcomes: Sequence[Outcome]) -> dict[str, Scores]:
+def scores_by_level(outcomes: Sequence[ClipOutcome]) -> dict[str, LevelScores]:
     """Scores of every level that has any. Single pictures have frame scores only.
 
     Faces and tracks carry the label of their clip, also where only one of several people in it was forged.
     """
 
-    def rows(clip: Clip, values: Sequence[float]) -> list[tuple[bool, float, str, str]]:
+    def rows(clip: LabelledClip, values: Sequence[float]) -> list[tuple[bool, float, str, str]]:
         return [(clip.fake, value, clip.group, clip.method) for value in values]
 
     faces = [row for o in outcomes for row in rows(o.clip, o.faces)]
@@ -123,10 +123,10 @@ def scores_by_level(outcomes: Sequence[Outcome]) -> dict[str, Scores]:
     moving = [o for o in outcomes if o.clip.is_video or len(o.clip.paths) > 1]
     videos = [row for o in moving if o.score is not None for row in rows(o.clip, [o.score])]
     found = dict(zip(LEVELS, (faces, tracks, videos), strict=True))
-    return {level: Scores.of(items) for level, items in found.items() if items}
+    return {level: LevelScores.of(items) for level, items in found.items() if items}
 
 
-def judged_faces(outcomes: Sequence[Outcome]) -> JudgedFaces | None:
+def judged_faces(outcomes: Sequence[ClipOutcome]) -> JudgedFaces | None:
     """All faces with their quality, or None without any."""
     faces = [(o.clip.fake, p, q) for o in outcomes for p, q in zip(o.faces, o.qualities, strict=True)]
     if not faces:
@@ -138,11 +138,11 @@ def judged_faces(outcomes: Sequence[Outcome]) -> JudgedFaces | None:
 def build_report(
     question: Question,
     plan: Plan,
-    results: Sequence[Sequence[Outcome]],
+    results: Sequence[Sequence[ClipOutcome]],
     degradations: Sequence[Degradation],
     costs: Costs,
     device: str,
-) -> Report:
+) -> EvaluationReport:
     """From the outcomes of `Evaluator.run`."""
     clean = results[0]
     scores = scores_by_level(clean)
@@ -152,7 +152,7 @@ def build_report(
         methods = sorted({m for fake, m in zip(part.fake, part.methods, strict=True) if fake and m})
         if len(methods) > 1:
             levels += [measure(part.against(method), level, thresholds, method=method) for method in methods]
-    return Report(
+    return EvaluationReport(
         dataset=question.dataset,
         kind=question.kind,
         split=question.split,
@@ -173,7 +173,7 @@ def build_report(
     )
 
 
-def write_videos(outcomes: Sequence[Outcome], path: Path) -> None:
+def write_videos(outcomes: Sequence[ClipOutcome], path: Path) -> None:
     """`videos.csv`: a line per clip; score and error are empty where there is none."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -184,14 +184,14 @@ def write_videos(outcomes: Sequence[Outcome], path: Path) -> None:
             writer.writerow((o.clip.name, _truth(o.clip), o.clip.method, score, str(o.label), len(o.faces), error))
 
 
-def _truth(clip: Clip) -> str:
+def _truth(clip: LabelledClip) -> str:
     return str(Label.FAKE if clip.fake else Label.REAL)
 
 
-def _failed(outcome: Outcome) -> Failed:
+def _failed(outcome: ClipOutcome) -> FailedClip:
     failure = outcome.failure
     why = outcome.reason if failure is None else f"{failure.kind}: {failure.message}"
-    return Failed(outcome.clip.name, str(outcome.label), why)
+    return FailedClip(outcome.clip.name, str(outcome.label), why)
 
 
 def mask_figures(masks: Sequence[MaskAgreement], threshold: float) -> MaskFigures | None:
@@ -213,7 +213,7 @@ def speed_of(costs: Costs, device: str) -> Speed | None:
 
 
 def _robustness(
-    results: Sequence[Sequence[Outcome]], degradations: Sequence[Degradation], thresholds: Thresholds
+    results: Sequence[Sequence[ClipOutcome]], degradations: Sequence[Degradation], thresholds: Thresholds
 ) -> tuple[Robustness, ...]:
     if not degradations:
         return ()

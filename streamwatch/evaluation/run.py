@@ -12,17 +12,17 @@ from streamwatch.detectors import load_detector
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation import plots
 from streamwatch.evaluation.datasets.catalogue import list_clips
-from streamwatch.evaluation.datasets.clip import Kind, Wanted, balanced_subset
+from streamwatch.evaluation.datasets.clip import ClipSelection, Kind, balanced_subset
 from streamwatch.evaluation.report import (
+    EvaluationReport,
     Question,
-    Report,
     build_report,
     judged_faces,
     scores_by_level,
     write_videos,
 )
 from streamwatch.evaluation.robustness import protocol
-from streamwatch.evaluation.scoring import Evaluator, Outcome
+from streamwatch.evaluation.scoring import ClipOutcome, Evaluator
 from streamwatch.pipeline.plan import Plan
 
 
@@ -30,8 +30,8 @@ from streamwatch.pipeline.plan import Plan
 class Evaluation:
     """The report, and the outcome of every clip as it is (without degradation)."""
 
-    report: Report
-    outcomes: tuple[Outcome, ...]
+    report: EvaluationReport
+    outcomes: tuple[ClipOutcome, ...]
 
 
 def evaluate(
@@ -39,7 +39,7 @@ def evaluate(
     settings: Settings,
     *,
     kind: Kind = "auto",
-    wanted: Wanted | None = None,
+    wanted: ClipSelection | None = None,
     frames: int = 16,
     limit: int | None = None,
     robustness: bool = False,
@@ -51,7 +51,7 @@ def evaluate(
     crop_scale: side of the crop ÷ longer side of the face box, instead of the model card's.
     Raises SourceNotFound, ConfigError and WeightsError.
     """
-    wanted = wanted or Wanted()
+    wanted = wanted or ClipSelection()
     found, clips = list_clips(folder, kind, wanted)
     if limit is not None:
         clips = balanced_subset(clips, limit)

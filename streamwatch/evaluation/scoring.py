@@ -14,7 +14,7 @@ import numpy as np
 from streamwatch.config import SamplingSettings, Settings
 from streamwatch.detectors import Detector
 from streamwatch.errors import SourceUnreadable, StreamwatchError
-from streamwatch.evaluation.datasets.clip import Clip
+from streamwatch.evaluation.datasets.clip import LabelledClip
 from streamwatch.evaluation.metrics import intersection_over_union, roc_auc
 from streamwatch.evaluation.robustness import Degradation
 from streamwatch.evaluation.truth import forged_region
@@ -59,7 +59,7 @@ class MaskAgreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ClipOutcome:
     """What was said of one clip.
 
     label: the verdict; of a single picture by the card's thresholds. score: probability of fake, None without a face,
@@ -67,7 +67,7 @@ class Outcome:
     track that has one. masks: of the faces whose forged region is known. qualities: of every face of `faces`.
     """
 
-    clip: Clip
+    clip: LabelledClip
     label: Label
     score: float | None
     faces: tuple[float, ...] = ()
@@ -99,7 +99,7 @@ class Costs:
 class _Work:
     """A clip on its way. interval: seconds between the samples of a video."""
 
-    clip: Clip
+    clip: LabelledClip
     frames: list[Frame] = field(default_factory=list)
     interval: float = 0.0
     counts: FrameCounts = field(default_factory=FrameCounts)
@@ -135,15 +135,15 @@ class Evaluator:
 
     def run(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[LabelledClip],
         degradations: Sequence[Degradation] = (),
         progress: Callable[[int], None] = lambda done: None,
-    ) -> list[list[Outcome]]:
+    ) -> list[list[ClipOutcome]]:
         """The outcomes of the clips as they are, then those under each degradation, each list in the clips' order.
 
         Every clip is decoded once. What fails is an outcome with its failure, never an exception of a clip.
         """
-        results: list[list[Outcome]] = [[] for _ in range(1 + len(degradations))]
+        results: list[list[ClipOutcome]] = [[] for _ in range(1 + len(degradations))]
         for group in _groups(clips):
             works = [self._load(clip) for clip in group]
             results[0] += self._score(works, None)
@@ -152,7 +152,7 @@ class Evaluator:
             progress(len(results[0]))
         return results
 
-    def _load(self, clip: Clip) -> _Work:
+    def _load(self, clip: LabelledClip) -> _Work:
         work = _Work(clip)
         try:
             with self.costs.stage("decode"):
@@ -198,7 +198,7 @@ class Evaluator:
             wanted = {frame.index for frame in work.frames}
             work.truths = dict(_mask_frames(clip.mask, wanted, self._settings))
 
-    def _score(self, works: Sequence[_Work], degradation: Degradation | None) -> list[Outcome]:
+    def _score(self, works: Sequence[_Work], degradation: Degradation | None) -> list[ClipOutcome]:
         """Outcomes of clips that share a call of the detector."""
         costs = self.costs if degradation is None else Costs()
         crops = [self._find(work, degradation, costs) for work in works]
@@ -216,7 +216,7 @@ class Evaluator:
         for work, part in zip(works, crops, strict=True):
             found = work.failure or (failure if part else None)
             if found is not None:
-                outcomes.append(Outcome(work.clip, Label.ERROR, None, failure=found))
+                outcomes.append(ClipOutcome(work.clip, Label.ERROR, None, failure=found))
             else:
                 outcomes.append(
                     self._outcome(work, scores[start : start + len(part)], measure_masks=degradation is None)
@@ -269,17 +269,17 @@ class Evaluator:
             for i, crop in enumerate(crops)
         ]
 
-    def _outcome(self, work: _Work, scores: Sequence[FaceScore], *, measure_masks: bool) -> Outcome:
+    def _outcome(self, work: _Work, scores: Sequence[FaceScore], *, measure_masks: bool) -> ClipOutcome:
         masks = tuple(self._masks(work, scores)) if measure_masks else ()
         faces = tuple(score.probability for score in scores)
         qualities = tuple(s.crop.face.quality for s in scores if s.crop is not None and s.crop.face.quality is not None)
         if work.single:
             label, reason = self._judge(faces)
             score = faces[0] if faces else None
-            return Outcome(work.clip, label, score, faces, masks=masks, reason=reason, qualities=qualities)
+            return ClipOutcome(work.clip, label, score, faces, masks=masks, reason=reason, qualities=qualities)
         verdict = self._fuse(work, scores)
         tracks = tuple(track.score for track in verdict.tracks if track.score is not None)
-        return Outcome(
+        return ClipOutcome(
             work.clip, verdict.label, verdict.score, faces, tracks, masks, verdict.reason, qualities=qualities
         )
 
@@ -318,9 +318,9 @@ def mask_agreement(mask: FloatArray, truth: FloatArray, region: Box, threshold: 
     return MaskAgreement(iou, roc_auc(inside.ravel(), mask.ravel()) if mixed else None)
 
 
-def _groups(clips: Sequence[Clip]) -> Iterator[list[Clip]]:
+def _groups(clips: Sequence[LabelledClip]) -> Iterator[list[LabelledClip]]:
     """Single pictures in groups, everything else by itself, in order."""
-    group: list[Clip] = []
+    group: list[LabelledClip] = []
     for clip in clips:
         single = not clip.is_video and len(clip.paths) == 1
         if group and (not single or len(group) == PICTURES_AT_ONCE):

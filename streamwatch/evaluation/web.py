@@ -19,7 +19,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.evaluation import web_plot
 from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, measure, pairs_of
 from streamwatch.evaluation.datasets import web
-from streamwatch.evaluation.datasets.clip import Wanted, of_methods
+from streamwatch.evaluation.datasets.clip import ClipSelection, of_methods
 from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.report import MaskFigures, Speed, mask_figures, speed_of
 from streamwatch.evaluation.run import with_crop_scale
@@ -99,7 +99,7 @@ def evaluate_web(
     folder: Path,
     settings: Settings,
     *,
-    wanted: Wanted,
+    wanted: ClipSelection,
     frames: int = 16,
     limit: int | None = None,
     crop_scale: float | None = None,
@@ -158,7 +158,7 @@ def evaluate_web(
     return WebEvaluation(report, tuple(pictures), tuple(faces), plan.card.calibration if second is None else None)
 
 
-def choose(folder: Path, wanted: Wanted, frames: int, limit: int | None) -> list[WebPicture]:
+def choose(folder: Path, wanted: ClipSelection, frames: int, limit: int | None) -> list[WebPicture]:
     """The pictures asked for. Raises ConfigError where a class has none among them."""
     pictures = of_methods(web.read_pictures(folder, wanted.split), wanted.methods, folder)
     if limit is not None:

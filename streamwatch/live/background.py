@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 from streamwatch.cluster.connection import NAMESPACE, QUIET, Actor, connect, result_of
-from streamwatch.cluster.statistics import Load
+from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import Settings
 from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
 from streamwatch.live.outbox import Notice
@@ -98,7 +98,7 @@ class Supervisor:
                 for item in iter_watch((), self._settings, follow=self._hooks.follow, stop=self._over):
                     self._loaded.set()
                     hear(item)
-                    if not isinstance(item, Load):
+                    if not isinstance(item, DetectorLoad):
                         self._keep(item)
         except StreamwatchError as error:
             self._failure = error

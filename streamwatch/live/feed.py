@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 
 from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
-from streamwatch.records import Clip, DropReason, Frame, FrameCounts
+from streamwatch.records import DropReason, EvidenceClip, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
 from streamwatch.sources.process import (
     ClipOrder,
     Closed,
     DecoderDied,
     DecodingProcess,
+    DecodingProgress,
     Effort,
     Opened,
-    Progress,
 )
 from streamwatch.sources.recorder import Recording
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
@@ -127,7 +127,7 @@ class Feed:
         settings: Settings,
         *,
         listen: Callable[[Transition], None] = lambda transition: None,
-        on_clip: Callable[[Clip], None] = lambda clip: None,
+        on_clip: Callable[[EvidenceClip], None] = lambda clip: None,
         clock: Clock = time.monotonic,
         started_at: datetime | None = None,
     ) -> None:
@@ -179,7 +179,7 @@ class Feed:
                 raise DecoderDied
             process.cut(order)
         except DecoderDied:
-            self._on_clip(Clip(self.name, order.alert_id, None, failure="the stream was not connected"))
+            self._on_clip(EvidenceClip(self.name, order.alert_id, None, failure="the stream was not connected"))
 
     @property
     def counts(self) -> FrameCounts:
@@ -258,13 +258,13 @@ class Feed:
                 if message.error is not None:
                     raise message.error
                 return
-            if isinstance(message, Clip):
+            if isinstance(message, EvidenceClip):
                 self._on_clip(message)
             elif isinstance(message, Opened):
                 silent = 0.0
                 self.duration = message.duration
                 self.machine.connected(f"{message.codec} {message.width}×{message.height}")
-            elif isinstance(message, Progress):
+            elif isinstance(message, DecodingProgress):
                 self._tally = self._tally[0], message.counts
                 if message.pts > reached:
                     reached, silent = message.pts, 0.0

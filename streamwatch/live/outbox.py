@@ -12,14 +12,14 @@ import ray
 
 from streamwatch.cluster.connection import Actor, result_of
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Clip, VideoVerdict
+from streamwatch.records import Alert, EvidenceClip, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import Transition
 
 if TYPE_CHECKING:
-    from streamwatch.sinks import Failed
+    from streamwatch.sinks import SinkFailure
 
-Item = VideoVerdict | Transition | Clip
+Item = VideoVerdict | Transition | EvidenceClip
 
 RETRY = 1.0
 """Seconds before the store is tried again."""
@@ -144,7 +144,7 @@ class Rounds:
 
     def _notes(self, done: Any) -> Iterator[Notice]:
         try:
-            changes: list[Failed] = result_of(done)
+            changes: list[SinkFailure] = result_of(done)
         except StoreError:
             return  # the outbox says so
         for change in changes:

@@ -13,7 +13,7 @@ STEP = 1 / 8
 """Shares of the wanted rate: the least rate, and what one calm period adds."""
 
 
-class Governor:
+class SamplingRate:
     """Frames per second that a stream is sampled at: halved in a period in which frames went stale, raised by a step in
     one in which none did.
 

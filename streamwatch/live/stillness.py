@@ -34,7 +34,7 @@ DARK_SHARE = 0.98
 """Share of dark pixels from which on a picture is black."""
 
 
-class Picture(StrEnum):
+class PictureState(StrEnum):
     """What a stream shows."""
 
     MOVING = "moving"
@@ -42,7 +42,7 @@ class Picture(StrEnum):
     BLACK = "black"
 
 
-class PictureWatch:
+class StillnessMonitor:
     """Says of each sampled frame whether the picture has stood still, or been black, for `after` seconds.
 
     It moves where `RUN` neighbours in a row differ by a block that moved: key frames move still pictures too, but not
@@ -52,13 +52,13 @@ class PictureWatch:
     """
 
     def __init__(self, after: float) -> None:
-        self.state = Picture.MOVING
+        self.state = PictureState.MOVING
         self.since = 0.0
         self._after = after
         self._before: ImageArray | None = None
         self._seen: deque[tuple[float, bool, bool]] = deque()
 
-    def see(self, frame: Frame) -> Picture:
+    def see(self, frame: Frame) -> PictureState:
         """The state with this frame, which is later than those before it."""
         small = _small(frame.image)
         moved = self._before is None or self._before.shape != small.shape or _moved(self._before, small)
@@ -69,20 +69,20 @@ class PictureWatch:
             self._seen.popleft()
         state = self._judge()
         if state is not self.state:
-            if state is Picture.MOVING:
+            if state is PictureState.MOVING:
                 self._seen = deque([self._seen[-1]])
             self.state, self.since = state, self._seen[0][0]
         return state
 
-    def _judge(self) -> Picture:
+    def _judge(self) -> PictureState:
         times, moves, darks = zip(*self._seen, strict=True)
         filled = len(times) > LEAST and times[-1] - times[0] >= self._after
-        if all(darks) and (filled or self.state is Picture.BLACK):
-            return Picture.BLACK
-        if self.state is Picture.FROZEN:
-            return Picture.MOVING if all(moves[-RUN:]) else Picture.FROZEN
+        if all(darks) and (filled or self.state is PictureState.BLACK):
+            return PictureState.BLACK
+        if self.state is PictureState.FROZEN:
+            return PictureState.MOVING if all(moves[-RUN:]) else PictureState.FROZEN
         still = not any(all(moves[first : first + RUN]) for first in range(1, len(moves) - RUN + 1))
-        return Picture.FROZEN if filled and still and self.state is Picture.MOVING else Picture.MOVING
+        return PictureState.FROZEN if filled and still and self.state is PictureState.MOVING else PictureState.MOVING
 
 
 def _small(image: ImageArray) -> ImageArray:

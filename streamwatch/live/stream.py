@@ -15,21 +15,21 @@ from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceAlerts, SourceFusion, error_verdict
 from streamwatch.live.feed import Clock, Feed
 from streamwatch.live.frame_times import FrameTraces
-from streamwatch.live.sampling_rate import Governor
-from streamwatch.live.stillness import Picture, PictureWatch
+from streamwatch.live.sampling_rate import SamplingRate
+from streamwatch.live.stillness import PictureState, StillnessMonitor
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient, ScoringQueue
-from streamwatch.records import Alert, AlertKind, Clip, DropReason, FaceScore, FrameCounts, Label, VideoVerdict
+from streamwatch.records import Alert, AlertKind, DropReason, EvidenceClip, FaceScore, FrameCounts, Label, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.process import ClipOrder, Effort
 from streamwatch.sources.states import StreamState, Transition
 
-_DROPPED = {Picture.FROZEN: DropReason.FROZEN, Picture.BLACK: DropReason.BLACK}
+_DROPPED = {PictureState.FROZEN: DropReason.FROZEN, PictureState.BLACK: DropReason.BLACK}
 _STILL = {
-    Picture.FROZEN: "the picture has stood still for {:.0f} s",
-    Picture.BLACK: "the picture has been black for {:.0f} s",
+    PictureState.FROZEN: "the picture has stood still for {:.0f} s",
+    PictureState.BLACK: "the picture has been black for {:.0f} s",
 }
-_STILL_ALERTS = {Picture.FROZEN: AlertKind.FROZEN, Picture.BLACK: AlertKind.BLACK}
+_STILL_ALERTS = {PictureState.FROZEN: AlertKind.FROZEN, PictureState.BLACK: AlertKind.BLACK}
 
 TICK = 0.1
 """Seconds after which a loop that gets no frame looks at scores, time and stop."""
@@ -79,7 +79,7 @@ class LiveStream:
         client: DetectorClient,
         url: str,
         *,
-        deliver: Callable[[VideoVerdict | Transition | Clip], None],
+        deliver: Callable[[VideoVerdict | Transition | EvidenceClip], None],
         face_detector: FaceDetector | None = None,
         handover: Handover = Handover(),
         clock: Clock = time.monotonic,
@@ -110,9 +110,9 @@ class LiveStream:
         self._queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._take)
         detector = face_detector or load_face_detector(plan.settings.faces)
         self._finder = plan.face_finder(detector, handover.first_track)
-        self._picture = PictureWatch(plan.settings.live.still_after)
+        self._picture = StillnessMonitor(plan.settings.live.still_after)
         self._still: Counter[DropReason] = Counter()
-        self._governor = Governor(plan.settings.sampling.fps, clock)
+        self._governor = SamplingRate(plan.settings.sampling.fps, clock)
         self._traces = FrameTraces(plan.settings.tracing.every)
         self._trouble: Transition | None = None
         self._finished = self._sampled = 0
@@ -166,8 +166,8 @@ class LiveStream:
         if frame is None:
             return
         self._now = frame.pts
-        picture = Picture.MOVING if self._feed.is_file else self._picture.see(frame)
-        if picture is Picture.MOVING:
+        picture = PictureState.MOVING if self._feed.is_file else self._picture.see(frame)
+        if picture is PictureState.MOVING:
             self._traces.take(frame)
             (crops,) = self._finder.find([frame])
             self._traces.find(frame.index, len(crops))
@@ -213,14 +213,16 @@ class LiveStream:
                 self._clips[alert.id] = self._clock() + alerts.clip_after + CLIP_PATIENCE
                 self._feed.cut(ClipOrder(alert.id, start, utc_now() + timedelta(seconds=alerts.clip_after)))
 
-    def _take_clip(self, clip: Clip) -> None:
+    def _take_clip(self, clip: EvidenceClip) -> None:
         """On the feed's thread, or on this one."""
         if self._clips.pop(clip.alert_id, None) is not None:
             self._deliver(clip)
 
     def _give_clips_up(self, now: float) -> None:
         for alert_id in [alert_id for alert_id, deadline in self._clips.items() if deadline < now]:
-            self._take_clip(Clip(self._feed.name, alert_id, None, failure="the connection ended before it was cut"))
+            self._take_clip(
+                EvidenceClip(self._feed.name, alert_id, None, failure="the connection ended before it was cut")
+            )
 
     def _down(self) -> str | None:
         """Why no pictures come; None where they do, and during the first try."""
@@ -282,7 +284,7 @@ class LiveStream:
         doubts = []
         if silence > self._plan.settings.live.stalled_after:
             doubts.append(f"no new picture for {silence:.0f} s")
-        if self._picture.state is not Picture.MOVING:
+        if self._picture.state is not PictureState.MOVING:
             doubts.append(self._stillness())
         return doubts
 

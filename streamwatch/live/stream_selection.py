@@ -11,7 +11,7 @@ from streamwatch.config import Settings, StreamSettings
 from streamwatch.sources import redact
 
 
-class Wanted:
+class StreamSelection:
     """The streams of the command line, for good; or those of the settings and the roster, followed as they change.
 
     load: gives the settings as they stand. config: the file that they come from, if one was named.

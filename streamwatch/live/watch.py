@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import RayTaskError
 
 from streamwatch.cluster.connection import LOST, Actor, result_of
-from streamwatch.cluster.placing import Crew, assemble
-from streamwatch.cluster.statistics import Gauge, Load
+from streamwatch.cluster.placing import RunActors, start_actors
+from streamwatch.cluster.statistics import DetectorLoad, LoadPoller
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.errors import ConfigError, DetectorError, SourceRefused, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import SourceAlerts, error_verdict
@@ -23,7 +23,7 @@ from streamwatch.live.outbox import Item, Notice, Outbox, Rounds
 from streamwatch.live.stream import Handover
 from streamwatch.live.worker import StreamWorker
 from streamwatch.pipeline.plan import Plan
-from streamwatch.records import Alert, AlertKind, Clip, VideoVerdict
+from streamwatch.records import Alert, AlertKind, EvidenceClip, VideoVerdict
 from streamwatch.sources import redact
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import check_watchable
@@ -33,7 +33,7 @@ from streamwatch.store import Store
 News = VideoVerdict | Alert | Transition | Notice
 """What a watch tells those who look at it."""
 
-Told = News | Load
+Told = News | DetectorLoad
 """All that a watch tells as it goes on."""
 
 FOLLOW_EVERY = 1.0
@@ -143,16 +143,16 @@ class _Watch:
             if self._store is not None:
                 self._store.end_abandoned(settings.sinks)
                 self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
-            with assemble(self._plan, self._run_id, lambda cores: len(self._wanted), StreamWorker) as crew:
-                if crew.writer is not None:
-                    self._outbox = Outbox(crew.writer, settings.live.store_patience)
-                if crew.courier is not None:
-                    self._rounds = Rounds(crew.courier)
+            with start_actors(self._plan, self._run_id, lambda cores: len(self._wanted), StreamWorker) as actors:
+                if actors.writer is not None:
+                    self._outbox = Outbox(actors.writer, settings.live.store_patience)
+                if actors.courier is not None:
+                    self._rounds = Rounds(actors.courier)
                 try:
-                    self._load(crew)
+                    self._load(actors)
                     if self._seconds is not None:
                         self._deadline = time.monotonic() + self._seconds
-                    yield from self._work(crew)
+                    yield from self._work(actors)
                     status = "done"
                 finally:
                     self._finish()
@@ -165,31 +165,31 @@ class _Watch:
                     self._store.save(self._run_id, self._unsaved, settings.sinks, settings.alerts.clips)
                     self._store.end_run(self._run_id, status)
 
-    def _work(self, crew: Crew) -> Generator[Told, None, None]:
-        gauge = Gauge(crew.detectors, crew.lanes)
+    def _work(self, actors: RunActors) -> Generator[Told, None, None]:
+        load = LoadPoller(actors.detectors, actors.lanes)
         while not self._done() or (self._outbox and self._outbox.items):
             told: list[Told] = [*self._reconcile()]
             for stream in self._streams.values():
                 if stream.worker is None:
-                    self._begin(stream, crew)
+                    self._begin(stream, actors)
                 else:
-                    self._look(stream, crew)
+                    self._look(stream, actors)
                 told.extend(self._sort(stream))
             if self._outbox is not None:
                 told.extend(self._outbox.exchange())
             if self._rounds is not None:
                 told.extend(self._rounds.go())
-            told.extend(gauge.look())
+            told.extend(load.look())
             yield from told
             if self._steady():
-                crew.stand_by()
+                actors.prepare_worker()
             self._pause()
         if self._rounds is not None:
             yield from self._rounds.last(PATIENCE)
 
-    def _load(self, crew: Crew) -> None:
+    def _load(self, actors: RunActors) -> None:
         """Wait for the models: frames that come before would go stale. Raises WeightsError."""
-        for reference in crew.loading:
+        for reference in actors.loading:
             while not (ray.wait([reference], timeout=POLL)[0] or self._stop.is_set()):
                 pass
             if not self._stop.is_set():
@@ -240,7 +240,7 @@ class _Watch:
             stream.over = True
             stream.go(StreamState.STOPPED)
 
-    def _begin(self, stream: _Stream, crew: Crew) -> None:
+    def _begin(self, stream: _Stream, actors: RunActors) -> None:
         now = time.monotonic()
         left = None if self._deadline is None else self._deadline - now
         if left is not None and left <= 0:
@@ -250,45 +250,45 @@ class _Watch:
         if stream.workers:
             stream.go(StreamState.CONNECTING)
         stream.began = now
-        stream.worker = crew.hire()
+        stream.worker = actors.take_worker()
         handover = Handover.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
         stream.workers += 1
         stream.watching = stream.worker.watch.remote(stream.url, left, handover)
         stream.taking = stream.worker.take.remote()
 
-    def _look(self, stream: _Stream, crew: Crew) -> None:
+    def _look(self, stream: _Stream, actors: RunActors) -> None:
         """Take what the worker has to tell; where it has ended, its last verdict too."""
         try:
             if ray.wait([stream.watching], timeout=0)[0]:
                 last: VideoVerdict = ray.get(stream.watching)
                 stream.items += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
                 stream.over = True
-                self._release(stream, crew)
+                self._release(stream, actors)
             elif ray.wait([stream.taking], timeout=0)[0]:
                 stream.items += ray.get(stream.taking)
                 stream.taking = stream.worker.take.remote()
             elif time.monotonic() > stream.leave_by:
-                self._lose(stream, crew, "")
+                self._lose(stream, actors, "")
         except LOST:
-            self._lose(stream, crew, "the process that watched it died")
+            self._lose(stream, actors, "the process that watched it died")
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
                 raise error.cause from None
-            self._lose(stream, crew, str(error.cause))
+            self._lose(stream, actors, str(error.cause))
 
-    def _lose(self, stream: _Stream, crew: Crew, message: str) -> None:
+    def _lose(self, stream: _Stream, actors: RunActors, message: str) -> None:
         now = time.monotonic()
         if stream.leaving:
             stream.over = True
             stream.go(StreamState.STOPPED)
-            self._release(stream, crew)
+            self._release(stream, actors)
             return
         failed, wait = stream.retries.failed(Cause.CRASHED, now - stream.began)
         stream.retry_at = now + wait
         stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
         if failed:
             stream.items.append(self._given_up(stream, message))
-        self._release(stream, crew)
+        self._release(stream, actors)
 
     def _given_up(self, stream: _Stream, message: str) -> VideoVerdict:
         """The verdict on a stream whose workers die one after the other, with an alert that says so."""
@@ -302,8 +302,8 @@ class _Watch:
         frames = Handover.after(before, 1).frames
         return error_verdict(subject, WorkerLost(f"{name}: {message}"), frames, alerts=alerts.told(now))
 
-    def _release(self, stream: _Stream, crew: Crew) -> None:
-        crew.dismiss(stream.worker)
+    def _release(self, stream: _Stream, actors: RunActors) -> None:
+        actors.end_worker(stream.worker)
         stream.worker = stream.watching = stream.taking = None
 
     def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
@@ -316,7 +316,7 @@ class _Watch:
                 stream.latest = item
             if self._outbox is not None:
                 self._outbox.put(item)
-            if isinstance(item, Transition) or (self._outbox is None and not isinstance(item, Clip)):
+            if isinstance(item, Transition) or (self._outbox is None and not isinstance(item, EvidenceClip)):
                 yield item
 
     def _pause(self) -> None:

@@ -10,7 +10,7 @@ from streamwatch.cluster.connection import Actor
 from streamwatch.cluster.detector import RemoteClient
 from streamwatch.live.stream import Handover, LiveStream
 from streamwatch.pipeline.plan import Plan
-from streamwatch.records import Clip, VideoVerdict
+from streamwatch.records import EvidenceClip, VideoVerdict
 from streamwatch.sources.states import Transition
 
 TAKE_PATIENCE = 1.0
@@ -27,7 +27,7 @@ class StreamWorker:
         cv2.setNumThreads(1)
         self._plan = plan
         self._client = RemoteClient(detectors, name)
-        self._outbox: list[VideoVerdict | Transition | Clip] = []
+        self._outbox: list[VideoVerdict | Transition | EvidenceClip] = []
         self._filled = threading.Condition()
         self._over = False
         self._stop = threading.Event()
@@ -42,7 +42,7 @@ class StreamWorker:
                 self._over = True
                 self._filled.notify_all()
 
-    def take(self) -> list[VideoVerdict | Transition | Clip]:
+    def take(self) -> list[VideoVerdict | Transition | EvidenceClip]:
         """Verdicts and events of the stream since the last call, in order; waits a while for the first one."""
         with self._filled:
             self._filled.wait_for(lambda: self._outbox or self._over, TAKE_PATIENCE)
@@ -53,7 +53,7 @@ class StreamWorker:
         """Ask `watch` to come to its end."""
         self._stop.set()
 
-    def _put(self, item: VideoVerdict | Transition | Clip) -> None:
+    def _put(self, item: VideoVerdict | Transition | EvidenceClip) -> None:
         with self._filled:
             self._outbox.append(item)
             self._filled.notify_all()

@@ -67,7 +67,7 @@ class Analysis:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class SegmentPlan:
     """A file that is to be analysed in segments. duration: seconds.
 
     skim: what was seen of the rest of the file, as `SegmentScores` in bytes; None where the segments are all of it.
@@ -123,7 +123,7 @@ class Analyser:
             parts.append(part)
         return self.fuse(subject, found, parts)
 
-    def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | Cut:
+    def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | SegmentPlan:
         """As `analyse`; but a file that can be cut into two or more parts of about `segment` seconds is only cut.
         0: none is. With triage it is skimmed, and the cut is what is to be looked at closely. trace: of a file that is
         not cut, give the traces; such a file is not skimmed.
@@ -138,7 +138,7 @@ class Analyser:
                         return skimmed
                 segments = video.segments(segment) if segment else []
                 if len(segments) > 1:
-                    return Cut(tuple(segments), video.duration)
+                    return SegmentPlan(tuple(segments), video.duration)
                 return self._analyse(video, subject, trace)
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error))
@@ -160,7 +160,7 @@ class Analyser:
         except StreamwatchError as error:
             return Analysis(error_verdict(subject, error))
 
-    def fuse(self, subject: Subject, cut: Cut, segments: Iterable[bytes]) -> Analysis:
+    def fuse(self, subject: Subject, cut: SegmentPlan, segments: Iterable[bytes]) -> Analysis:
         """The verdict on a file from all its segments, in order; with the traces, where the segments have them."""
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
@@ -170,7 +170,7 @@ class Analyser:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
 
-    def _skim(self, source: str, video: VideoSource, segment: float) -> Cut | None:
+    def _skim(self, source: str, video: VideoSource, segment: float) -> SegmentPlan | None:
         """What the key frames of a file leave in doubt; None where it has to be looked at as a whole."""
         settings, place = self._plan.settings, video.place()
         if place is None or video.duration is None:
@@ -195,7 +195,7 @@ class Analyser:
         if sum(doubt.seconds(video.duration) for doubt in doubts) > WORTH * video.duration:
             return None
         times = {look.pts for look in looks if any(doubt.holds(look.index) for doubt in doubts)}
-        return Cut(
+        return SegmentPlan(
             tuple(doubt.segment(origin, first) for doubt in doubts),
             video.duration,
             found.without(times).to_bytes(),

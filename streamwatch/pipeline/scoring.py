@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
+class BatchScores:
     """What a detector says of N crops, as it travels between processes.
 
     logits, probabilities: N float32. features: N×D float32. masks: N×h×w uint8 (255 = forged), None without
@@ -35,13 +35,13 @@ class Scores:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def part(self, start: int, stop: int) -> Scores:
+    def part(self, start: int, stop: int) -> BatchScores:
         """Those of crops start … stop − 1."""
         masks = None if self.masks is None else self.masks[start:stop]
-        return Scores(self.logits[start:stop], self.probabilities[start:stop], self.features[start:stop], masks)
+        return BatchScores(self.logits[start:stop], self.probabilities[start:stop], self.features[start:stop], masks)
 
 
-def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> Scores:
+def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> BatchScores:
     """Score N×S×S×3 crops. Raises DetectorError where the model fails or gives numbers that are none, DetectorExhausted
     where it runs out of memory.
     """
@@ -54,7 +54,7 @@ def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> Scores:
     if not (np.isfinite(found.logits).all() and np.isfinite(found.probabilities).all()):
         raise DetectorError(f"{detector.name} gave scores that are not numbers on {len(crops)} crops")
     masks = None if found.masks is None else np.asarray(np.clip(found.masks, 0, 1) * 255 + 0.5, dtype=np.uint8)
-    return Scores(found.logits, found.probabilities, found.features, masks)
+    return BatchScores(found.logits, found.probabilities, found.features, masks)
 
 
 class PendingScores(Protocol):
@@ -66,7 +66,7 @@ class PendingScores(Protocol):
     def wait(self, seconds: float) -> None:
         """Wait until it is ready, at most so long."""
 
-    def result(self) -> Scores:
+    def result(self) -> BatchScores:
         """Wait for the scores. Raises DetectorError."""
 
 
@@ -78,7 +78,7 @@ class DetectorClient(Protocol):
 
 
 class _LocalScores:
-    def __init__(self, future: Future[Scores]) -> None:
+    def __init__(self, future: Future[BatchScores]) -> None:
         self._future = future
 
     def ready(self) -> bool:
@@ -87,7 +87,7 @@ class _LocalScores:
     def wait(self, seconds: float) -> None:
         wait([self._future], seconds)
 
-    def result(self) -> Scores:
+    def result(self) -> BatchScores:
         return self._future.result()
 
 

@@ -39,7 +39,7 @@ _QUALITY = 88
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ReportPicture:
     """A face, and the same under its mask (None without one), as `data:` URLs; words say where the mask lies."""
 
     time: str
@@ -79,7 +79,7 @@ class Gallery:
     """
 
     track: TrackVerdict
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ReportPicture, ...]
     scene: Scene | None
     told: Told | None = None
 
@@ -113,10 +113,10 @@ def _score(item: Evidence) -> float:
     return item.score
 
 
-def _picture(item: Evidence, owner: str) -> Picture:
+def _picture(item: Evidence, owner: str) -> ReportPicture:
     decode_crop(item, owner)
     masked = masked_crop(item, owner)
-    return Picture(
+    return ReportPicture(
         time=media_time(item.pts),
         score=item.score,
         frame_index=item.frame_index,

@@ -11,7 +11,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.report import words
 from streamwatch.report.faces import galleries
 from streamwatch.report.plot import by_strength, draw, styles
-from streamwatch.report.subject import Report
+from streamwatch.report.subject import VideoReport
 from streamwatch.sources import is_url
 from streamwatch.times import instant, media_time
 
@@ -22,7 +22,7 @@ _WIDE, _NARROW = 1000.0, 400.0
 """Widths of the two drawings of the plot, pixels: the style sheet shows the one that fits the screen."""
 
 
-def render(report: Report) -> str:
+def render(report: VideoReport) -> str:
     """The page as text. Raises StoreError where a stored picture is damaged."""
     verdict = report.verdict
     plots = [draw(verdict, report.policy, width) for width in (_WIDE, _NARROW)]
@@ -52,7 +52,7 @@ def check_replaceable(path: Path) -> None:
         raise ConfigError(f"{path}: exists and is no page of `streamwatch report`; name another place with --html")
 
 
-def write_page(report: Report, path: Path) -> None:
+def write_page(report: VideoReport, path: Path) -> None:
     """Write the page to `path`, whole or not at all, in place of an earlier page.
 
     Raises what `check_replaceable` raises, StoreError for a damaged picture, OSError if writing fails.

@@ -15,7 +15,7 @@ from streamwatch.store import AlertRow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Report:
+class VideoReport:
     """A verdict, complete with scores and evidence, and all that a reader needs to judge it.
 
     card_sha256: of the file that holds `card`. reviews: what people said of alerts, by the alerts' ids.

@@ -10,7 +10,7 @@ from streamwatch.detectors import ModelCard
 from streamwatch.fusion.quality import Unusable, unusable
 from streamwatch.provenance import Provenance, ProvenanceState
 from streamwatch.records import DropReason, Label
-from streamwatch.report.subject import Report
+from streamwatch.report.subject import VideoReport
 from streamwatch.times import media_time
 
 HEADLINES = {
@@ -40,7 +40,7 @@ _DROPPED = {
 }
 
 
-def meaning(report: Report) -> str:
+def meaning(report: VideoReport) -> str:
     """What the label means, and what it does not."""
     fake, real, faces = report.policy.fake, report.policy.real, report.policy.min_faces
     match report.verdict.label:
@@ -68,7 +68,7 @@ def meaning(report: Report) -> str:
             return "There is no verdict: an error ended the analysis. Nothing is said for or against the video."
 
 
-def where(report: Report) -> str:
+def where(report: VideoReport) -> str:
     """The spans that look forged, in a line; empty without any."""
     spans = sorted((span.start, span.end, track.track_id) for track in report.verdict.tracks for span in track.spans)
     shown = [f"{media_time(start)}–{media_time(end)} (track {track})" for start, end, track in spans[:4]]
@@ -76,7 +76,7 @@ def where(report: Report) -> str:
     return ", ".join(shown) + more
 
 
-def looked_at(report: Report) -> str:
+def looked_at(report: VideoReport) -> str:
     """What the verdict rests on, in numbers."""
     verdict = report.verdict
     length = "of unknown length" if verdict.duration is None else f"{media_time(verdict.duration)} long"
@@ -130,7 +130,7 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
         )
 
 
-def not_analysed(report: Report) -> list[str]:
+def not_analysed(report: VideoReport) -> list[str]:
     """What nobody looked at, and why, in sentences."""
     settings, limits, frames = report.settings, report.policy.limits, report.verdict.frames
     told = [
@@ -147,7 +147,7 @@ def not_analysed(report: Report) -> list[str]:
     return told
 
 
-def frame_counts(report: Report) -> list[tuple[str, int, str]]:
+def frame_counts(report: VideoReport) -> list[tuple[str, int, str]]:
     """Name, number and remark: what became of the frames."""
     frames = report.verdict.frames
     empty = frames.analysed - len({record.frame_index for record in report.verdict.scores})
@@ -162,7 +162,7 @@ def frame_counts(report: Report) -> list[tuple[str, int, str]]:
     return [*rows, ("corrupt", frames.corrupt, "skipped by the decoder")]
 
 
-def face_counts(report: Report) -> list[tuple[str, int, str]]:
+def face_counts(report: VideoReport) -> list[tuple[str, int, str]]:
     """Name, number and remark: what became of the faces."""
     limits = report.policy.limits
     why = Counter(unusable(record.quality, limits) for record in report.verdict.scores)

@@ -1,6 +1,6 @@
 """Tells other programs of alerts: signed webhooks, MQTT. What is to be told waits in the store until it was taken."""
 
-from streamwatch.sinks.courier import Courier, Failed
+from streamwatch.sinks.courier import Courier, SinkFailure
 from streamwatch.sinks.webhook import sign
 
-__all__ = ["Courier", "Failed", "sign"]
+__all__ = ["Courier", "SinkFailure", "sign"]

@@ -20,7 +20,7 @@ BACKOFF_FIRST, BACKOFF_MAX = 1.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class SinkFailure:
     """A sink that has just begun to fail, or works again (no message)."""
 
     sink: str
@@ -49,7 +49,7 @@ class Courier:
         self._failing: set[str] = set()
         self._threads = ThreadPoolExecutor(max_workers=max(1, len(settings)), thread_name_prefix="sink")
 
-    def work(self) -> list[Failed]:
+    def work(self) -> list[SinkFailure]:
         """Tell every sink all that is due. Raises StoreError."""
         changes = self._threads.map(self._serve, self._sinks)
         return [change for change in changes if change is not None]
@@ -60,7 +60,7 @@ class Courier:
         for sink in self._sinks.values():
             sink.close()
 
-    def _serve(self, name: str) -> Failed | None:
+    def _serve(self, name: str) -> SinkFailure | None:
         while due := self._store.deliveries.due(name):
             for delivery in due:
                 try:
@@ -70,14 +70,14 @@ class Courier:
                 self._store.deliveries.delivered(delivery)
                 if name in self._failing:
                     self._failing.discard(name)
-                    return Failed(name, None)
+                    return SinkFailure(name, None)
         return None
 
-    def _put_off(self, name: str, delivery: Delivery, message: str) -> Failed | None:
+    def _put_off(self, name: str, delivery: Delivery, message: str) -> SinkFailure | None:
         step = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(delivery.attempts, 60))
         due_at = self._now() + timedelta(seconds=step * self._chance())
         self._store.deliveries.failed(delivery, message, due_at)
         if name in self._failing:
             return None
         self._failing.add(name)
-        return Failed(name, message)
+        return SinkFailure(name, message)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError
-from streamwatch.records import Clip, Frame, FrameCounts
+from streamwatch.records import EvidenceClip, Frame, FrameCounts
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.recorder import Recording
 
@@ -44,7 +44,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Progress:
+class DecodingProgress:
     """How far it is: counts so far, media seconds of the newest picture, and that picture where it was sampled."""
 
     counts: FrameCounts
@@ -60,7 +60,7 @@ class Closed:
     counts: FrameCounts
 
 
-Message = Opened | Progress | Closed | Clip
+Message = Opened | DecodingProgress | Closed | EvidenceClip
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,10 @@ class DecodingProcess:
         live: bool,
         recording: Recording | None = None,
     ) -> None:
-        """Have it open a source as `VideoSource` does: `Opened`, `Progress`, `Closed` follow. Raises DecoderDied."""
+        """Have it open a source as `VideoSource` does: `Opened`, `DecodingProgress`, `Closed` follow.
+
+        Raises DecoderDied.
+        """
         self._send(_Request(url, decode, sampling, live, recording))
 
     def adjust(self, effort: Effort) -> None:
@@ -136,7 +139,7 @@ class DecodingProcess:
         self._send(effort)
 
     def cut(self, order: ClipOrder) -> None:
-        """Have it cut a clip: `Clip` follows. Raises DecoderDied."""
+        """Have it cut a clip: `EvidenceClip` follows. Raises DecoderDied."""
         self._send(order)
 
     def receive(self, timeout: float) -> Message | None:
@@ -225,7 +228,7 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
                         frame = None
                     else:
                         continue
-                    connection.send(Progress(source.counts, picture.pts, frame))
+                    connection.send(DecodingProgress(source.counts, picture.pts, frame))
                     told = time.monotonic()
             finally:
                 counts = source.counts
@@ -237,9 +240,9 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
         connection.send(Closed(None, counts))
 
 
-def _cut(source: VideoSource, order: ClipOrder) -> Clip:
+def _cut(source: VideoSource, order: ClipOrder) -> EvidenceClip:
     try:
         cut = source.cut(order.start, order.end)
     except SourceError as error:
-        return Clip(source.source_id, order.alert_id, None, failure=str(error))
-    return Clip(source.source_id, order.alert_id, cut.data, cut.start, cut.end)
+        return EvidenceClip(source.source_id, order.alert_id, None, failure=str(error))
+    return EvidenceClip(source.source_id, order.alert_id, cut.data, cut.start, cut.end)

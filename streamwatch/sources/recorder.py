@@ -25,7 +25,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cut:
+class RecordedClip:
     """An MP4 file, and the UTC instants at which its first and last packets came in."""
 
     data: bytes
@@ -55,7 +55,7 @@ class PacketRecorder:
         while self._groups and self._bytes > self._recording.max_bytes:
             self._drop_oldest()
 
-    def cut(self, stream: VideoStream, start: float, end: float) -> Cut:
+    def cut(self, stream: VideoStream, start: float, end: float) -> RecordedClip:
         """The packets that came from `start` to `end` (POSIX time), from the key frame before it on, as MP4.
 
         stream: that of the packets. Raises SourceUnreadable where there are none, or MP4 does not take them.
@@ -68,7 +68,7 @@ class PacketRecorder:
             data = _mux(stream, [packet for _, packet in packets])
         except (av.error.FFmpegError, ValueError) as error:
             raise SourceUnreadable(f"its packets cannot be written as MP4 ({error})") from error
-        return Cut(data, _instant(packets[0][0]), _instant(packets[-1][0]))
+        return RecordedClip(data, _instant(packets[0][0]), _instant(packets[-1][0]))
 
     def _drop_oldest(self) -> None:
         self._bytes -= sum(packet.size for _, packet in self._groups.popleft())

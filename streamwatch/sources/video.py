@@ -39,7 +39,7 @@ from streamwatch.sources.container import (
 )
 from streamwatch.sources.objects import ObjectFile, is_object
 from streamwatch.sources.pixels import quarter_turns, upright
-from streamwatch.sources.recorder import Cut, PacketRecorder, Recording
+from streamwatch.sources.recorder import PacketRecorder, RecordedClip, Recording
 from streamwatch.sources.redact import is_url, redact
 from streamwatch.sources.sampling import ROUNDING, TimeSampler
 from streamwatch.sources.segments import Segment, find_segments
@@ -166,7 +166,7 @@ class VideoSource:
         self._sampler = TimeSampler(fps)
         self._stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
 
-    def cut(self, start: datetime, end: datetime) -> Cut:
+    def cut(self, start: datetime, end: datetime) -> RecordedClip:
         """What came from `start` to `end`, from the key frame before it on. Raises SourceUnreadable."""
         if self._recorder is None:
             raise SourceUnreadable(f"{self.source_id}: nothing of it is kept")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, delete, insert, select
 
-from streamwatch.records import Clip
+from streamwatch.records import EvidenceClip
 from streamwatch.store.database import sqlite_file
 from streamwatch.store.rows import Values, clean_text
 from streamwatch.store.tables import alerts, clips
@@ -39,7 +39,7 @@ def clip_folder(url: URL, given: Path | None) -> Path | None:
     return None if file is None else file.absolute().with_name(f"{file.name}.clips")
 
 
-def save_clip(connection: Connection, url: URL, given: Path | None, clip: Clip, now: datetime) -> str | None:
+def save_clip(connection: Connection, url: URL, given: Path | None, clip: EvidenceClip, now: datetime) -> str | None:
     """Write a clip's file, if it has one, and its row; returns why there is none, where it is the disk's fault.
 
     given: see `clip_folder`. A file is written under another name and renamed, so that no half of one is ever taken for

@@ -210,11 +210,11 @@ def _mend(url: URL, error: SQLAlchemyError, reason: str) -> str:
     if path is None:
         lost = isinstance(error, DBAPIError) and (error.connection_invalidated or "connect" in reason)
         return "; check that the server runs and that the URL is right" if lost else ""
-    mends = {
+    fixes = {
         "unable to open": "; check that the file and its folder can be written",
         "readonly": "; check that the file and its folder can be written",
         "not a database": "; name another file, or move this one away",
         "locked": "; another program holds it, try again when that is done",
         "disk is full": "; free some space",
     }
-    return next((mend for mark, mend in mends.items() if mark in reason), "")
+    return next((fix for mark, fix in fixes.items() if mark in reason), "")

@@ -27,7 +27,7 @@ from streamwatch.store.tables import items, jobs, verdicts
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InputOutcome:
     """What has become of an input. sha256: of its content, None where it has none that is known."""
 
     number: int
@@ -108,7 +108,7 @@ class JobLedger:
         return job_id
 
     @retried
-    def settle(self, job_id: int, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, job_id: int, outcomes: Sequence[InputOutcome]) -> None:
         """Note what has become of inputs."""
         if not outcomes:
             return

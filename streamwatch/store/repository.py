@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from streamwatch.config import RetentionSettings, SinkSettings
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Clip, Label, ModelRef, ResultKey, SegmentResult, VideoVerdict
+from streamwatch.records import Alert, EvidenceClip, Label, ModelRef, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources.states import Transition
 from streamwatch.store import schema
 from streamwatch.store.abandoned import end_abandoned
@@ -142,7 +142,7 @@ class Store:
     def save(
         self,
         run_id: int,
-        items: Sequence[VideoVerdict | Transition | Clip | SegmentResult],
+        items: Sequence[VideoVerdict | Transition | EvidenceClip | SegmentResult],
         sinks: Sequence[SinkSettings] = (),
         clips: Path | None = None,
     ) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.detectors import Detector
-from streamwatch.evaluation.levels import Level, Scores, measure
-from streamwatch.training.data import Pair
+from streamwatch.evaluation.levels import Level, LevelScores, measure
+from streamwatch.training.data import TrainingPair
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.release import unseen_blends
@@ -46,19 +46,19 @@ def judge_forgeries(
             for pair, found in zip(made, _probabilities(detector, made), strict=True)
             for fake, probability in zip((False, True), found, strict=True)
         ]
-        levels.append(measure(Scores.of(items), "frame", detector.card.thresholds, method=family))
+        levels.append(measure(LevelScores.of(items), "frame", detector.card.thresholds, method=family))
         progress(number + 1, len(families) + 1)
     if any(not picture.fake for picture in split.reported):
         blends = unseen_blends(detector, split.reported)
         names = [str(index // 2) for index in range(len(blends.fake))]  # real, blend, real, blend, …
         found = zip(blends.fake, blends.probabilities, names, strict=True)
         items = [(bool(fake), float(p), name, UNSEEN if fake else "") for fake, p, name in found]
-        levels.append(measure(Scores.of(items), "frame", detector.card.thresholds, method=UNSEEN))
+        levels.append(measure(LevelScores.of(items), "frame", detector.card.thresholds, method=UNSEEN))
     progress(len(families) + 1, len(families) + 1)
     return levels
 
 
-def _probabilities(detector: Detector, pairs: list[Pair]) -> list[tuple[float, float]]:
+def _probabilities(detector: Detector, pairs: list[TrainingPair]) -> list[tuple[float, float]]:
     """Of the real and of the fake face of every pair."""
     found: list[tuple[float, float]] = []
     for start in range(0, len(pairs), _BATCH):

@@ -21,7 +21,7 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training.augment import degrade
 from streamwatch.training.families import LEAST_CHANGE, FaceImage, Family, Forger, visible_change
 from streamwatch.training.forgeries import Forgery
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.split import CLIPS, prepare_set, split_data
 
@@ -84,7 +84,7 @@ def _gain(fake: NDArray[np.bool_], both: NDArray[np.float64]) -> float:
 
 def clip_faces(
     recipe: Recipe, cache: Path, landmark_model: Path, report: Callable[[str], None]
-) -> tuple[list[Picture], Forger]:
+) -> tuple[list[FacePicture], Forger]:
     """The faces of the recipe's camera clips, and the forger that held-back faces are forged with.
 
     Raises ConfigError for a recipe without clips or with too few of them, SourceNotFound and WeightsError as training
@@ -102,9 +102,9 @@ def clip_faces(
     return pictures, forger
 
 
-def clips_of(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+def clips_of(pictures: Sequence[FacePicture]) -> dict[str, list[FacePicture]]:
     """Pictures by clip, in order of time (of name)."""
-    clips: dict[str, list[Picture]] = defaultdict(list)
+    clips: dict[str, list[FacePicture]] = defaultdict(list)
     for picture in sorted(pictures, key=lambda p: p.path.name):
         clips[picture.source].append(picture)
     return dict(clips)
@@ -138,7 +138,7 @@ def _shows(forgery: Forgery) -> bool:
 
 def score_tracks(
     detector: Detector,
-    pictures: Sequence[Picture],
+    pictures: Sequence[FacePicture],
     forger: Forger,
     families: Sequence[Family],
     *,

@@ -19,7 +19,7 @@ from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.training.data import Kind
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import Progress, Trainer, face_logits, images_seen
+from streamwatch.training.trainer import Trainer, TrainingProgress, face_logits, images_seen
 
 SELF_BLENDS: tuple[Kind, ...] = ("whole_face", "hull")
 
@@ -126,7 +126,7 @@ def run_study(
     landmark_model: Path,
     *,
     cache: Path | None = None,
-    listener: Callable[[Variant, Progress], None] = lambda variant, progress: None,
+    listener: Callable[[Variant, TrainingProgress], None] = lambda variant, progress: None,
     device: str = "cpu",
 ) -> Path:
     """Train every variant under `folder`, each for its recipe's steps, and write `table.csv` there.

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from streamwatch.cluster.batching import BatchCounts
 from streamwatch.cluster.histogram import SECONDS, Histogram
-from streamwatch.cluster.statistics import Load
+from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import MetricsSettings
 from streamwatch.errors import ConfigError
 from streamwatch.live.latency import FaceAges
@@ -50,7 +50,7 @@ class WatchMetrics(Collector):
         self._streams: dict[str, _Stream] = {}
         self._ages = FaceAges()
         self._latency = Histogram(SECONDS)
-        self._load: Load | None = None
+        self._load: DetectorLoad | None = None
         self._alerts: Counter[AlertKind] = Counter()
         self._open: dict[str, AlertKind] = {}
 
@@ -63,7 +63,7 @@ class WatchMetrics(Collector):
                 self._hear_transition(item)
             elif isinstance(item, Alert):
                 self._hear_alert(item)
-            elif isinstance(item, Load):
+            elif isinstance(item, DetectorLoad):
                 self._load = item
 
     def _hear_verdict(self, verdict: VideoVerdict) -> None:

@@ -24,7 +24,7 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training.augment import UNTOUCHED, code_again, degrade, mix_amplitudes
 from streamwatch.training.families import FaceImage, Family, Forger
 from streamwatch.training.partners import Partners
-from streamwatch.training.prepare import Picture, originals
+from streamwatch.training.prepare import FacePicture, originals
 from streamwatch.training.stages import stage
 from streamwatch.training.web import WebPairs
 
@@ -62,7 +62,7 @@ class MadePair:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class TrainingPair:
     """A real and a fake face cut alike (S×S×3), and the forged region (S×S, 0..1) where it is known.
 
     regions: which square of the whole pictures the two were cut from (pixels).
@@ -89,7 +89,7 @@ class SourcePool:
     zoom: a set whose pictures end close to the face has less room than others.
     """
 
-    def __init__(self, pictures: Sequence[Picture], weight: float = 1.0, zoom: Zoom = (0.88, 1.08)):
+    def __init__(self, pictures: Sequence[FacePicture], weight: float = 1.0, zoom: Zoom = (0.88, 1.08)):
         self.pictures = pictures
         self.weight = weight
         self.zoom = zoom
@@ -105,9 +105,9 @@ class Pools:
     web clips, of scenes with real footage and of others. forger: makes the fakes.
     """
 
-    paired: Sequence[tuple[Picture, Picture]]
+    paired: Sequence[tuple[FacePicture, FacePicture]]
     sources: Sequence[SourcePool]
-    generated: tuple[Sequence[Picture], Sequence[Picture]] = ((), ())
+    generated: tuple[Sequence[FacePicture], Sequence[FacePicture]] = ((), ())
     web: WebPairs | None = None
     web_unpaired: WebPairs | None = None
     forger: Forger = field(default_factory=Forger)
@@ -218,11 +218,11 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
             "related": torch.tensor([pair.made.related for pair in pairs]),
         }
 
-    def pair(self, index: int) -> Pair:
+    def pair(self, index: int) -> TrainingPair:
         """The pair of item `index` at its first quality."""
         return self.pairs(index)[0]
 
-    def pairs(self, index: int) -> list[Pair]:
+    def pairs(self, index: int) -> list[TrainingPair]:
         """The pair of item `index` at each of its qualities, as numpy. Raises IndexError."""
         if not 0 <= index < self._length:
             raise IndexError(index)
@@ -235,7 +235,7 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
             made = replace(made, real=real, fake=fake)
         return self._cut(made, rng)
 
-    def _cut(self, made: MadePair, rng: np.random.Generator) -> list[Pair]:
+    def _cut(self, made: MadePair, rng: np.random.Generator) -> list[TrainingPair]:
         whole = [made.real, made.fake]
         zoom, shift = 1.0, (0.0, 0.0)
         if self._augment:
@@ -259,7 +259,7 @@ class PairDataset(Dataset[dict[str, torch.Tensor]]):
                 cut = None if cut is None else np.ascontiguousarray(cut[:, ::-1])
         with stage("degrading"):
             views = [degrade(images, rng, self._untouched) if self._augment else images for _ in range(self._qualities)]
-        return [Pair(view[0], view[1], cut, made, regions) for view in views]
+        return [TrainingPair(view[0], view[1], cut, made, regions) for view in views]
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,18 +308,18 @@ def jitter(region: Box, zoom: float, shift: tuple[float, float]) -> Box:
     return centre_x - half, centre_y - half, centre_x + half, centre_y + half
 
 
-def pair_up(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
+def pair_up(pictures: Sequence[FacePicture]) -> list[tuple[FacePicture, FacePicture]]:
     """(real, fake) for every fake whose original is among `pictures`."""
     reals = originals(pictures)
     return [(reals[p.source], p) for p in pictures if p.fake and p.source in reals]
 
 
-def _face(picture: Picture) -> FaceImage:
+def _face(picture: FacePicture) -> FaceImage:
     with stage("reading"):
         return FaceImage(read_image(picture.path), picture.landmarks)
 
 
-def _found(kind: Kind, both: tuple[Picture, Picture], zooms: Zoom, *, related: bool) -> MadePair:
+def _found(kind: Kind, both: tuple[FacePicture, FacePicture], zooms: Zoom, *, related: bool) -> MadePair:
     """Two pictures as they are; the forged region is their difference, where they show the same frame."""
     with stage("reading"):
         real, fake = read_image(both[0].path), read_image(both[1].path)

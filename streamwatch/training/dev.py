@@ -12,7 +12,7 @@ from streamwatch.evaluation.clips import ClipFigures
 from streamwatch.evaluation.datasets.web import WebPicture, read_pictures
 from streamwatch.evaluation.web_faces import FoundFace, find_faces
 from streamwatch.faces import load_face_detector
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 
 CHOSEN_BY = ("auc", "won")
 """Names of `dev_figures` whose mean chooses the checkpoint."""
@@ -27,11 +27,11 @@ def dev_faces(folders: Sequence[Path], cache: Path) -> tuple[FoundFace, ...]:
     return tuple(found)
 
 
-def check_apart(trained: Sequence[Picture] | Sequence[WebPicture], dev: Sequence[FoundFace]) -> None:
+def check_apart(trained: Sequence[FacePicture] | Sequence[WebPicture], dev: Sequence[FoundFace]) -> None:
     """Raise ConfigError where a clip, a scene or a method of the dev sets is trained on."""
     known = {
         "clip": {p.clip for p in trained},
-        "scene": {p.source if isinstance(p, Picture) else p.scene for p in trained},
+        "scene": {p.source if isinstance(p, FacePicture) else p.scene for p in trained},
         "method": {p.method for p in trained},
     }
     for picture in (face.picture for face in dev):

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamwatch.evaluation.nuisances import FILE_FACTS, Probe, file_facts, probe, probe_images
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.training.data import Kind, MadePairs, Pair, PairDataset, Pools
+from streamwatch.training.data import Kind, MadePairs, PairDataset, Pools, TrainingPair
 
 _SEED = 2_000_003
 
@@ -51,7 +51,7 @@ def probe_kinds(
     return found
 
 
-def _probe_files(pairs: Sequence[Pair], rounds: int) -> Probe:
+def _probe_files(pairs: Sequence[TrainingPair], rounds: int) -> Probe:
     facts = [
         [region[2] - region[0], image.shape[1] / image.shape[0], *file_facts(path)]
         for place in (0, 1)
@@ -64,9 +64,9 @@ def _probe_files(pairs: Sequence[Pair], rounds: int) -> Probe:
     return probe(np.array(facts), labels, _sources(pairs) * 2, ("side", "aspect", *FILE_FACTS), rounds=rounds)
 
 
-def _probe_crops(pairs: Sequence[Pair], rounds: int) -> Probe:
+def _probe_crops(pairs: Sequence[TrainingPair], rounds: int) -> Probe:
     return probe_images([pair.real for pair in pairs], [pair.fake for pair in pairs], _sources(pairs), rounds=rounds)
 
 
-def _sources(pairs: Sequence[Pair]) -> list[str]:
+def _sources(pairs: Sequence[TrainingPair]) -> list[str]:
     return [pair.made.source for pair in pairs]

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.records import FloatArray, ImageArray
-from streamwatch.training.data import Pair
+from streamwatch.training.data import TrainingPair
 from streamwatch.training.trainer import LOG_COLUMNS, Trainer
 
 
@@ -45,12 +45,14 @@ def draw_curve(log: Path, output: Path) -> Path:
     return output
 
 
-def pair_sheet(pairs: Sequence[Pair], columns: int = 5) -> ImageArray:
+def pair_sheet(pairs: Sequence[TrainingPair], columns: int = 5) -> ImageArray:
     """Real, fake and mask of every pair side by side, `columns` triples a row (H×W×3)."""
     return _tiled([np.hstack([pair.real, pair.fake, _mask_picture(pair)]) for pair in pairs], columns)
 
 
-def mask_sheet(pairs: Sequence[Pair], masks: Sequence[tuple[FloatArray, FloatArray]], columns: int = 2) -> ImageArray:
+def mask_sheet(
+    pairs: Sequence[TrainingPair], masks: Sequence[tuple[FloatArray, FloatArray]], columns: int = 2
+) -> ImageArray:
     """For every pair: the real face and the mask found in it, the fake one, its forged region, the mask found in it.
 
     masks: h×w in 0..1, of the real and of the fake face.
@@ -80,7 +82,7 @@ def write_image(path: Path, image: ImageArray) -> Path:
     return path
 
 
-def _mask_picture(pair: Pair) -> ImageArray:
+def _mask_picture(pair: TrainingPair) -> ImageArray:
     if pair.mask is None:
         picture = np.full_like(pair.real, 64)
         cv2.putText(picture, "unknown", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)

@@ -23,7 +23,7 @@ from streamwatch.training.landmarks import MeshLandmarks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class FacePicture:
     """One picture of one face. `source` groups pictures of the same origin, so that splits never share one.
 
     box: pixels. landmarks: 468×2, pixels. Of web clips also: method ("" where real), clip, and the moment: pictures of
@@ -95,7 +95,7 @@ def prepare(
     cache: Path,
     landmark_model: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Picture]:
+) -> list[FacePicture]:
     """Pictures of `folder` with the box and the landmarks of their largest face, cached in `cache` (npz).
 
     Pictures without a face are left out. The cache is used again as long as the list of files is the same.
@@ -139,26 +139,26 @@ def _measure(
     )
 
 
-def _pictures(listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray) -> Iterator[Picture]:
+def _pictures(listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray) -> Iterator[FacePicture]:
     for index, box, mesh in zip(found, boxes, meshes, strict=True):
         p = listed[int(index)]
         x0, y0, x1, y1 = (float(v) for v in box)
-        yield Picture(p.path, p.fake, p.split, p.source, (x0, y0, x1, y1), mesh, p.method, p.clip, p.moment)
+        yield FacePicture(p.path, p.fake, p.split, p.source, (x0, y0, x1, y1), mesh, p.method, p.clip, p.moment)
 
 
-def originals(pictures: Iterable[Picture]) -> dict[str, Picture]:
+def originals(pictures: Iterable[FacePicture]) -> dict[str, FacePicture]:
     """The real picture of each source that has exactly one: among several nothing says which a fake was made from."""
-    found: dict[str, list[Picture]] = defaultdict(list)
+    found: dict[str, list[FacePicture]] = defaultdict(list)
     for picture in pictures:
         if not picture.fake:
             found[picture.source].append(picture)
     return {source: reals[0] for source, reals in found.items() if len(reals) == 1}
 
 
-def hold_back(pictures: Iterable[Picture], share: float) -> tuple[list[Picture], list[Picture]]:
+def hold_back(pictures: Iterable[FacePicture], share: float) -> tuple[list[FacePicture], list[FacePicture]]:
     """Split by source (a hash of its name, so that the split never changes): (kept, held back)."""
-    kept: list[Picture] = []
-    held: list[Picture] = []
+    kept: list[FacePicture] = []
+    held: list[FacePicture] = []
     for picture in pictures:
         draw = int.from_bytes(hashlib.sha256(picture.source.encode()).digest()[:4], "big") / 2**32
         (held if draw < share else kept).append(picture)

@@ -15,7 +15,7 @@ WARM_UP = 3
 
 
 @dataclass(frozen=True, slots=True)
-class StageCost:
+class TrainingStageCost:
     """One stage. Milliseconds per picture: of the clock, and of CPU time on all cores. share: of all CPU time."""
 
     name: str
@@ -33,7 +33,7 @@ class Profile:
     the processes that prepare pairs.
     """
 
-    stages: tuple[StageCost, ...]
+    stages: tuple[TrainingStageCost, ...]
     pictures: int
     pictures_per_second: float
     waiting: float
@@ -71,10 +71,10 @@ def _take(steps: Iterator[dict[str, float]], count: int) -> None:
         pass
 
 
-def _costs(times: StageTimes, pictures: int) -> tuple[StageCost, ...]:
+def _costs(times: StageTimes, pictures: int) -> tuple[TrainingStageCost, ...]:
     total = sum(times.cpu.values())
     costs = [
-        StageCost(name, 1000 * times.wall[name] / pictures, 1000 * cpu / pictures, cpu / total)
+        TrainingStageCost(name, 1000 * times.wall[name] / pictures, 1000 * cpu / pictures, cpu / total)
         for name, cpu in times.cpu.items()
     ]
     return tuple(sorted(costs, key=lambda cost: -cost.cpu_ms))

@@ -37,7 +37,7 @@ from streamwatch.faces.quality import measure_quality
 from streamwatch.records import Face, FaceQuality, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.forgeries import LEFT_EYE, RIGHT_EYE
-from streamwatch.training.prepare import Picture, originals
+from streamwatch.training.prepare import FacePicture, originals
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.trainer import Trainer, images_seen
 from streamwatch.training.unseen import unseen_self_blend
@@ -106,7 +106,7 @@ def release(
 
 
 def _measured(
-    detector: Detector, pictures: Sequence[Picture], held: FaceResults, progress: Callable[[int, int], None]
+    detector: Detector, pictures: Sequence[FacePicture], held: FaceResults, progress: Callable[[int, int], None]
 ) -> dict[str, float]:
     """What the card tells of `val`; the mask's threshold and the ellipse beside it come from held-back faces."""
     val = score_samples(detector, samples(pictures), progress=progress)
@@ -127,7 +127,7 @@ def _measured(
 
 def fake_threshold(
     detector: Detector,
-    reals: Mapping[str, Sequence[Picture]],
+    reals: Mapping[str, Sequence[FacePicture]],
     calibration: Calibration,
     false_alarms: float,
     scored: Mapping[str, FloatArray] = MappingProxyType({}),
@@ -144,7 +144,7 @@ def fake_threshold(
     return max(threshold_at(calibration.probability(part), false_alarms) for part in logits)
 
 
-def covered_limits(pictures: Sequence[Picture], card: ModelCard, min_face_side: float) -> Limits:
+def covered_limits(pictures: Sequence[FacePicture], card: ModelCard, min_face_side: float) -> Limits:
     """The sharpness that one in a hundred of these faces falls short of, and the turn that one in a hundred exceeds."""
     qualities = [quality_of(picture, card) for picture in pictures]
     return Limits(
@@ -154,7 +154,7 @@ def covered_limits(pictures: Sequence[Picture], card: ModelCard, min_face_side: 
     )
 
 
-def quality_of(picture: Picture, card: ModelCard) -> FaceQuality:
+def quality_of(picture: FacePicture, card: ModelCard) -> FaceQuality:
     """Quality of a prepared picture's face, with RetinaFace's five points taken from the mesh."""
     mesh = picture.landmarks.astype(float)
     eyes = [mesh[list(points)].mean(axis=0) for points in (LEFT_EYE, RIGHT_EYE)]
@@ -165,7 +165,7 @@ def quality_of(picture: Picture, card: ModelCard) -> FaceQuality:
     return measure_quality(crop_face(read_image(picture.path), region, card.input.size), face, region)
 
 
-def unseen_blends(detector: Detector, pictures: Sequence[Picture], most: int = 300) -> FaceResults:
+def unseen_blends(detector: Detector, pictures: Sequence[FacePicture], most: int = 300) -> FaceResults:
     """Real faces and their blends of shapes, borders and changes that no recipe trains on, scored."""
     reals = [picture for picture in pictures if not picture.fake][:most]
     blends = [
@@ -195,14 +195,14 @@ def dev_samples(faces: Sequence[FoundFace]) -> list[FaceSample]:
     ]
 
 
-def samples(pictures: Sequence[Picture]) -> list[FaceSample]:
+def samples(pictures: Sequence[FacePicture]) -> list[FaceSample]:
     """Prepared pictures as labelled faces; a fake whose original is among them brings its forged region."""
     reals = originals(pictures)
 
-    def truth(fake: Picture, original: Picture) -> Callable[[], FloatArray | None]:
+    def truth(fake: FacePicture, original: FacePicture) -> Callable[[], FloatArray | None]:
         return lambda: forged_region(read_image(fake.path), read_image(original.path))
 
-    def image(picture: Picture) -> Callable[[], np.ndarray]:
+    def image(picture: FacePicture) -> Callable[[], np.ndarray]:
         return lambda: read_image(picture.path)
 
     return [

@@ -20,7 +20,7 @@ from streamwatch.training.data import (
 from streamwatch.training.dev import check_apart, dev_faces
 from streamwatch.training.families import FAMILIES, Forger
 from streamwatch.training.pack import PackedPairs
-from streamwatch.training.prepare import Picture, hold_back, prepare
+from streamwatch.training.prepare import FacePicture, hold_back, prepare
 from streamwatch.training.recipe import DataPart, Recipe
 from streamwatch.training.resynthesis import load_or_train
 from streamwatch.training.web import web_pairs
@@ -45,17 +45,17 @@ class DataSplit:
     """
 
     pools: Pools
-    held_faces: list[Picture]
-    held_generated: list[Picture]
-    held_reals: dict[str, list[Picture]]
+    held_faces: list[FacePicture]
+    held_generated: list[FacePicture]
+    held_reals: dict[str, list[FacePicture]]
     held_pools: Pools
-    reported: list[Picture]
+    reported: list[FacePicture]
     dev: tuple[FoundFace, ...] = ()
 
 
 def prepare_set(
     part: DataPart, name: str, cache: Path, landmark_model: Path, report: Callable[[str], None]
-) -> list[Picture]:
+) -> list[FacePicture]:
     """The pictures of one data set of a recipe; those of `clips` and `web_clips` are cut from clips first."""
     folder = part.root / name
     if name == WEB_CLIPS and part.web_clips is not None:
@@ -80,9 +80,9 @@ def split_data(
     """
     part = recipe.data
     trained = {kind for kind, weight in part.weights.items() if weight > 0}
-    train: dict[str, list[Picture]] = {}
-    held: dict[str, list[Picture]] = {}
-    reported: list[Picture] = []
+    train: dict[str, list[FacePicture]] = {}
+    held: dict[str, list[FacePicture]] = {}
+    reported: list[FacePicture] = []
     for name in dict.fromkeys((*part.paired, *part.sources, *part.generated, *part.web)):
         pictures = prepare_set(part, name, cache, landmark_model, report)
         train[name], held[name] = hold_back([p for p in pictures if p.split == "train"], part.held_back)
@@ -90,7 +90,7 @@ def split_data(
             reported += [p for p in pictures if p.split == "val"]
         report(f"{name}: {len(train[name])} pictures to train on, {len(held[name])} held back")
 
-    def sources(of: dict[str, list[Picture]]) -> list[SourcePool]:
+    def sources(of: dict[str, list[FacePicture]]) -> list[SourcePool]:
         named = [(options, [p for p in of[name] if not p.fake]) for name, options in part.sources.items()]
         return [SourcePool(reals, options.weight, options.zoom) for options, reals in named if reals]
 
@@ -142,7 +142,7 @@ def packed_split(recipe: Recipe, packed: PackedPairs, cache: Path, report: Calla
     return DataSplit(nothing, [], [], {}, nothing, [], dev_faces(here, cache))
 
 
-def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequence[Picture]) -> None:
+def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequence[FacePicture]) -> None:
     """Raise ConfigError where pictures lack: to make pairs of a kind that is trained on, or to calibrate with."""
     data, where = recipe.data, f"recipe {recipe.name}: data"
     if "paired" in trained and not pools.paired:

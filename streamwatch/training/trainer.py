@@ -32,11 +32,11 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import (
     Kind,
     MadePairs,
-    Pair,
     PairDataset,
     PairSource,
     Pools,
     Reuse,
+    TrainingPair,
     forked_loader,
 )
 from streamwatch.training.dev import CHOSEN_BY, dev_figures
@@ -45,7 +45,7 @@ from streamwatch.training.families import FAMILIES, Family
 from streamwatch.training.losses import Objective, objective
 from streamwatch.training.pack import PackedPairs
 from streamwatch.training.pool import PairPool
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 from streamwatch.training.recipe import Freeze, Recipe
 from streamwatch.training.regularisers import mixed_styles, perturbed, pooled_stages
 from streamwatch.training.split import packed_split, split_data
@@ -99,7 +99,7 @@ class HeldBackAucs:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """What a listener hears after every step, with the latest evaluation (None before the first).
 
     evaluated: whether this step brought it.
@@ -204,7 +204,7 @@ class Trainer:
         self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
         self._restore()
 
-    def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> None:
+    def run(self, listener: Callable[[TrainingProgress], None] = lambda progress: None) -> None:
         """Train to the last step of the recipe, evaluating on the way; returns at once if it is already there.
 
         A step whose gradient is not finite leaves the model as it was, batch statistics included.
@@ -219,7 +219,7 @@ class Trainer:
                 self._evaluate_and_keep(losses)
             if evaluated or self.step % SAVE_EVERY == 0:
                 self._save_state()
-            listener(Progress(self.step, options.steps, losses["loss"], self.latest, evaluated))
+            listener(TrainingProgress(self.step, options.steps, losses["loss"], self.latest, evaluated))
         shutil.rmtree(self.folder / POOL, ignore_errors=True)
 
     def steps(self, workers: int | None = None) -> Iterator[dict[str, float]]:
@@ -255,11 +255,11 @@ class Trainer:
         """What the best evaluation so far found. Raises WeightsError before the first."""
         return HeldBackAucs(**self._best()["latest"])
 
-    def watched_pairs(self, per_family: int = 2) -> list[Pair]:
+    def watched_pairs(self, per_family: int = 2) -> list[TrainingPair]:
         """The first held-back pairs of every family, cut and degraded as in training."""
         return [data.pair(index) for data in self.held_forgeries.values() for index in range(per_family)]
 
-    def found_masks(self, pairs: Sequence[Pair]) -> list[tuple[FloatArray, FloatArray]]:
+    def found_masks(self, pairs: Sequence[TrainingPair]) -> list[tuple[FloatArray, FloatArray]]:
         """What the averaged weights take for forged in the real and the fake face of each pair (h×w, 0..1).
 
         Raises ValueError for an architecture without a mask decoder.
@@ -414,7 +414,7 @@ class Trainer:
         faces = score_web(score, self.split.dev, self.recipe.geometry.geometry(), self.size, batch=32)
         return dev_figures(measure(faces, rounds=0))
 
-    def _picture_auc(self, model: nn.Module, pictures: list[Picture]) -> float:
+    def _picture_auc(self, model: nn.Module, pictures: list[FacePicture]) -> float:
         if len({p.fake for p in pictures}) < 2:
             return math.nan
         logits = face_logits(model, pictures, self.recipe, self.size, self.device)
@@ -491,7 +491,7 @@ def held_back_pairs(
     }
 
 
-def some_of_each_class(pictures: list[Picture], limit: int | None) -> list[Picture]:
+def some_of_each_class(pictures: list[FacePicture], limit: int | None) -> list[FacePicture]:
     """The first `limit` pictures of each class; all for None."""
     if limit is None:
         return pictures
@@ -506,7 +506,7 @@ def images_seen(recipe: Recipe, step: int) -> int:
 
 def face_logits(
     model: nn.Module,
-    pictures: list[Picture],
+    pictures: list[FacePicture],
     recipe: Recipe,
     size: int,
     device: torch.device,

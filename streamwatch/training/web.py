@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from streamwatch.training.prepare import Picture
+from streamwatch.training.prepare import FacePicture
 
 _CANDIDATES = 8
 _T = TypeVar("_T")
@@ -28,16 +28,16 @@ class WebPairs:
     for `draw_related`, of all scenes for `draw_any`.
     """
 
-    fakes: Mapping[str, Mapping[str, Sequence[Picture]]]
+    fakes: Mapping[str, Mapping[str, Sequence[FacePicture]]]
     shares: Mapping[str, float]
-    reals: Mapping[str, Sequence[Picture]]
+    reals: Mapping[str, Sequence[FacePicture]]
 
     def __bool__(self) -> bool:
         return bool(self.fakes) and bool(self.reals)
 
     def draw_related(
         self, rng: np.random.Generator, scene_rng: np.random.Generator | None = None
-    ) -> tuple[Picture, Picture]:
+    ) -> tuple[FacePicture, FacePicture]:
         """(real, fake) of one scene: of the same moment where the set has it.
 
         scene_rng: draws method and scene in place of `rng`.
@@ -47,24 +47,24 @@ class WebPairs:
         same = [picture for picture in own if picture.moment == fake.moment]
         return _one(same or own, rng), fake
 
-    def draw_any(self, rng: np.random.Generator) -> tuple[Picture, Picture]:
+    def draw_any(self, rng: np.random.Generator) -> tuple[FacePicture, FacePicture]:
         """(real, fake) of different scenes; of a few real pictures the one whose face is nearest in size."""
         fake = self._draw_fake(rng, rng)
         scenes = sorted(self.reals)
         drawn = [_one(self.reals[_one(scenes, rng)], rng) for _ in range(_CANDIDATES)]
         return min(drawn, key=lambda picture: abs(np.log(picture.side / fake.side))), fake
 
-    def _draw_fake(self, rng: np.random.Generator, scene_rng: np.random.Generator) -> Picture:
+    def _draw_fake(self, rng: np.random.Generator, scene_rng: np.random.Generator) -> FacePicture:
         methods = list(self.shares)
         method = methods[int(scene_rng.choice(len(methods), p=list(self.shares.values())))]
         scenes = self.fakes[method]
         return _one(scenes[_one(sorted(scenes), scene_rng)], rng)
 
 
-def web_pairs(pictures: Iterable[Picture]) -> tuple[WebPairs, WebPairs]:
+def web_pairs(pictures: Iterable[FacePicture]) -> tuple[WebPairs, WebPairs]:
     """(forged pictures of scenes with real footage, forged pictures without). Both classes of all scenes go in."""
     listed = list(pictures)
-    reals: dict[str, list[Picture]] = defaultdict(list)
+    reals: dict[str, list[FacePicture]] = defaultdict(list)
     for picture in listed:
         if not picture.fake:
             reals[picture.source].append(picture)
@@ -73,8 +73,8 @@ def web_pairs(pictures: Iterable[Picture]) -> tuple[WebPairs, WebPairs]:
     return _grouped(related, reals), _grouped([p for p in fakes if p.source not in reals], reals)
 
 
-def _grouped(fakes: Sequence[Picture], reals: Mapping[str, Sequence[Picture]]) -> WebPairs:
-    by_method: dict[str, dict[str, list[Picture]]] = defaultdict(lambda: defaultdict(list))
+def _grouped(fakes: Sequence[FacePicture], reals: Mapping[str, Sequence[FacePicture]]) -> WebPairs:
+    by_method: dict[str, dict[str, list[FacePicture]]] = defaultdict(lambda: defaultdict(list))
     clips: dict[str, set[str]] = defaultdict(set)
     for picture in fakes:
         by_method[picture.method][picture.source].append(picture)

@@ -63,13 +63,13 @@ class FaultProxy:
     def restore(self) -> None:
         """All is well again."""
 
-        async def mend() -> None:
+        async def repair() -> None:
             self._delay, self._rate, self._corrupt = 0.0, None, 0.0
             self._flowing.set()
             if self._server is None:
                 self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
-        asyncio.run_coroutine_threadsafe(mend(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(repair(), self._loop).result(10)
 
     def start(self) -> None:
         self._thread.start()

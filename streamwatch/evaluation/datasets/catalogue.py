@@ -8,14 +8,14 @@ from pathlib import Path
 
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.evaluation.datasets import celebdf, deeperforensics, df40, dfdc, ffpp, plain, web, wilddeepfake
-from streamwatch.evaluation.datasets.clip import Clip, Kind, Wanted, of_methods
+from streamwatch.evaluation.datasets.clip import ClipSelection, Kind, LabelledClip, of_methods
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """read: the wanted part of a folder. recognises: whether a folder looks like it; None if it is never guessed."""
 
-    read: Callable[[Path, Wanted], list[Clip]]
+    read: Callable[[Path, ClipSelection], list[LabelledClip]]
     recognises: Callable[[Path], bool] | None = None
 
 
@@ -36,8 +36,8 @@ LAYOUTS: dict[Kind, Layout] = {
 }
 
 
-def list_clips(folder: Path, kind: Kind, wanted: Wanted) -> tuple[Kind, list[Clip]]:
-    """The wanted items of a data set, and its kind. Raises SourceNotFound and ConfigError with the mend."""
+def list_clips(folder: Path, kind: Kind, wanted: ClipSelection) -> tuple[Kind, list[LabelledClip]]:
+    """The wanted items of a data set, and its kind. Raises SourceNotFound and ConfigError with the fix."""
     found = kind_of(folder, kind)
     clips = of_methods(LAYOUTS[found].read(folder, wanted), wanted.methods, folder)
     if not clips:

@@ -35,7 +35,7 @@ NO_SPLIT = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class LabelledClip:
     """One labelled item of a data set.
 
     paths: one video file; or the pictures of one sequence of one face in order of time; or one picture.
@@ -60,7 +60,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClipSelection:
     """Which part of a data set: official split, methods of forgery (all if empty), compression (FaceForensics++)."""
 
     split: str = "test"
@@ -68,22 +68,22 @@ class Wanted:
     compression: str = "c23"
 
 
-def read_text(path: Path, mend: str) -> str:
-    """Content of a data set's list file. Raises SourceNotFound with `mend`, ConfigError where it is no UTF-8 text."""
+def read_text(path: Path, fix: str) -> str:
+    """Content of a data set's list file. Raises SourceNotFound with `fix`, ConfigError where it is no UTF-8 text."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SourceNotFound(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+        raise SourceNotFound(f"{path}: cannot be read ({error.strerror}); {fix}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; {mend}") from None
+        raise ConfigError(f"{path}: not UTF-8 text; {fix}") from None
 
 
-def read_json(path: Path, mend: str) -> Any:
+def read_json(path: Path, fix: str) -> Any:
     """The JSON document of a data set. Raises as `read_text`, and ConfigError where it is not JSON."""
     try:
-        return json.loads(read_text(path, mend))
+        return json.loads(read_text(path, fix))
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); {mend}") from None
+        raise ConfigError(f"{path}: not valid JSON ({error}); {fix}") from None
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
@@ -100,15 +100,15 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def check_files(clips: Sequence[Clip], mend: str) -> None:
+def check_files(clips: Sequence[LabelledClip], fix: str) -> None:
     """Raise SourceNotFound where a listed file is not there: a part of a split must not pass for the whole."""
     missing = [path for clip in clips for path in clip.paths if not path.is_file()]
     if missing:
         total = sum(len(clip.paths) for clip in clips)
-        raise SourceNotFound(f"{missing[0]}: listed but missing ({len(missing)} of {total} files); {mend}")
+        raise SourceNotFound(f"{missing[0]}: listed but missing ({len(missing)} of {total} files); {fix}")
 
 
-def of_split(clips: Sequence[Clip], split: str, folder: Path) -> list[Clip]:
+def of_split(clips: Sequence[LabelledClip], split: str, folder: Path) -> list[LabelledClip]:
     """Those of one split; all where the set has none. Raises ConfigError naming the splits that there are."""
     present = Counter(clip.split for clip in clips)
     if set(present) <= {NO_SPLIT}:
@@ -145,7 +145,7 @@ def of_methods(clips: Sequence[Item], methods: Sequence[str], folder: Path) -> l
     return [clip for clip in clips if not clip.fake or clip.method.lower() in chosen]
 
 
-def balanced_subset(clips: Sequence[Clip], limit: int) -> list[Clip]:
+def balanced_subset(clips: Sequence[LabelledClip], limit: int) -> list[LabelledClip]:
     """At most `limit` items, half of each class, in the order of the set; a set of one class gives `limit` of it.
 
     The draw goes by a hash of the items' names: the same at every call, and larger limits contain smaller ones. A class

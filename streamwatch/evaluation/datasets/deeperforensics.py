@@ -13,7 +13,7 @@ from pathlib import Path
 
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.evaluation.datasets import ffpp
-from streamwatch.evaluation.datasets.clip import Clip, Wanted, check_files, read_text
+from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip, check_files, read_text
 
 VARIANT = "end_to_end"
 """The standard set; the other variants are distorted copies, measured when they are asked for as --method."""
@@ -25,7 +25,7 @@ def recognises(folder: Path) -> bool:
     return (folder / "manipulated_videos").is_dir()
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """The fakes of the split, and the real videos that they were made from where those lie there."""
     if wanted.split not in SPLITS:
         raise ConfigError(f"{folder}: DeeperForensics has no split {wanted.split!r}; its splits: {', '.join(SPLITS)}")
@@ -42,9 +42,9 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
     return clips
 
 
-def _fake(folder: Path, variant: str, name: str, split: str) -> Clip:
+def _fake(folder: Path, variant: str, name: str, split: str) -> LabelledClip:
     path = folder / "manipulated_videos" / variant / name
-    return Clip(
+    return LabelledClip(
         (path,),
         path.relative_to(folder).as_posix(),
         fake=True,

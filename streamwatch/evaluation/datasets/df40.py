@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamwatch.errors import SourceNotFound
-from streamwatch.evaluation.datasets.clip import NO_SPLIT, Clip, Wanted, files_below, of_split
+from streamwatch.evaluation.datasets.clip import NO_SPLIT, ClipSelection, LabelledClip, files_below, of_split
 from streamwatch.evaluation.datasets.wilddeepfake import frame_number
 from streamwatch.sources.inputs import IMAGE_SUFFIXES
 
@@ -26,10 +26,10 @@ def recognises(folder: Path) -> bool:
     return any(path for domain in DOMAINS for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{domain}/frames"))
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """A clip per sequence or single picture. A real part common to all splits belongs to each of them."""
     splits = [name for name in ("train", "test") if (folder / name).is_dir()]
-    clips: list[Clip] = []
+    clips: list[LabelledClip] = []
     for split in splits or [NO_SPLIT]:
         clips += _read(folder, folder / split, split)
     if splits and (folder / "real").is_dir():
@@ -39,12 +39,12 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
     return of_split(clips, wanted.split, folder)
 
 
-def _read(folder: Path, part: Path, split: str) -> Iterator[Clip]:
+def _read(folder: Path, part: Path, split: str) -> Iterator[LabelledClip]:
     for method in sorted(path for path in part.iterdir() if path.is_dir()):
         yield from _method(folder, method, split)
 
 
-def _method(folder: Path, method: Path, split: str) -> Iterator[Clip]:
+def _method(folder: Path, method: Path, split: str) -> Iterator[LabelledClip]:
     sequences: dict[Path, list[Path]] = defaultdict(list)
     for path in files_below(method, IMAGE_SUFFIXES):
         inside = path.relative_to(method).parts[:-1]
@@ -55,7 +55,7 @@ def _method(folder: Path, method: Path, split: str) -> Iterator[Clip]:
         inside = item.relative_to(method).parts
         fake = method.name != "real" and "real" not in inside[:-1]
         domain = next((part for part in inside if part in DOMAINS), "")
-        yield Clip(
+        yield LabelledClip(
             paths=tuple(sorted(paths, key=frame_number)),
             name=item.relative_to(folder).as_posix(),
             fake=fake,

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from streamwatch.errors import ConfigError, SourceNotFound
-from streamwatch.evaluation.datasets.clip import Clip, Wanted, check_files, of_split, read_json, read_text
+from streamwatch.evaluation.datasets.clip import (
+    ClipSelection,
+    LabelledClip,
+    check_files,
+    of_split,
+    read_json,
+    read_text,
+)
 
 PREVIEW = "dataset.json"
-_MEND = "take the file of the official download"
+_FIX = "take the file of the official download"
 _COMPLETE = "complete the download"
 
 
@@ -28,7 +35,7 @@ def recognises_preview(folder: Path) -> bool:
     return (folder / PREVIEW).is_file()
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """`train`: the parts that lie there, each whole. `test`: the published test videos."""
     labels = _labels(folder)
     clips = [clip for path in _metadata(folder) for clip in _part(folder, path)]
@@ -41,14 +48,14 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
     return chosen
 
 
-def read_preview(folder: Path, wanted: Wanted) -> list[Clip]:
+def read_preview(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """The preview set; the method is the folder, the group the person in the target video."""
     path = folder / PREVIEW
     clips = []
     for name, entry in _entries(path):
         label = _label(path, name, entry)
         clips.append(
-            Clip(
+            LabelledClip(
                 paths=(folder / name,),
                 name=name,
                 fake=label,
@@ -71,10 +78,10 @@ def _labels(folder: Path) -> Path | None:
     return next((p for p in (folder / "labels.csv", folder / "test" / "labels.csv") if p.is_file()), None)
 
 
-def _part(folder: Path, path: Path) -> Iterator[Clip]:
+def _part(folder: Path, path: Path) -> Iterator[LabelledClip]:
     for name, entry in _entries(path):
         video = path.parent / name
-        yield Clip(
+        yield LabelledClip(
             paths=(video,),
             name=video.relative_to(folder).as_posix(),
             fake=_label(path, name, entry),
@@ -83,29 +90,29 @@ def _part(folder: Path, path: Path) -> Iterator[Clip]:
         )
 
 
-def _test(folder: Path, path: Path) -> Iterator[Clip]:
-    rows = csv.DictReader(read_text(path, _MEND).splitlines())
+def _test(folder: Path, path: Path) -> Iterator[LabelledClip]:
+    rows = csv.DictReader(read_text(path, _FIX).splitlines())
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
-        raise ConfigError(f"{path}: needs the columns filename, label; {_MEND}")
+        raise ConfigError(f"{path}: needs the columns filename, label; {_FIX}")
     for row in rows:
         if row["label"] not in ("0", "1"):
-            raise ConfigError(f"{path}, line {rows.line_num}: label {row['label']!r} is neither 0 nor 1; {_MEND}")
+            raise ConfigError(f"{path}, line {rows.line_num}: label {row['label']!r} is neither 0 nor 1; {_FIX}")
         video = path.parent / row["filename"]
         if not video.is_file() and (path.parent / "videos" / row["filename"]).is_file():
             video = path.parent / "videos" / row["filename"]
         name = video.relative_to(folder).as_posix()
-        yield Clip((video,), name, fake=row["label"] == "1", split="test", group=row["filename"])
+        yield LabelledClip((video,), name, fake=row["label"] == "1", split="test", group=row["filename"])
 
 
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    document = read_json(path, _MEND)
+    document = read_json(path, _FIX)
     if not isinstance(document, dict) or not all(isinstance(entry, dict) for entry in document.values()):
-        raise ConfigError(f"{path}: must map the name of each video to its label; {_MEND}")
+        raise ConfigError(f"{path}: must map the name of each video to its label; {_FIX}")
     yield from document.items()
 
 
 def _label(path: Path, name: str, entry: dict[str, Any]) -> bool:
     label = str(entry.get("label", "")).lower()
     if label not in ("real", "fake"):
-        raise ConfigError(f"{path}: {name}: label {entry.get('label')!r} is neither real nor fake; {_MEND}")
+        raise ConfigError(f"{path}: {name}: label {entry.get('label')!r} is neither real nor fake; {_FIX}")
     return label == "fake"

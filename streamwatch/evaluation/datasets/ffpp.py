@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamwatch.errors import ConfigError, SourceNotFound
-from streamwatch.evaluation.datasets.clip import Clip, Wanted, check_files, read_json
+from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip, check_files, read_json
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 COMPRESSIONS = {"raw": ("raw", "c0"), "c0": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
@@ -27,7 +27,7 @@ def recognises(folder: Path) -> bool:
     return (folder / "original_sequences").is_dir() and (folder / "manipulated_sequences").is_dir()
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """The wanted split. Methods of which nothing lies there are left out, unless they were asked for by name."""
     ids = split_pairs(folder, wanted.split)
     methods = _methods(folder, wanted)
@@ -40,7 +40,7 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
                 name = f"{target}_{source}.mp4"
                 mask = base / "masks" / "videos" / name
                 clips.append(
-                    Clip(
+                    LabelledClip(
                         paths=(videos / name,),
                         name=(videos / name).relative_to(folder).as_posix(),
                         fake=True,
@@ -54,13 +54,13 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
     return clips
 
 
-def originals(folder: Path, wanted: Wanted, ids: list[str]) -> Iterator[Clip]:
+def originals(folder: Path, wanted: ClipSelection, ids: list[str]) -> Iterator[LabelledClip]:
     """The untouched YouTube videos with these ids."""
     base = folder / "original_sequences" / "youtube"
     videos = base / _compression(base, wanted) / "videos"
     for name in ids:
         path = videos / f"{name}.mp4"
-        yield Clip((path,), path.relative_to(folder).as_posix(), fake=False, split=wanted.split, group=name)
+        yield LabelledClip((path,), path.relative_to(folder).as_posix(), fake=False, split=wanted.split, group=name)
 
 
 def split_pairs(folder: Path, split: str) -> list[tuple[str, str]]:
@@ -77,7 +77,7 @@ def split_pairs(folder: Path, split: str) -> list[tuple[str, str]]:
     return [(str(first), str(second)) for first, second in pairs]
 
 
-def _methods(folder: Path, wanted: Wanted) -> list[str]:
+def _methods(folder: Path, wanted: ClipSelection) -> list[str]:
     by_name = {method.lower(): method for method in METHODS}
     unknown = [name for name in wanted.methods if name.lower() not in by_name]
     if unknown:
@@ -90,7 +90,7 @@ def _methods(folder: Path, wanted: Wanted) -> list[str]:
     return present
 
 
-def _compression(base: Path, wanted: Wanted) -> str:
+def _compression(base: Path, wanted: ClipSelection) -> str:
     names = COMPRESSIONS.get(wanted.compression)
     if names is None:
         raise ConfigError(f"--compression {wanted.compression}: use raw, c23 or c40")

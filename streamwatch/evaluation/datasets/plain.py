@@ -18,8 +18,8 @@ from pathlib import Path
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.evaluation.datasets.clip import (
     NO_SPLIT,
-    Clip,
-    Wanted,
+    ClipSelection,
+    LabelledClip,
     check_files,
     files_below,
     of_split,
@@ -52,7 +52,7 @@ def has_web_columns(folder: Path) -> bool:
     return (folder / INDEX).is_file() and set(COLUMNS + WEB_COLUMNS) <= set(_rows(folder)[0])
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """What lies in `real/` and `fake/`; one of them is enough. The method is the folder inside of `fake/`."""
     parts = [(folder / label, label == "fake") for label in ("real", "fake") if (folder / label).is_dir()]
     if not parts:
@@ -63,7 +63,7 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
     return [clip for part, fake in parts for clip in _below(folder, part, fake)]
 
 
-def read_srdf(folder: Path, wanted: Wanted) -> list[Clip]:
+def read_srdf(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """As `read`, and every fake must lie in the folder of its generator."""
     clips = read(folder, wanted)
     loose = next((clip for clip in clips if clip.fake and not clip.method), None)
@@ -72,17 +72,17 @@ def read_srdf(folder: Path, wanted: Wanted) -> list[Clip]:
     return clips
 
 
-def read_real(folder: Path, wanted: Wanted) -> list[Clip]:
+def read_real(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """Everything below the folder is real."""
     return list(_below(folder, folder, fake=False))
 
 
-def read_fake(folder: Path, wanted: Wanted) -> list[Clip]:
+def read_fake(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """Everything below the folder is fake."""
     return list(_below(folder, folder, fake=True))
 
 
-def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
+def read_index(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """Pictures or videos listed in `index.csv`; a fake picture knows its original, the only real one of its source."""
     rows = index_rows(folder)
     reals = [row for row in rows if row["label"] == "real"]
@@ -90,7 +90,7 @@ def read_index(folder: Path, wanted: Wanted) -> list[Clip]:
     originals = {row["source_video"]: place(folder, row) for row in reals if count[row["source_video"]] == 1}
     clips = [_listed(folder, row, originals) for row in rows]
     chosen = of_split(clips, wanted.split, folder)
-    check_files(chosen, f"mend {folder / INDEX} or bring the files")
+    check_files(chosen, f"fix {folder / INDEX} or bring the files")
     return chosen
 
 
@@ -131,9 +131,9 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _listed(folder: Path, row: dict[str, str], originals: dict[str, Path]) -> Clip:
+def _listed(folder: Path, row: dict[str, str], originals: dict[str, Path]) -> LabelledClip:
     path, fake = place(folder, row), row["label"] == "fake"
-    return Clip(
+    return LabelledClip(
         paths=(path,),
         name=path.relative_to(folder).as_posix(),
         fake=fake,
@@ -144,7 +144,7 @@ def _listed(folder: Path, row: dict[str, str], originals: dict[str, Path]) -> Cl
     )
 
 
-def _below(folder: Path, part: Path, fake: bool) -> Iterator[Clip]:
+def _below(folder: Path, part: Path, fake: bool) -> Iterator[LabelledClip]:
     found = files_below(part, _SUFFIXES)
     if not found:
         raise SourceNotFound(f"{part}: no video (.mp4, .mkv, …) and no picture (.jpg, .png) below it")
@@ -152,4 +152,4 @@ def _below(folder: Path, part: Path, fake: bool) -> Iterator[Clip]:
         inside = path.relative_to(part).parts
         method = inside[0] if fake and part.name == "fake" and len(inside) > 1 else ""
         group = Path(*inside[1:] if method else inside).with_suffix("").as_posix()
-        yield Clip((path,), path.relative_to(folder).as_posix(), fake, NO_SPLIT, group, method)
+        yield LabelledClip((path,), path.relative_to(folder).as_posix(), fake, NO_SPLIT, group, method)

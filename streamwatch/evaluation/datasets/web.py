@@ -21,7 +21,7 @@ import numpy as np
 
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.evaluation.clips import FaceLabel
-from streamwatch.evaluation.datasets.clip import Clip, Wanted
+from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip
 from streamwatch.evaluation.datasets.plain import ENHANCED, INDEX, WEB_COLUMNS, has_web_columns, labelled_rows, place
 
 _FILLED = ("split", "file", "source_video", "clip", "scene")
@@ -52,12 +52,12 @@ def recognises(folder: Path) -> bool:
     return has_web_columns(folder)
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """The pictures of the two classes, each an item of its own, grouped by scene; none of those labelled `enhanced`."""
     pictures = [picture for picture in read_pictures(folder, wanted.split) if picture.label != ENHANCED]
     known = originals(pictures)
     return [
-        Clip(
+        LabelledClip(
             paths=(picture.path,),
             name=picture.path.relative_to(folder).as_posix(),
             fake=picture.fake,

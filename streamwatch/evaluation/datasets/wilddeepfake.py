@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from streamwatch.errors import SourceNotFound
-from streamwatch.evaluation.datasets.clip import Clip, Wanted, files_below, of_split
+from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip, files_below, of_split
 from streamwatch.sources.inputs import IMAGE_SUFFIXES
 
 PARTS = {f"{label}_{split}": (label == "fake", split) for label in ("real", "fake") for split in ("train", "test")}
@@ -19,7 +19,7 @@ def recognises(folder: Path) -> bool:
     return any((folder / part).is_dir() for part in PARTS)
 
 
-def read(folder: Path, wanted: Wanted) -> list[Clip]:
+def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """A clip per folder of pictures; the group is the archive, which holds the sequences of one video."""
     clips = []
     for part, (fake, split) in PARTS.items():
@@ -30,14 +30,14 @@ def read(folder: Path, wanted: Wanted) -> list[Clip]:
     return of_split(clips, wanted.split, folder)
 
 
-def _sequences(folder: Path, part: str, fake: bool, split: str) -> list[Clip]:
+def _sequences(folder: Path, part: str, fake: bool, split: str) -> list[LabelledClip]:
     sequences: dict[Path, list[Path]] = defaultdict(list)
     for path in files_below(folder / part, IMAGE_SUFFIXES):
         sequences[path.parent].append(path)
     if not sequences:
         raise SourceNotFound(f"{folder / part}: holds no pictures; unpack its archives (*.tar.gz) where they lie")
     return [
-        Clip(
+        LabelledClip(
             paths=tuple(sorted(paths, key=frame_number)),
             name=sequence.relative_to(folder).as_posix(),
             fake=fake,

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from streamwatch.errors import SourceError, SourceUnreadable
-from streamwatch.evaluation.quality.pairing import Matching, Pair
+from streamwatch.evaluation.quality.pairing import Matching, VideoPair
 from streamwatch.evaluation.quality.perceptual import GEOMETRY, INPUT_SIZE, ImageNetFeatures
 from streamwatch.evaluation.quality.structure import head_mask, mask_ssim
 from streamwatch.evaluation.quality.tsne import LEAST_POINTS, tsne
@@ -47,7 +47,7 @@ class PairQuality:
     The metrics are None where no frame shows a face, or with a `failure`.
     """
 
-    pair: Pair
+    pair: VideoPair
     frames: int = 0
     faces: int = 0
     mask_ssim: float | None = None
@@ -144,7 +144,7 @@ class QualityMeter:
         warping = float(np.mean(errors)) if errors else None
         return VideoQuality(path, fake, length.frames, len(errors), warping, embedding, notes)
 
-    def pair(self, pair: Pair) -> PairQuality:
+    def pair(self, pair: VideoPair) -> PairQuality:
         """Mask-SSIM and perceptual distance, means over the places where the original shows a face."""
         try:
             lengths = [self._length(path) for path in (pair.real, pair.fake)]
@@ -198,7 +198,7 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class MeasuredPicture:
     """index: counted from 0 over the pictures of its video."""
 
     index: int
@@ -221,13 +221,13 @@ def spread(length: int, places: int) -> list[int]:
     return [(2 * part + 1) * length // (2 * count) for part in range(count)]
 
 
-def pictures(path: str, indices: Sequence[int]) -> Iterator[Picture]:
+def pictures(path: str, indices: Sequence[int]) -> Iterator[MeasuredPicture]:
     """The pictures at these indices (ascending). Raises a SourceError, also where the video ends before the last."""
     wanted = set(indices)
     with VideoSource(path) as source:
         for frame in source.decoded():
             if frame.index in wanted:
-                yield Picture(frame.index, frame.to_image())
+                yield MeasuredPicture(frame.index, frame.to_image())
                 wanted.discard(frame.index)
             if not wanted:
                 return
@@ -243,7 +243,7 @@ def feature_map(videos: Sequence[VideoQuality]) -> tuple[Point | None, ...]:
     return tuple(None if video.embedding is None else _point(next(points)) for video in videos)
 
 
-def _steps(path: str, places: Sequence[int], frames: int) -> Iterator[tuple[Picture, Picture | None]]:
+def _steps(path: str, places: Sequence[int], frames: int) -> Iterator[tuple[MeasuredPicture, MeasuredPicture | None]]:
     """Each place's picture with the one after it; None after the only picture of a video."""
     if frames < 2:
         yield from ((picture, None) for picture in pictures(path, places))
@@ -254,7 +254,7 @@ def _steps(path: str, places: Sequence[int], frames: int) -> Iterator[tuple[Pict
             yield before, after
 
 
-def _step_error(path: str, before: Picture, after: Picture) -> list[float]:
+def _step_error(path: str, before: MeasuredPicture, after: MeasuredPicture) -> list[float]:
     if before.image.shape != after.image.shape:
         raise SourceError(f"{path}: its pictures change their size at frame {after.index}; encode it at one size")
     if min(before.image.shape[:2]) < MIN_SIDE:
@@ -263,7 +263,7 @@ def _step_error(path: str, before: Picture, after: Picture) -> list[float]:
     return [] if error is None else [error]
 
 
-def _check_sizes(pair: Pair, real: ImageArray, fake: ImageArray) -> None:
+def _check_sizes(pair: VideoPair, real: ImageArray, fake: ImageArray) -> None:
     if real.shape != fake.shape:
         raise SourceError(
             f"{pair.fake}: {_size(fake)}, but its original {pair.real} has {_size(real)}; they are compared pixel by "

@@ -14,7 +14,7 @@ _TARGET_AND_SOURCE = re.compile(r"(\d+)_\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class VideoPair:
     """A fake and the video that it was made from."""
 
     real: str
@@ -27,7 +27,7 @@ class Matching:
 
     reals: tuple[str, ...]
     fakes: tuple[str, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[VideoPair, ...]
 
     @property
     def unpaired(self) -> tuple[str, ...]:
@@ -46,11 +46,13 @@ def match(real: str, fake: str) -> Matching:
     reals, fakes = expand_inputs([real]), expand_inputs([fake])
     folders = [Path(name).is_dir() for name in (real, fake)]
     if not any(folders):
-        return Matching(tuple(reals), tuple(fakes), (Pair(reals[0], fakes[0]),))
+        return Matching(tuple(reals), tuple(fakes), (VideoPair(reals[0], fakes[0]),))
     if not all(folders):
         raise ConfigError(f"{real} and {fake}: one is a file, the other a folder; give two files or two folders")
     originals = _by_stem(reals)
-    pairs = [Pair(original, name) for name in fakes if (original := _original(Path(name).stem, originals)) is not None]
+    pairs = [
+        VideoPair(original, name) for name in fakes if (original := _original(Path(name).stem, originals)) is not None
+    ]
     return Matching(tuple(reals), tuple(fakes), tuple(pairs))
 
 

@@ -36,7 +36,7 @@ class PairsPart(_Part):
         return self
 
 
-class DataPart(_Part):
+class FittedDataPart(_Part):
     root: Path = Path()
     train: str = Field("web_faces", description="folder of pictures with an index.csv, of the kind `web`")
     choose: str = Field("web_dev", description="another one, which calibrates and is reported; never fitted to")
@@ -46,7 +46,7 @@ class DataPart(_Part):
     most_of_one_origin: float = Field(0.15, gt=0, le=1, description="share of a class that one repository may have")
 
 
-class GeometryPart(_Part):
+class FittedGeometryPart(_Part):
     scale: float = Field(1.8, gt=0)
     size: int = Field(256, ge=96)
 
@@ -84,8 +84,8 @@ class FittedRecipe(_Part):
     name: str
     licence: str
     seed: int = 0
-    data: DataPart = DataPart()
-    geometry: GeometryPart = GeometryPart()
+    data: FittedDataPart = FittedDataPart()
+    geometry: FittedGeometryPart = FittedGeometryPart()
     linear: LinearPart = LinearPart()
     decision: DecisionPart = DecisionPart()
 

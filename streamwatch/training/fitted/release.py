@@ -20,7 +20,7 @@ from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
-from streamwatch.evaluation.clips import Clip, ClipFigures, clips_of, measure
+from streamwatch.evaluation.clips import ClipFigures, ScoredClip, clips_of, measure
 from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.metrics import expected_calibration_error
 from streamwatch.evaluation.web_faces import FoundFace
@@ -154,7 +154,7 @@ def _release(
     return Released(weights, table, card)
 
 
-def _card(recipe: FittedRecipe, fitted: Fitted, clips: Sequence[Clip], seen: Sequence[WebPicture]) -> ModelCard:
+def _card(recipe: FittedRecipe, fitted: Fitted, clips: Sequence[ScoredClip], seen: Sequence[WebPicture]) -> ModelCard:
     scores, fake = _scores(clips)
     calibration = Calibration(*fit_platt(scores, fake))
     probabilities = calibration.probability(scores).astype(np.float64)
@@ -197,12 +197,12 @@ def _linear(recipe: FittedRecipe) -> str:
     return f"logistic regression (C {recipe.linear.strength:g})"
 
 
-def _scores(clips: Sequence[Clip]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _scores(clips: Sequence[ScoredClip]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Scores of the clips, and which are forged."""
     return np.array([clip.score for clip in clips]), np.array([clip.label == "fake" for clip in clips], bool)
 
 
-def _served(clips: Sequence[Clip], card: ModelCard) -> dict[str, float]:
+def _served(clips: Sequence[ScoredClip], card: ModelCard) -> dict[str, float]:
     """What calibration and thresholds make of the clips of both classes."""
     scores, fake = _scores(clips)
     probabilities = card.calibration.probability(scores).astype(np.float64)  # thresholds are not rounded either
