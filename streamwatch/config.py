@@ -140,7 +140,7 @@ class AlertSettings(Section):
 
 
 class RetentionSettings(Section):
-    scores: float | None = Field(None, gt=0, description="days that scores of single faces are kept; null: for ever")
+    scores: float | None = Field(None, gt=0, description="days that scores of single faces are kept; null: forever")
     evidence: float | None = Field(None, gt=0, description="days that pictures and clips are kept")
     results: float | None = Field(None, gt=0, description="days that verdicts and alerts are kept, with all under them")
     labels: dict[Label, Annotated[float, Field(gt=0)]] | None = Field(

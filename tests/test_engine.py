@@ -493,7 +493,7 @@ def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
 def test_a_stream_that_changes_its_size_and_codec_goes_on(
     plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where an encoder is set up anew: another size on the same connection, another codec on the next one."""
+    """As where an encoder is set up again: another size on the same connection, another codec on the next one."""
     monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
     clip = folder / "changing.ts"
     small = face_clip(folder / "small.ts", seconds=2.0)

@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parents[1] / "streamwatch"
 MAY_IMPORT: dict[str, set[str]] = {}
 """Room → rooms that it may import. A top-level module is a room of its own."""
 
-BASE = {"enums", "heap", "records", "errors", "config"}
+BASE = {"enums", "allocator", "records", "errors", "config"}
 MAY_IMPORT["enums"] = set()
-MAY_IMPORT["heap"] = set()
+MAY_IMPORT["allocator"] = set()
 MAY_IMPORT["errors"] = set()
 MAY_IMPORT["records"] = {"enums", "errors"}
 MAY_IMPORT["config"] = {"enums", "errors", "records"}

@@ -1,4 +1,4 @@
-"""What a store lets go of, and what it keeps, on SQLite and PostgreSQL."""
+"""What a store deletes, and what it keeps, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_a_store_that_is_too_large_lets_go_of_its_oldest_scores_then_pictures(
     assert 0 < count(database_url, "evidence") < 12
     assert (done.over, count(database_url, "verdicts")) == (0, 12)
     done = store.prune(RetentionSettings(max_bytes=1))
-    assert done.over > 0, "verdicts are not let go of for their size"
+    assert done.over > 0, "verdicts are not deleted for their size"
     assert (count(database_url, "evidence"), count(database_url, "verdicts")) == (0, 12)
     engine.dispose()
 

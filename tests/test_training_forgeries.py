@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from streamwatch.evaluation.truth import forged_region
+from streamwatch.evaluation.forged_regions import forged_region
 from streamwatch.training import augment
 from streamwatch.training.augment import code_again, degrade
 from streamwatch.training.forgeries import self_blend, soften

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamwatch.allocator import give_back_freed_memory
 from streamwatch.cluster.connection import Actor, this_machine
 from streamwatch.cluster.detector import RemoteClient
 from streamwatch.drawing.annotate import Drawing
 from streamwatch.drawing.muxing import Part
 from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject, error_verdict
-from streamwatch.heap import give_back_freed_memory
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.sources import is_url

@@ -1,4 +1,4 @@
-"""What `watch` shows in a terminal: a table of the streams that is drawn anew whenever something happens."""
+"""What `watch` shows in a terminal: a table of the streams that is drawn again whenever something happens."""
 
 from __future__ import annotations
 

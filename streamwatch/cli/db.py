@@ -1,4 +1,4 @@
-"""`streamwatch db`: the schema of the store, what it lets go of, its upkeep and copies of it."""
+"""`streamwatch db`: the schema of the store, what it deletes, its upkeep and copies of it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def prune(
 def vacuum(store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Give the room of deleted rows back, and renew the statistics that queries are planned by.
 
-    SQLite writes its file anew: others wait, and as much room is needed beside it. PostgreSQL keeps the room for rows
+    SQLite writes its file again: others wait, and as much room is needed beside it. PostgreSQL keeps the room for rows
     to come, and keeps nobody waiting.
     """
     with common.open_store(store, config) as opened:

@@ -54,7 +54,7 @@ def scan(
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", metavar="DIR", help="Write clips with what was found; scans all anew."),
+        typer.Option("--annotate", metavar="DIR", help="Write clips with what was found; scans all again."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Files at once; default: one per core.")

@@ -14,7 +14,7 @@ def joined_logit(parts: Sequence[tuple[FloatArray, Calibration]]) -> FloatArray:
     """Mean of the calibrated logits of N faces, float32.
 
     parts: of each detector its N logits and its calibration. The mean neither assumes that detectors err independently
-    (a sum would) nor that one is better; calibrate it anew before its probability is read off.
+    (a sum would) nor that one is better; calibrate it again before its probability is read off.
 
     Raises ValueError without parts, or for parts of other lengths.
     """

@@ -23,7 +23,7 @@ from streamwatch.records import ImageArray
 from streamwatch.sources.container import open_container
 
 AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
-"""Sound that MP4 carries as it is; other sound is left out rather than encoded anew."""
+"""Sound that MP4 carries as it is; other sound is left out rather than encoded again."""
 
 CLOCK = Fraction(1, 90_000)
 """Seconds of a tick of the pictures' timestamps."""

@@ -15,9 +15,9 @@ from streamwatch.config import SamplingSettings, Settings
 from streamwatch.detectors import Detector
 from streamwatch.errors import SourceUnreadable, StreamwatchError
 from streamwatch.evaluation.datasets.clip import LabelledClip
+from streamwatch.evaluation.forged_regions import forged_region
 from streamwatch.evaluation.metrics import intersection_over_union, roc_auc
 from streamwatch.evaluation.robustness import Degradation
-from streamwatch.evaluation.truth import forged_region
 from streamwatch.faces import FaceDetector, crop_face, load_face_detector, measure_quality
 from streamwatch.faces.crops import crop_mask
 from streamwatch.faces.cutouts import face_of_cutout

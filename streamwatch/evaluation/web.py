@@ -21,10 +21,10 @@ from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, meas
 from streamwatch.evaluation.datasets import web
 from streamwatch.evaluation.datasets.clip import ClipSelection, of_methods
 from streamwatch.evaluation.datasets.web import WebPicture
+from streamwatch.evaluation.forged_regions import forged_region
 from streamwatch.evaluation.report import MaskFigures, Speed, mask_figures, speed_of
 from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import Costs, MaskAgreement, mask_agreement
-from streamwatch.evaluation.truth import forged_region
 from streamwatch.evaluation.web_faces import FoundFace, WebFaces, crops, find_faces, score_web
 from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.faces import load_face_detector

@@ -22,7 +22,7 @@ PRESENT = 1.5
 """Seconds after the newest face of a track, or the newest evidence of an alert, during which it is still there."""
 
 IDLE = 10.0
-"""Seconds after its newest face after which a track's faces are let go of."""
+"""Seconds after its newest face after which a track's faces are dropped."""
 
 OPERATIONAL_LABELS = {
     AlertKind.DOWN: Label.ERROR,
@@ -170,7 +170,7 @@ class SourceAlerts:
 
     def told(self, since: float) -> tuple[Alert, ...]:
         """The alerts that are open or ended at `since` or later, as they were told last, the oldest first. Those that
-        can neither open again nor are of that time are let go of.
+        can neither open again nor are of that time are dropped.
         """
         self._forgeries = [life for life in self._forgeries if life.lasts(since)]
         self._faults = {kind: life for kind, life in self._faults.items() if life.lasts(since)}

@@ -39,7 +39,7 @@ class Candidate(Protocol):
         """Media time, seconds."""
 
     def evidence(self) -> Evidence:
-        """Encoded crop and mask; pixels are let go of at the first call."""
+        """Encoded crop and mask; pixels are released at the first call."""
 
 
 class ScoredCandidate:
@@ -56,7 +56,7 @@ class ScoredCandidate:
         self._evidence: Evidence | None = None
 
     def evidence(self) -> Evidence:
-        """Encoded crop and mask; the pixels are let go of at the first call."""
+        """Encoded crop and mask; the pixels are released at the first call."""
         if self._evidence is None:
             assert self._score is not None
             assert self._score.crop is not None

@@ -61,7 +61,7 @@ class SourceFusion:
     """Gathers the scores of all tracks of a source.
 
     horizon: seconds; None (files): everything counts. Else (live): labels and scores rest on the newest
-    `horizon` seconds, and what is older is let go of once a verdict has carried it. open_until: see `EvidenceKeeper`.
+    `horizon` seconds, and what is older is dropped once a verdict has carried it. open_until: see `EvidenceKeeper`.
     """
 
     def __init__(self, policy: Policy, horizon: float | None = None, *, open_until: float = float("-inf")) -> None:

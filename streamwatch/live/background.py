@@ -159,7 +159,7 @@ def attach(settings: Settings) -> Generator[News, None, None]:
                     return
             except ActorUnavailableError:
                 after = 0
-                yield Notice(utc_now(), "the watch in the background died; it is started anew")
+                yield Notice(utc_now(), "the watch in the background died; it is started again")
             except RayActorError:
                 return
 

@@ -1,7 +1,7 @@
 """What is left of a segment of a file once its faces are scored, and the verdict on the file from all its segments.
 
 Decoding, finding and scoring faces look at each frame by itself, so segments can have them done anywhere and in any
-order. Tracking and fusion look at all of time, but need little of each frame: they are done anew, over all segments,
+order. Tracking and fusion look at all of time, but need little of each frame: they are done again, over all segments,
 when the last one is there. So the verdict does not depend on where the file was cut.
 """
 

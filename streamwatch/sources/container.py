@@ -233,7 +233,7 @@ def _check_file(path: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise SourceUnreadable(f"{path}: is a directory, not a video")
     if not stat.S_ISREG(status.st_mode):
-        raise SourceRefused(f"{path}: is not a regular file; pipes and devices could block for ever")
+        raise SourceRefused(f"{path}: is not a regular file; pipes and devices could block forever")
     if status.st_size == 0:
         raise SourceUnreadable(f"{path}: is empty (zero bytes)")
 

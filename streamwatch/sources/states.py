@@ -114,7 +114,7 @@ class Retries:
     Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015), so that the streams of a server that came
     back do not all return at one instant. More than `retry_budget` failures within `retry_window` seconds open a
     circuit breaker, as do wrong credentials: from then on there is a try every `failed_retry` seconds until the source
-    has run for `backoff_max` seconds, which also begins the steps anew.
+    has run for `backoff_max` seconds, which also begins the steps again.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ _COPY_FROM = 50
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns; in the transaction at hand, like any other statement."""
+    """Insert rows that all have the same columns; in the transaction available, like any other statement."""
     if not rows:
         return
     if connection.dialect.name == "postgresql" and len(rows) >= _COPY_FROM:

@@ -80,7 +80,7 @@ def select_verdicts(filters: Filters, sources: Sources = None, among: int | None
     if not of_alerts:
         return query.where(*named).limit(filters.limit)
     if among is None:
-        # Found once, and not anew for each verdict: the limit keeps planners from turning it round.
+        # Found once, and not again for each verdict: the limit keeps planners from turning it round.
         with_alerts = select(alerts.c.verdict_id).where(*of_alerts).limit(_ALL)
         return query.where(verdicts.c.id.in_(with_alerts), *named).limit(filters.limit)
     newest = query.where(*named).add_columns(verdicts.c.occurred_at).limit(among).subquery()

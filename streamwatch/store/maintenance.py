@@ -21,7 +21,7 @@ _ANALYSED = 1000
 def vacuum(engine: Engine) -> None:
     """Give the room of deleted rows back, and renew the statistics that queries are planned by.
 
-    SQLite writes its file anew, which takes as much room again beside it, and keeps writers waiting; PostgreSQL frees
+    SQLite writes its file again, which takes as much room again beside it, and keeps writers waiting; PostgreSQL frees
     the room for rows to come, and keeps nobody waiting. Raises StoreError.
     """
     if engine.dialect.name == "sqlite":

@@ -1,4 +1,4 @@
-"""What is let go of, by age, by label and by the size of the store; what a person has reviewed stays.
+"""What is deleted, by age, by label and by the size of the store; what a person has reviewed stays.
 
 Rows go in transactions of a fraction of a second, with a pause as long after each, so that a run that writes at the
 same time waits no longer than that. A prune that is cut off has done part of its work, and the next one goes on.

@@ -78,7 +78,7 @@ class Saving:
         return {name: self._new.verdict[name] for name in ResultKey._fields}
 
     def _end_work(self) -> None:
-        """End the lease on the content; what was found in parts of it is let go of, unless the rest failed."""
+        """End the lease on the content; what was found in parts of it is deleted, unless the rest failed."""
         key = (leases.c[name] == value for name, value in self._key.items())
         self._connection.execute(delete(leases).where(leases.c.run_id == self._run_id, *key))
         if self._new.verdict["label"] != Label.ERROR.value:
@@ -185,7 +185,7 @@ class Saving:
             enqueue(self._connection, self._sinks, self._new.told[alert_id], revision, self._now)
 
     def _save_evidence(self, verdict_id: int) -> None:
-        """Bring the evidence of the tracks and alerts at hand up to date; that of earlier alerts stays.
+        """Bring the evidence of the tracks and alerts available up to date; that of earlier alerts stays.
 
         A face that is stored already for the same alert is the same face, and is not written again.
         """

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from streamwatch.evaluation.degradations import rescale
-from streamwatch.evaluation.truth import forged_region
+from streamwatch.evaluation.forged_regions import forged_region
 from streamwatch.faces.crops import CropGeometry, crop_face, crop_mask
 from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
@@ -352,7 +352,7 @@ def _shares(weights: Sequence[float]) -> list[float]:
 def forked_loader(data: Dataset[Any], batch_size: int, workers: int) -> Iterator[Any]:
     """Batches of a data set in its order, prepared by forked processes of one thread each.
 
-    OpenCV's threads are stopped for the fork: a child whose parent has some waits for them for ever.
+    OpenCV's threads are stopped for the fork: a child whose parent has some waits for them forever.
     """
     loader = DataLoader(
         data,

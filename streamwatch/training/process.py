@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from streamwatch.heap import keep_all_freed_memory
+from streamwatch.allocator import keep_all_freed_memory
 
 
 def prepare_process() -> None:

@@ -20,6 +20,7 @@ from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.datasets.plain import CLASSES
+from streamwatch.evaluation.forged_regions import forged_region
 from streamwatch.evaluation.frames import (
     FaceResults,
     FaceSample,
@@ -30,7 +31,6 @@ from streamwatch.evaluation.frames import (
     score_samples,
 )
 from streamwatch.evaluation.metrics import expected_calibration_error, roc_auc
-from streamwatch.evaluation.truth import forged_region
 from streamwatch.evaluation.web_faces import FoundFace
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.quality import measure_quality

@@ -81,7 +81,7 @@ def serve_rtsp(
 ) -> Iterator[str]:
     """Serve `path` (.mp4 or .mkv with H.264) and give its URL, with the credentials in it if there are any.
 
-    plays: how often the file is played before the server hangs up; 0: for ever.
+    plays: how often the file is played before the server hangs up; 0: forever.
     port: to come back at an address that was used before; else a free one.
     """
     port = port or free_port()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamwatch.allocator import keep_freed_memory
 from streamwatch.detectors.card import InputSpec, ModelCard
 from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
@@ -15,7 +16,6 @@ from streamwatch.detectors.m2tr.model import M2TR
 from streamwatch.detectors.memory import ran_out_of_memory
 from streamwatch.detectors.protocol import Precision, ScoreArrays
 from streamwatch.errors import DetectorError, DetectorExhausted
-from streamwatch.heap import keep_freed_memory
 from streamwatch.records import FaceScore, FloatArray, ImageArray
 
 _MAX_BATCH = 32

@@ -56,7 +56,7 @@ class DctBands(nn.Module):
 
     Bands by i + j of the coefficient: below N/16, below N/8, the rest. The inverse transform of each band
     is a picture; their 9 channels go through stride-2 convolutions up to the texture map's stride. The
-    paper's text was not at hand: the number and width of those convolutions are our choice.
+    paper's text was not available: the number and width of those convolutions are our choice.
     """
 
     def __init__(self, channels: int, stride: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamwatch.allocator import keep_freed_memory
 from streamwatch.detectors.card import ModelCard
 from streamwatch.detectors.protocol import Reason, ScoreArrays
 from streamwatch.detectors.statistics.catalogue import COUNT
@@ -11,7 +12,6 @@ from streamwatch.detectors.statistics.features import LEAST_SIDE, statistics
 from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.reasons import strongest_reasons
 from streamwatch.errors import DetectorError, WeightsError
-from streamwatch.heap import keep_freed_memory
 from streamwatch.records import FaceScore, FloatArray, ImageArray
 
 

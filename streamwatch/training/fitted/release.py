@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamwatch.allocator import keep_freed_memory
 from streamwatch.detectors.card import Calibration, InputSpec, Limits, ModelCard, Thresholds
 from streamwatch.detectors.m2tr.config import M2TRConfig
 from streamwatch.detectors.m2tr.imagenet import PIXEL_MEAN, PIXEL_STD
@@ -25,7 +26,6 @@ from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.evaluation.metrics import expected_calibration_error
 from streamwatch.evaluation.web_faces import FoundFace
 from streamwatch.evaluation.web_facts import FactFigures, facts_alone
-from streamwatch.heap import keep_freed_memory
 from streamwatch.records import FloatArray
 from streamwatch.training.dev import check_apart, dev_faces, dev_figures
 from streamwatch.training.fitted.fit import fit
