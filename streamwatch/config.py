@@ -22,6 +22,11 @@ from streamwatch.records import AlertKind, Label
 
 SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
+ANALYSIS_VERSION = 1
+"""Raised with every change of face detection, tracking, crops or fusion that can change a verdict on the same settings:
+what earlier versions have stored is then not reused.
+"""
+
 PIPELINES = ("archive", "live", "forensic")
 
 
@@ -234,8 +239,11 @@ class Settings(BaseSettings):
         return sinks
 
     def digest(self) -> str:
-        """SHA-256 over the settings that can change a verdict: not where it is stored, nor how fast it is made."""
+        """SHA-256 over `ANALYSIS_VERSION` and the settings that can change a verdict: not where it is stored, nor how
+        fast it is made.
+        """
         relevant = {
+            "analysis": ANALYSIS_VERSION,
             "sampling": self.sampling.model_dump(mode="json", exclude=set() if self.sampling.triage else {"triage"}),
             "decode": {"max_pixels": self.decode.max_pixels},
             "faces": self.faces.model_dump(mode="json", exclude={"batch", "threads"}),

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from streamwatch.config import PIPELINES, Settings, load_settings
+from streamwatch.config import ANALYSIS_VERSION, PIPELINES, Settings, load_settings
 from streamwatch.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -118,8 +118,11 @@ def test_missing_file_and_unknown_pipeline() -> None:
         load_settings(pipeline="archiv")
 
 
-def test_digest_is_of_what_changes_a_verdict() -> None:
+def test_digest_is_of_what_changes_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Settings().digest()
+    with monkeypatch.context() as changed:
+        changed.setattr("streamwatch.config.ANALYSIS_VERSION", ANALYSIS_VERSION + 1)
+        assert Settings().digest() != plain, "verdicts of another analysis are not reused"
     elsewhere = load_settings(overrides={"store": {"url": "sqlite:///other.db"}, "engine": {"workers": 7}})
     assert elsewhere.digest() == plain
     assert load_settings(overrides={"faces": {"batch": 9}}).digest() == plain

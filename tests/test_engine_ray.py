@@ -335,7 +335,8 @@ def test_a_long_file_is_done_in_segments_and_goes_on_where_it_was_stopped(
         known = stored()[0]
         scores = SegmentScores.from_bytes(known.data)
         marked = replace(scores, counts=replace(scores.counts, corrupt=7)).to_bytes()
-        store.save(store.begin_run("scan", "{}", settings.digest()), [replace(known, data=marked)])
+        damaged = replace(stored()[1], data=b"of an older version, or damaged")
+        store.save(store.begin_run("scan", "{}", settings.digest()), [replace(known, data=marked), damaged])
     found = scan([long, clips[0]], settings)
     assert found[long].frames.corrupt == 7, "what was stored is not done again"
     assert_same(replace(found[long], frames=replace(found[long].frames, corrupt=0)), whole[long])

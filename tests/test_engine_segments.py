@@ -166,6 +166,13 @@ def test_what_is_kept_of_a_segment_comes_back_from_its_bytes(plan: Plan, clip: s
     assert sum(len(view.faces) for view in scores.views) == len(scores.records)
     assert scores.traces == []
     assert SegmentScores.from_bytes(scores.to_bytes()).to_bytes() == scores.to_bytes()
+    assert SegmentScores.can_read(first)
+    other_version = first[:4] + bytes([first[4] + 1]) + first[5:]
+    damaged = first[:-1] + bytes([first[-1] ^ 1])
+    for unreadable in (b"", first[:9], first[:-1], first[10:], other_version, damaged):
+        assert not SegmentScores.can_read(unreadable)
+        with pytest.raises(ValueError, match="not a segment of version"):
+            SegmentScores.from_bytes(unreadable)
     nothing = SegmentScores(FrameCounts(), [], [], [])
     assert SegmentScores.from_bytes(nothing.to_bytes()).counts == FrameCounts()
     assert fuse([nothing], plan)[1] == FrameCounts()

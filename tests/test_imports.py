@@ -15,9 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "streamwatch"
 MAY_IMPORT: dict[str, set[str]] = {}
 """Room → rooms that it may import. A top-level module is a room of its own."""
 
-BASE = {"enums", "allocator", "records", "errors", "config"}
+BASE = {"enums", "allocator", "files", "records", "errors", "config"}
 MAY_IMPORT["enums"] = set()
 MAY_IMPORT["allocator"] = set()
+MAY_IMPORT["files"] = set()
 MAY_IMPORT["errors"] = set()
 MAY_IMPORT["records"] = {"enums", "errors"}
 MAY_IMPORT["config"] = {"enums", "errors", "records"}

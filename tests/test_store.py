@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -627,11 +629,15 @@ def test_a_clip_lies_beside_the_database_with_its_hash(tmp_path: Path, run: int)
     assert [path.name for path in file.parent.iterdir()] == ["live-1.mp4"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_costs_the_clip_and_says_so(store: Store, run: int, tmp_path: Path) -> None:
+def test_a_full_disk_costs_the_clip_and_says_so(
+    store: Store, run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("streamwatch.files.os.fsync", full)
     folder = tmp_path / "clips"
     folder.mkdir()
-    (folder / "live-1.part").symlink_to("/dev/full")
     items = [a_live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", b"an MP4 file")]
     (trouble,) = store.save(run, items, clips=folder)
     assert trouble == f"{folder}: the clip of alert live-1 cannot be written (No space left on device)"

@@ -25,6 +25,7 @@ from streamwatch.errors import JobCancelled, SourceError, StoreError, Streamwatc
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
+from streamwatch.pipeline.segment_scores import SegmentScores
 from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import Input, is_url
 from streamwatch.sources.segments import Segment
@@ -459,9 +460,11 @@ class _Scan:
         self._finish(replace(analysis, segments=file.segments), file.job)
 
     def _stored_segments(self, job: QueuedInput) -> dict[str, bytes]:
-        """What the store has on parts of this content, if it is to be asked."""
+        """What the store has on parts of this content and can still be read, if it is to be asked."""
         key = self._key(job)
-        return self._store.segments.find(key) if key is not None and self._store is not None and self._resume else {}
+        if key is None or self._store is None or not self._resume:
+            return {}
+        return {place: data for place, data in self._store.segments.find(key).items() if SegmentScores.can_read(data)}
 
     def _lose(self, work: QueuedInput | _AnyPiece, job: QueuedInput) -> None:
         """The process that worked on it has died."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from streamwatch.cli import common, figures, running, web
+from streamwatch.cli import common, running, tables, web
 from streamwatch.cli.groups import DefaultGroup
 from streamwatch.doctor import needs_opencv
 from streamwatch.errors import ConfigError
@@ -201,7 +201,7 @@ def _level_table(levels: list[Level]) -> Table:
     for level, _ in measured:
         table.add_column(level.level, justify="right", no_wrap=True)
     table.add_row("real, fake", *(f"{_count(level.real)}, {_count(level.fake)}" for level, _ in measured))
-    table.add_row("AUC [95 %]", *(figures.auc(separation) for _, separation in measured))
+    table.add_row("AUC [95 %]", *(tables.auc(separation) for _, separation in measured))
     for name, figure in _FIGURES.items():
         table.add_row(name, *(f"{getattr(separation, figure):.3f}" for _, separation in measured))
     return table
@@ -219,7 +219,7 @@ def _method_table(levels: list[Level]) -> Table:
         if found is not None:
             values = (found.eer, found.balanced_accuracy, found.tpr_at_5_percent_fpr)
             counts = f"{_count(level.real)}, {_count(level.fake)}"
-            table.add_row(level.level, level.method, counts, figures.auc(found), *(f"{value:.3f}" for value in values))
+            table.add_row(level.level, level.method, counts, tables.auc(found), *(f"{value:.3f}" for value in values))
     return table
 
 
@@ -268,8 +268,6 @@ def _robustness_table(report: EvaluationReport) -> Table:
         table.add_column(name, justify="right")
     for row in report.robustness:
         areas = [f"{row.auc[level]:.3f}" if level in row.auc else "–" for level in levels]
-        rates = (
-            figures.calls(next((level for level in row.levels if level.level == levels[-1]), None)) if levels else []
-        )
+        rates = tables.calls(next((level for level in row.levels if level.level == levels[-1]), None)) if levels else []
         table.add_row(f"{row.family} {row.label}".rstrip(), *areas, *rates, str(row.faces), str(row.without_score))
     return table

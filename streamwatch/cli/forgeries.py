@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from streamwatch.cli import common, figures, tracks
+from streamwatch.cli import common, studies, tables
 
 if TYPE_CHECKING:
     from streamwatch.evaluation.levels import Level
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 def forgeries(
     recipe: Annotated[str, typer.Argument(help="Recipe that the detector was trained by.")] = "m2tr-lite",
-    data: tracks.DataOption = None,
-    model: tracks.ModelOption = "m2tr-lite",
+    data: studies.DataOption = None,
+    model: studies.ModelOption = "m2tr-lite",
     pairs: Annotated[int, typer.Option("--pairs", min=2, help="Real-fake pairs of each family.")] = 60,
-    prepared: tracks.PreparedOption = tracks.PREPARED,
-    landmark_model: tracks.LandmarkOption = tracks.LANDMARKS,
+    prepared: studies.PreparedOption = studies.PREPARED,
+    landmark_model: studies.LandmarkOption = studies.LANDMARKS,
     as_json: common.JsonOption = False,
 ) -> None:
     """Forge held-back faces by every family, and by blends that no recipe trains on, and score them."""
     from streamwatch.studies.forgeries import judge_forgeries
 
-    levels = tracks.measured(
+    levels = studies.measured(
         judge_forgeries,
         "families",
         recipe=recipe,
@@ -52,5 +52,5 @@ def _table(levels: Sequence[Level]) -> Table:
     for level in levels:
         if level.fake is not None and level.separation is not None:
             count = str(level.fake.called_fake.of)
-            table.add_row(level.method.replace("_", " "), count, figures.auc(level.separation), *figures.calls(level))
+            table.add_row(level.method.replace("_", " "), count, tables.auc(level.separation), *tables.calls(level))
     return table

@@ -24,7 +24,7 @@ from streamwatch.cli import (
     report,
     scan,
     streams,
-    tracks,
+    studies,
     train,
     verdicts,
     watch,
@@ -71,8 +71,8 @@ app.add_typer(models.app, name="models", help="Forgery and face detectors: list,
 app.add_typer(config.app, name="config", help="Check settings, print their schema.")
 app.add_typer(db.app, name="db", help="The store: its schema, retention, upkeep, backups.")
 evaluate.app.command("quality")(needs_opencv(quality.quality))
-evaluate.app.command("fusion")(needs_opencv(tracks.fusion))
-evaluate.app.command("scale")(needs_opencv(tracks.scale))
+evaluate.app.command("fusion")(needs_opencv(studies.fusion))
+evaluate.app.command("scale")(needs_opencv(studies.scale))
 evaluate.app.command("forgeries")(needs_opencv(forgeries.forgeries))
 app.add_typer(evaluate.app, name="evaluate", help="Measure detectors on labelled data, and data sets.")
 app.add_typer(bench.app, name="bench", help="Measure speed on this machine.")

@@ -19,6 +19,7 @@ from streamwatch.detectors.m2tr.config import M2TRConfig
 from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces.crops import CropGeometry
+from streamwatch.files import replacing
 from streamwatch.records import FloatArray
 
 SUFFIX = ".safetensors"
@@ -178,9 +179,8 @@ def write_card(card: ModelCard, path: Path) -> None:
     values = _ADAPTER.dump_python(card, mode="json", warnings=False)
     _parse(values, path)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def file_sha256(path: Path) -> str:

@@ -8,7 +8,6 @@ figures = clips.measure(faces)
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from streamwatch.evaluation.datasets.web import WebPicture
 from streamwatch.faces import FaceDetector
 from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
+from streamwatch.files import replacing
 from streamwatch.records import Box, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 
@@ -92,9 +92,8 @@ def find_faces(
             progress(index + 1, len(pictures))
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            draft = cache.with_name(f"{cache.stem}.{os.getpid()}.npz")
-            np.savez(draft, digest=digest, table=table)
-            draft.replace(cache)
+            with replacing(cache, durable=False) as draft, draft.open("wb") as stream:
+                np.savez(stream, digest=digest, table=table)
     found = [_face(picture, row) for picture, row in zip(pictures, table, strict=True) if np.isfinite(row).all()]
     missing = [picture for picture, row in zip(pictures, table, strict=True) if not np.isfinite(row).all()]
     return WebFaces(tuple(found), tuple(missing))

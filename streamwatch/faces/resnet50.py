@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from streamwatch.config import FaceSettings
 from streamwatch.errors import WeightsError
 from streamwatch.faces.retinaface import Normalisation, RetinaFace
+from streamwatch.files import replacing
 from streamwatch.records import FloatArray
 
 NAME = "retinaface-resnet50"
@@ -66,13 +67,11 @@ def import_resnet50(source: Path, output: Path) -> Path:
             f"{source}: not a checkpoint of {NAME} ({_first_line(error)}); "
             "expected retinaface-pytorch's resnet50_2020-07-20"
         ) from None
-    part = output.with_name(output.name + ".part")
     try:
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        save_file(model.state_dict(), part, metadata={"architecture": NAME, "source_sha256": digest})
-        part.replace(output)
+        with replacing(output) as draft:
+            save_file(model.state_dict(), draft, metadata={"architecture": NAME, "source_sha256": digest})
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise WeightsError(f"{output}: cannot be written ({_first_line(error)})") from None
     return output
 

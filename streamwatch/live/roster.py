@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from streamwatch.config import Section, Settings, StreamSettings
 from streamwatch.errors import ConfigError
+from streamwatch.files import replacing
 from streamwatch.sources import redact
 from streamwatch.sources.container import access_for
 from streamwatch.store.database import parse_url, sqlite_file
@@ -123,11 +123,8 @@ class Roster:
 
 def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
     document: dict[str, Any] = {"streams": [stream.model_dump(exclude_defaults=True) for stream in streams]}
-    partial = path.with_suffix(".part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
-    partial.replace(path)
+    with replacing(path, mode=0o600) as draft:
+        draft.write_text(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
 class Follower:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import struct
+import zlib
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
@@ -34,6 +36,12 @@ from streamwatch.records import (
 )
 
 Arrays = dict[str, NDArray[Any]]
+
+VERSION = 1
+"""Of the bytes of a segment: raised whenever what is in them changes; what another one has left is done again."""
+
+_MARK = b"SWSG"
+_HEADER = struct.Struct("<4sHI")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +71,9 @@ class SegmentScores:
         return SegmentScores(self.counts, [view for view, _ in kept], records, pictures)
 
     def to_bytes(self) -> bytes:
-        """For the store, and for the way between processes: a compressed NumPy archive (.npz)."""
+        """For the store, and for the way between processes: a mark, the version and a checksum, then a compressed NumPy
+        archive (.npz).
+        """
         faces = [face for view in self.views for face in view.faces]
         counts = self.counts
         arrays: Arrays = {
@@ -85,12 +95,23 @@ class SegmentScores:
         }
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **arrays)
-        return file.getvalue()
+        body = file.getvalue()
+        return _HEADER.pack(_MARK, VERSION, zlib.crc32(body)) + body
+
+    @staticmethod
+    def can_read(data: bytes) -> bool:
+        """Whether `to_bytes` of this version gave it, undamaged."""
+        if len(data) < _HEADER.size:
+            return False
+        mark, version, checksum = _HEADER.unpack_from(data)
+        return (mark, version) == (_MARK, VERSION) and checksum == zlib.crc32(data[_HEADER.size :])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SegmentScores:
-        """What `to_bytes` gave."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        """What `to_bytes` gave. Raises ValueError for anything that `can_read` refuses."""
+        if not cls.can_read(data):
+            raise ValueError(f"not a segment of version {VERSION}, or damaged")
+        with np.load(io.BytesIO(data[_HEADER.size :]), allow_pickle=False) as file:
             arrays: Arrays = dict(file)
         decoded, sampled, analysed, corrupt = arrays["counts"].tolist()
         boxes = [_box(box) for box in arrays["boxes"].tolist()]

@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 
 from streamwatch.errors import ConfigError
+from streamwatch.files import replacing
 from streamwatch.report import words
 from streamwatch.report.faces import galleries
 from streamwatch.report.plot import by_strength, draw, styles
@@ -59,12 +60,8 @@ def write_page(report: VideoReport, path: Path) -> None:
     """
     check_replaceable(path)
     text = render(report)
-    draft = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8", errors="replace")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _is_page(path: Path) -> bool:

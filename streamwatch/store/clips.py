@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, delete, insert, select
 
+from streamwatch.files import replacing
 from streamwatch.records import EvidenceClip
 from streamwatch.store.database import sqlite_file
 from streamwatch.store.rows import Values, clean_text
@@ -92,14 +92,6 @@ def place_of(url: URL, path: str) -> Path:
 def _write(folder: Path, alert_id: str, data: bytes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{alert_id}.mp4"
-    partial = path.with_suffix(".part")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as draft:
+        draft.write_bytes(data)
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine
 
 from streamwatch.errors import LibraryMissing, StoreError
+from streamwatch.files import replacing
 from streamwatch.store.database import driver_of, shown, sqlite_file, translated
 
 _ANALYSED = 1000
@@ -57,21 +58,15 @@ def backup(url: URL, path: Path) -> None:
         raise StoreError(f"{path}: it is there already, and is not written over; name a new file")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} does not exist; create it or choose another")
-    partial = path.with_name(f"{path.name}.part")
     try:
-        partial.write_bytes(b"")
-        file = sqlite_file(url)
-        if file is None:
-            _dump(url, partial)
-        else:
-            _copy(url, file, partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
+        with replacing(path) as draft:
+            file = sqlite_file(url)
+            if file is None:
+                _dump(url, draft)
+            else:
+                _copy(url, file, draft)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror}); name another place") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _copy(url: URL, file: Path, target: Path) -> None:

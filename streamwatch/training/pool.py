@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from streamwatch.files import replacing
 from streamwatch.training.data import MadePair, PairSource
 
 
@@ -38,10 +38,8 @@ class PairPool:
         if made.mask is not None:
             arrays["mask"] = made.mask
         note = json.dumps({"key": self._key, "number": number, **facts(made)})
-        draft = slot.with_name(f"{slot.stem}.{os.getpid()}.part")
-        with draft.open("wb") as stream:
+        with replacing(slot, durable=False) as draft, draft.open("wb") as stream:
             np.savez(stream, note=np.frombuffer(note.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        draft.replace(slot)
         return made
 
     def _read(self, slot: Path, number: int) -> MadePair | None:

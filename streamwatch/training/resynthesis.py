@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamwatch.errors import WeightsError
+from streamwatch.files import replacing
 from streamwatch.records import FloatArray, ImageArray
 
 Style = Literal["transposed", "nearest", "bilinear", "shuffle"]
@@ -104,9 +105,8 @@ def load_or_train(
         path = folder / f"autoencoder-{style}.safetensors"
         if not path.is_file():
             model, error = train_autoencoder(style, pictures, steps)
-            draft = path.with_suffix(".part")
-            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, draft)
-            draft.replace(path)
+            with replacing(path) as draft:
+                save_file({name: value.contiguous() for name, value in model.state_dict().items()}, draft)
             report(f"auto-encoder {style}: mean error {error:.1f} of 255 after {steps} steps")
         model = Autoencoder(style)
         try:

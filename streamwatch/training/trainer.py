@@ -27,6 +27,7 @@ from streamwatch.evaluation.clips import measure
 from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.evaluation.web_faces import score_web
 from streamwatch.faces.crops import CropGeometry, crop_face
+from streamwatch.files import replacing
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
 from streamwatch.training.data import (
@@ -575,7 +576,5 @@ def train_mode(model: M2TR, frozen: Freeze, *, frozen_norm: bool = False) -> Non
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
-    """Replace the file as a whole, so that a cut never leaves half of one."""
-    draft = path.with_suffix(".part")
-    torch.save(state, draft)
-    draft.replace(path)
+    with replacing(path) as draft:
+        torch.save(state, draft)

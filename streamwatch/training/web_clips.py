@@ -25,6 +25,7 @@ from streamwatch.evaluation.degradations import VideoCodec, encode_clip
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.retinaface import FaceDetector
+from streamwatch.files import replacing
 from streamwatch.records import Box, ImageArray
 from streamwatch.sources.video import VideoSource
 from streamwatch.training.clips import WIDE
@@ -86,9 +87,8 @@ def web_clip_pictures(
         note = rows / f"{hashlib.sha256(f'{scene} {frames}'.encode()).hexdigest()[:16]}.json"
         if not note.is_file():
             written = list(_write_scene(clips, output, frames, detector, report))
-            draft = note.with_suffix(".part")
-            draft.write_text(json.dumps(written), encoding="utf-8")
-            draft.replace(note)
+            with replacing(note) as draft:
+                draft.write_text(json.dumps(written), encoding="utf-8")
         listed += json.loads(note.read_text(encoding="utf-8"))
         progress(number + 1, len(scenes))
     with (output / INDEX).open("w", newline="", encoding="utf-8") as stream:

@@ -18,6 +18,7 @@ from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.trees import Trees
 from streamwatch.errors import WeightsError
+from streamwatch.files import replacing
 
 _LINEAR = ("mean", "scale", "coefficients", "intercept", "linear_share", "tree_share")
 _TREES = ("feature", "threshold", "left", "right", "value", "depth", "base", "columns")
@@ -34,12 +35,11 @@ def save_statistics(path: Path, model: StatisticsModel, card: ModelCard) -> Mode
     arrays: dict[str, NDArray[Any]] = {name: np.asarray(getattr(model, name), np.float64) for name in _LINEAR}
     arrays |= {f"trees.{name}": _stored(name, array) for name, array in model.trees.arrays().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    save_file(arrays, draft, metadata={"name": card.name})
-    draft.chmod(0o644)
-    stamped = replace(card, sha256=file_sha256(draft))
-    write_card(stamped, card_path(path))
-    draft.replace(path)
+    with replacing(path) as draft:
+        save_file(arrays, draft, metadata={"name": card.name})
+        draft.chmod(0o644)
+        stamped = replace(card, sha256=file_sha256(draft))
+        write_card(stamped, card_path(path))
     return stamped
 
 

@@ -1,0 +1,40 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o666, durable: bool = True) -> Iterator[Path]:
+    """An empty file beside `path` that takes its place when the block ends; one that fails leaves `path` as it was.
+
+    mode: permissions of the file before the umask. durable: on disk before it is in place, so that a loss of power
+    leaves the old content or the new; a cache does without. Raises OSError.
+    """
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # `path`'s own may be as long as names can be
+    draft = path.with_name(f".{name}.{os.getpid()}.part")
+    draft.unlink(missing_ok=True)  # of a process that was killed, or a link that somebody has laid
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        yield draft
+        if durable:
+            _flush(draft)
+        draft.replace(path)
+        if durable:
+            _flush(path.parent)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
