@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -274,6 +275,20 @@ def test_a_termination_signal_stops_as_an_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt), running.stoppable():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupt_that_was_lost_in_a_finaliser_is_raised_again(number: signal.Signals) -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            with contextlib.suppress(KeyboardInterrupt):  # as Python does, with a line on standard error
+                signal.raise_signal(number)
+
+    with running.stoppable() as check:
+        check()
+        Finalised()
+        with pytest.raises(KeyboardInterrupt):
+            check()
 
 
 def test_a_first_signal_lets_a_watch_end_and_a_second_one_interrupts_it() -> None:

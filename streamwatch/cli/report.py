@@ -56,8 +56,7 @@ def report(
     target = _target(inputs[0], html)
     with common.writing_to("--html", target):
         check_replaceable(target)
-    with running.stoppable():
-        verdict = _analyse(inputs[0], settings, resume=resume)
+    verdict = _analyse(inputs[0], settings, resume=resume)
     page = _report(verdict, inputs[0], settings)
     with common.writing_to("--html", target):
         write_page(page, target)
@@ -83,7 +82,7 @@ def _target(source: Input, html: Path | None) -> Path:
 def _analyse(source: Input, settings: Settings, *, resume: bool) -> VideoVerdict:
     from streamwatch.archive.scan import iter_scan
 
-    with ScanBar(1) as bar:
+    with running.stoppable() as check, ScanBar(1, check) as bar:
         results = iter_scan([source], settings, progress=bar.update, resume=resume, command="report")
         with contextlib.closing(results):
             (analysis,) = results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -67,17 +67,29 @@ def settings(
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Let SIGTERM end the work as an interrupt from the keyboard does: cleanly."""
+def stoppable() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM end the work as an interrupt from the keyboard does: by a KeyboardInterrupt.
+
+    Yields what raises it again if there was one. To be called now and then: Python loses an exception that a signal
+    raises while a finaliser runs.
+    """
+    asked = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield check
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

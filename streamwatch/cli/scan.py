@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -96,7 +96,7 @@ def scan(
     rows: list[Row] = []
     undrawn = 0
     stopped = ""
-    with running.stoppable(), _lines_to(output) as lines, ScanBar(len(inputs)) as bar:
+    with running.stoppable() as check, _lines_to(output) as lines, ScanBar(len(inputs), check) as bar:
         results = iter_scan(inputs, settings, progress=bar.update, resume=resume, annotate=annotate)
         try:
             with contextlib.closing(results):
@@ -126,9 +126,12 @@ def scan(
 
 
 class ScanBar:
-    """Progress on standard error, where that is a terminal. job: of the scan, once it is known."""
+    """Progress on standard error, where that is a terminal. check: called at every update, may raise. job: of the scan,
+    once it is known.
+    """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, check: Callable[[], None]) -> None:
+        self._check = check
         self._console = Console(stderr=True)
         columns = (
             TextColumn("scanning"),
@@ -153,6 +156,7 @@ class ScanBar:
         self._progress.stop()
 
     def update(self, state: ScanProgress) -> None:
+        self._check()
         self.job = state.job
         self._progress.update(self._task, completed=state.done)
 
