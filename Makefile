@@ -18,11 +18,13 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/streamwatch demo
 
+# Two runs: what other tests do not disturb in parallel, then the rest, one after the other.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not ray and not alone" -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "ray or alone"
 
 check: lint types
-	$(BIN)/python -m pytest -q -m "not slow and not ray"
+	$(BIN)/python -m pytest -q -m "not slow and not ray" -n logical --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

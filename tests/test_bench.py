@@ -24,6 +24,8 @@ from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.errors import DetectorError, SourceUnreadable
 from tests.engine_support import face_clip, settings_for, untrained_detector
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:

@@ -22,6 +22,8 @@ from streamwatch.sources.states import Cause, StreamState, Transition
 from tests import gstreamer, media
 from tests.test_sources_network import silent_server
 
+pytestmark = pytest.mark.alone
+
 OPEN, READ, STALL = 1.5, 2.0, 0.8
 SLACK = 1.0
 """Seconds beyond a limit within which a fault must have been told."""

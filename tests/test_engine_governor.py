@@ -21,6 +21,8 @@ from streamwatch.records import VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector
 
+pytestmark = pytest.mark.alone
+
 
 class Clock:
     def __init__(self) -> None:

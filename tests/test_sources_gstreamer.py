@@ -12,7 +12,7 @@ from streamwatch.live.feed import Feed
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests import gstreamer, media
 
-pytestmark = pytest.mark.skipif(not gstreamer.installed(), reason=gstreamer.MISSING)
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(not gstreamer.installed(), reason=gstreamer.MISSING)]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from streamwatch.errors import SourceError, SourceNotFound, SourceRefused, Sourc
 from streamwatch.sources import VideoSource, iter_frames
 from tests import media
 
+pytestmark = pytest.mark.alone
+
 FAST = DecodeSettings(open_timeout=5, read_timeout=5, probe_seconds=0.2)
 SPARSE = SamplingSettings(fps=2, min_frames=0)
 HASTY = DecodeSettings(open_timeout=0.3, read_timeout=0.3)
