@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from streamwatch.errors import ConfigError
 from streamwatch.records import AlertKind, Label
+from streamwatch.validation import problems
 
 SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
@@ -281,8 +282,7 @@ def load_settings(
     try:
         return Settings(**values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{origin}: " + "; ".join(lines) + " (see `streamwatch config schema`)") from None
+        raise ConfigError(f"{origin}: {problems(error)} (see `streamwatch config schema`)") from None
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from streamwatch.config import Settings
+from streamwatch.cpu import cpu_features
 from streamwatch.errors import LibraryMissing, StreamwatchError
 
 P = ParamSpec("P")
@@ -148,19 +149,6 @@ def _torch() -> Iterator[Check]:
         yield Check("gpu", Status.OK, ", ".join(names))
     else:
         yield Check("gpu", Status.INFO, "none that torch can use; the CPU does the work")
-
-
-def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The processor's feature flags as Linux names them; empty where they cannot be read."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
 
 
 def _package(name: str, purpose: str) -> Check:

@@ -14,8 +14,9 @@ import pytest
 
 from streamwatch import doctor
 from streamwatch.config import Settings, load_settings
+from streamwatch.cpu import cpu_features
 from streamwatch.detectors.statistics.weights import save_statistics
-from streamwatch.doctor import Check, Status, cpu_features, examine, explain_import_error, require_opencv
+from streamwatch.doctor import Check, Status, examine, explain_import_error, require_opencv
 from streamwatch.errors import LibraryMissing
 from tests.engine_support import untrained_detector
 from tests.statistics_models import tiny_card, tiny_model

@@ -96,7 +96,7 @@ def test_auto_precision_follows_the_processor(tmp_path: Path, monkeypatch: pytes
         cpuinfo.unlink(missing_ok=True)
         if flags is not None:
             cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\nbugs\t:\n")
-        monkeypatch.setattr(module, "_CPUINFO", cpuinfo)
+        monkeypatch.setattr("streamwatch.cpu.CPUINFO", cpuinfo)
         assert M2TRDetector(model, card_for(model.config), device="cpu").precision == expected
 
 

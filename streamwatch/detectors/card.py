@@ -6,7 +6,7 @@ A card is the YAML file beside the weights (`NAME.safetensors`, `NAME.yaml`) and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -21,6 +21,7 @@ from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.files import replacing
 from streamwatch.records import FloatArray
+from streamwatch.validation import dotted, problems
 
 SUFFIX = ".safetensors"
 
@@ -199,15 +200,11 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelCard:
     try:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
-        problems = [f"{_key(item['loc'])}: {item['msg']}" for item in error.errors()]
-        raise WeightsError(f"{path}: {'; '.join(problems)}") from None
+        raise WeightsError(f"{path}: {problems(error, _key)}") from None
     except ConfigError as error:
         raise WeightsError(f"{path}: preset.{error}") from None
 
 
-def _key(loc: tuple[int | str, ...]) -> str:
+def _key(loc: Sequence[int | str]) -> str:
     """The key that an error is about, without the kind of preset, which pydantic puts between."""
-    parts = [str(part) for part in loc]
-    if parts[0] == "preset" and len(parts) > 2:
-        del parts[1]
-    return ".".join(parts)
+    return dotted([*loc[:1], *loc[2:]] if loc[0] == "preset" and len(loc) > 2 else loc)

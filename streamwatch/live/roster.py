@@ -21,6 +21,7 @@ from streamwatch.files import replacing
 from streamwatch.sources import redact
 from streamwatch.sources.container import access_for
 from streamwatch.store.database import parse_url, sqlite_file
+from streamwatch.validation import problems
 
 HEADER = (
     "# Streams that `streamwatch streams add`, `remove` and `pause` were told; a running `watch` follows this file.\n"
@@ -102,8 +103,7 @@ class Roster:
         except yaml.YAMLError as error:
             raise ConfigError(f"{self._path}: not valid YAML: {' '.join(str(error).split())}") from None
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-            raise ConfigError(f"{self._path}: " + "; ".join(lines)) from None
+            raise ConfigError(f"{self._path}: {problems(error)}") from None
 
     @contextlib.contextmanager
     def _changed(self) -> Iterator[list[StreamSettings]]:

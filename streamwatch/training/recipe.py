@@ -14,6 +14,7 @@ from streamwatch.faces.crops import CropGeometry
 from streamwatch.training.data import PAIRED_ZOOM, Kind, Zoom
 from streamwatch.training.losses import Classification
 from streamwatch.training.recipe_files import find_recipe, read_recipe
+from streamwatch.validation import problems
 
 Freeze = Annotated[int, Field(ge=0)] | Literal["backbone"]
 """How many leading backbone blocks (with the stem) keep the weights they start with; `backbone`: all of it, with the
@@ -131,7 +132,7 @@ class Recipe(_Part):
                 preset["face_share"] = 1 / self.geometry.scale
             return _ARCHITECTURE.validate_python({**preset, **self.switches})
         except ValidationError as error:
-            raise ConfigError(f"recipe {self.name}: switches: {_lines(error)}") from None
+            raise ConfigError(f"recipe {self.name}: switches: {problems(error)}") from None
 
 
 def load_recipe(recipe: str | Path) -> Recipe:
@@ -144,7 +145,7 @@ def load_recipe(recipe: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(read_recipe(path))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_lines(error)}") from None
+        raise ConfigError(f"{path}: {problems(error)}") from None
 
 
 def with_root(recipe: Recipe, root: Path | None) -> Recipe:
@@ -162,7 +163,3 @@ def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
     if steps is None:
         return recipe
     return recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update={"steps": steps})})
-
-
-def _lines(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from streamwatch.allocator import keep_freed_memory
+from streamwatch.cpu import cpu_features
 from streamwatch.detectors.card import InputSpec, ModelCard
 from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
@@ -20,7 +19,6 @@ from streamwatch.records import FaceScore, FloatArray, ImageArray
 
 _MAX_BATCH = 32
 _MAX_CPU_BATCH = 4  # more at once outgrow the caches: 31 instead of 41 faces/s in fp32 on two cores
-_CPUINFO = Path("/proc/cpuinfo")
 
 Batch = tuple[FloatArray, FloatArray, FloatArray | None]
 
@@ -145,13 +143,4 @@ def _has_native_bf16(device: torch.device) -> bool:
     """Whether bf16 arithmetic is in hardware; emulated, it would be slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
-
-
-def _cpu_flags() -> set[str]:
-    """Feature flags of an x86 processor under Linux, none elsewhere."""
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+    return bool({"avx512_bf16", "amx_bf16"} & cpu_features())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from streamwatch.errors import ConfigError
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.training.data import Kind
 from streamwatch.training.recipe_files import find_recipe, read_recipe
+from streamwatch.validation import dotted, problems
 
 
 class _Part(BaseModel):
@@ -123,10 +125,9 @@ def load_fitted_recipe(recipe: str | Path) -> StatisticsRecipe | TextureRecipe:
     try:
         return _RECIPE.validate_python(read_recipe(path))
     except ValidationError as error:
-        problems = "; ".join(f"{_key(item['loc'])}: {item['msg']}" for item in error.errors())
-        raise ConfigError(f"{path}: {problems}") from None
+        raise ConfigError(f"{path}: {problems(error, _key)}") from None
 
 
-def _key(loc: tuple[int | str, ...]) -> str:
+def _key(loc: Sequence[int | str]) -> str:
     """The key that an error is about, without the kind of recipe, which pydantic puts first."""
-    return ".".join(str(part) for part in loc[1:]) or "kind"
+    return dotted(loc[1:]) or "kind"
