@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError
 from tests.face_pictures import make_data, tiny_recipe
 
@@ -49,6 +52,30 @@ def test_train_says_every_evaluation_and_leaves_weights_with_pictures_of_the_run
         assert cv2.imread(str(workshop / "run" / picture)).std() > 1
     assert load_detector(workshop / "run" / "tiny.safetensors").input_size == SIDE
     assert "val_auc" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_beside_a_frozen_backbone_starts_from_a_fitted_classifier_and_can_be_served(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.training.release.fit_platt", lambda *given: (1.0, 0.0))  # random weights have none
+    recipe = json.loads((workshop / "tiny.yaml").read_text())
+    recipe |= {"name": "beside", "preset": "m2tr-beside", "switches": {"input_size": 128}}
+    recipe["optimisation"] |= {"freeze": "backbone"}
+    (workshop / "beside.yaml").write_text(json.dumps(recipe))
+    arguments = ["train", str(workshop / "beside.yaml"), "--out", str(workshop / "beside")]
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, ConfigError)
+    assert "start: a network with levels needs fitted weights" in str(refused.exception)
+    start = build("texture", input_size=128, face_share=1 / 1.3)
+    save_file(start.state_dict(), workshop / "fitted.safetensors")
+    done = CliRunner().invoke(app, [*arguments, "--start", str(workshop / "fitted.safetensors")])
+    assert done.exit_code == 0, done.output
+    detector = load_detector(workshop / "beside" / "beside.safetensors")
+    assert "backbone frozen" in detector.card.recipe
+    assert detector.card.preset.face_share == pytest.approx(1 / 1.3)
+    (score,) = detector.score(np.zeros((1, 128, 128, 3), np.uint8))
+    assert score.mask is not None
 
 
 def test_preview_draws_the_pairs_and_trains_nothing(workshop: Path) -> None:

@@ -147,7 +147,7 @@ class Trainer:
         self._report = report
         self._skipped = 0  # steps in a row
         folder.mkdir(parents=True, exist_ok=True)
-        self._own_folder()
+        self._check_folder()
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.architecture)
         if recipe.start is None:
@@ -203,6 +203,7 @@ class Trainer:
         self.made = source
         self.held_forgeries = held_back_pairs(split.held_pools, geometry, self.size, recipe.evaluation.forgeries)
         self.watched_faces = some_of_each_class(split.held_faces, recipe.evaluation.limit)
+        self._note.write_text(self._noted, encoding="utf-8")  # not before: a run that cannot begin owns no folder
         self._restore()
 
     def run(self, listener: Callable[[TrainingProgress], None] = lambda progress: None) -> None:
@@ -442,12 +443,17 @@ class Trainer:
         data = self.recipe.data.model_dump_json(exclude={"root", "dev", "reuse", "reuse_lag"})
         return hashlib.sha256(f"{self.recipe.seed} {data}".encode()).hexdigest()
 
-    def _own_folder(self) -> None:
-        note = self.folder / "recipe.json"
-        text = self.recipe.model_dump_json(indent=2, exclude={"data": {"root"}})
-        if note.is_file() and note.read_text(encoding="utf-8") != text:
+    @property
+    def _note(self) -> Path:
+        return self.folder / "recipe.json"
+
+    @property
+    def _noted(self) -> str:
+        return self.recipe.model_dump_json(indent=2, exclude={"data": {"root"}})
+
+    def _check_folder(self) -> None:
+        if self._note.is_file() and self._note.read_text(encoding="utf-8") != self._noted:
             raise ConfigError(f"{self.folder}: holds a run of another recipe; choose another --out or delete it")
-        note.write_text(text, encoding="utf-8")
 
     def _restore(self) -> None:
         path = self.folder / "state.pt"
