@@ -40,7 +40,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
-from tests.engine_support import untrained_detector
+from tests.support.untrained_detector import untrained_detector
 
 SHORT = ClipPlan(seconds=1.2, fps=10, size=(320, 192), forged=(0.4, 0.8))
 SWAP = Swap(colour=(10.0, 0.0, -10.0), scale=1.03, shift=(0.03, 0.0), blur=2.0)

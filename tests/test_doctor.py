@@ -18,10 +18,9 @@ from streamwatch.cpu import cpu_features
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.doctor import Check, Status, examine, explain_import_error, require_opencv
 from streamwatch.errors import LibraryMissing
-from tests.engine_support import untrained_detector
-from tests.statistics_models import tiny_card, tiny_model
-
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+from tests.support.statistics_models import tiny_card, tiny_model
+from tests.support.untrained_detector import untrained_detector
 
 
 @pytest.fixture(scope="module")
