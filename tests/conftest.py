@@ -12,6 +12,8 @@ from tests.support.paths import ROOT
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it in its workers, and output has the width that it names
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on two busy cores wait for each other
 
+pytest_plugins = ["tests.support.postgres"]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -19,8 +19,6 @@ from tests.support.processes import descendants, has_open, is_actor
 from tests.support.ray_cluster import ENVIRONMENT, STREAMWATCH, RayNode, ray_head, ray_node
 from tests.support.untrained_detector import untrained_detector
 
-pytest_plugins = ["tests.support.postgres"]
-
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 PROMPT = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 6}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from rich.console import Console
 
 from streamwatch.cli.board import Board
-from streamwatch.records import FaceQuality, FrameCounts, FrameRecord, Label, ModelRef, VideoVerdict
+from streamwatch.records import FrameCounts, Label, VideoVerdict
 from streamwatch.sources.states import Cause, StreamState, Transition
+from tests.support.builders import make_record, make_verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 STUDIO, FIELD = "rtsp://***@cam/1", "rtsp://cam/2"
@@ -20,16 +21,14 @@ def change(source: str, state: StreamState, cause: Cause | None = None, message:
     return Transition(NOON, source, StreamState.CONNECTING, state, cause, message, 0.5)
 
 
-def verdict(
-    source: str, analysed: int, captured: datetime, label: Label = Label.REAL, **changes: object
-) -> VideoVerdict:
-    quality = FaceQuality(99.0, 300.0, 0.1, 1.0)
-    score = FrameRecord(1, analysed, 1.0, (0.0, 0.0, 9.0, 9.0), 0.9, -2.0, 0.12, quality, captured)
-    found = VideoVerdict(
-        source, None, label, 0.12, 9.0, FrameCounts(90, analysed + 3, analysed, 3), (), (), ModelRef("m", "a" * 64),
-        "c" * 64, "policy", scores=(score,),
-    )  # fmt: skip
-    return dataclasses.replace(found, **changes)
+def verdict(source: str, analysed: int, captured: datetime, label: Label = Label.REAL, **changes: Any) -> VideoVerdict:
+    values: dict[str, Any] = {
+        "label": label,
+        "score": 0.12,
+        "frames": FrameCounts(90, analysed + 3, analysed, 3),
+        "scores": (make_record(analysed, wall_time=captured),),
+    }
+    return make_verdict(source, **{**values, **changes})
 
 
 def shown(board: Board) -> list[str]:

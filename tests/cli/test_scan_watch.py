@@ -21,19 +21,15 @@ from streamwatch.config import Settings, load_settings
 from streamwatch.errors import SourceUnreadable
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analysis
-from streamwatch.records import Alert, Failure, FrameCounts, Label, ModelRef, VideoVerdict
+from streamwatch.records import Failure, Label, ModelRef, VideoVerdict
 from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
+from tests.support.builders import make_alert, make_verdict
 
 
 def verdict(source: str, label: Label, score: float | None = None) -> VideoVerdict:
-    alerts = ()
-    if label is Label.FAKE:
-        alerts = (Alert("id", source, 1, 4.0, 7.5, 0.99, 0.97, Label.FAKE),)
-    return VideoVerdict(
-        source, "a" * 64, label, score, 12.0, FrameCounts(300, 24, 24), (), alerts, ModelRef("m", "b" * 64),
-        "c" * 64, "policy",
-    )  # fmt: skip
+    alerts = (make_alert("id", source, start=4.0, end=7.5),) if label is Label.FAKE else ()
+    return make_verdict(source, label=label, score=score, duration=12.0, tracks=(), alerts=alerts)
 
 
 def failed(source: str) -> VideoVerdict:

@@ -22,19 +22,14 @@ from streamwatch.cli import alerts, common, db, streams, verdicts
 from streamwatch.drawing.evidence import overlay
 from streamwatch.errors import ConfigError, StoreError
 from streamwatch.records import (
-    Alert,
     Evidence,
-    FrameCounts,
     Label,
     MaskCoverage,
-    ModelRef,
-    Span,
-    TrackVerdict,
-    VideoVerdict,
 )
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store, schema
 from streamwatch.store.cursors import Cursor
+from tests.support.builders import make_alert, make_evidence, make_verdict, pictured_evidence
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 CLIP = "/archive/2026/03/news [evening]/a rather long name of a clip that does not fit.mp4"
@@ -44,37 +39,8 @@ def a_face() -> Evidence:
     crop = np.full((96, 96, 3), (200, 150, 120), np.uint8)  # RGB
     mask = np.zeros((24, 24), np.uint8)
     mask[6:18, 6:18] = 255
-    return Evidence(
-        frame_index=100,
-        pts=4.0,
-        box=(10.0, 20.0, 110.0, 140.0),
-        score=0.99,
-        crop_jpeg=cv2.imencode(".jpg", crop[..., ::-1])[1].tobytes(),
-        mask_png=cv2.imencode(".png", mask)[1].tobytes(),
-        coverage=MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, None),
-    )
-
-
-def an_alert(alert_id: str, source: str, peak: float = 0.99, evidence: tuple[Evidence, ...] = ()) -> Alert:
-    return Alert(alert_id, source, 1, 3.2, 9.8, peak, 0.95, Label.FAKE, evidence=evidence)
-
-
-def a_verdict(number: int, source: str, label: Label, given: tuple[Alert, ...] = (), reason: str = "") -> VideoVerdict:
-    track = TrackVerdict(1, 0.0, 12.4, label, 0.9, 25, spans=(Span(3.2, 9.8, 0.99, 0.95),))
-    return VideoVerdict(
-        source=source,
-        sha256=f"{number:064x}",
-        label=label,
-        score=None if label is Label.NO_FACE else 0.9,
-        duration=12.4,
-        frames=FrameCounts(310, 25, 25, 0, 0),
-        tracks=() if label is Label.NO_FACE else (track,),
-        alerts=given,
-        model=ModelRef("m2tr-lite", "a" * 64),
-        config_sha256="c" * 64,
-        policy="mean_logit",
-        reason=reason,
-    )
+    coverage = MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, None)
+    return pictured_evidence(crop, mask, score=0.99, box=(10.0, 20.0, 110.0, 140.0), region=None, coverage=coverage)
 
 
 @pytest.fixture
@@ -83,10 +49,12 @@ def url(tmp_path: Path) -> Iterator[str]:
     times = iter(NOON + timedelta(minutes=minute) for minute in range(100))
     with Store.open(url, clock=lambda: next(times)) as store:
         run = store.begin_run("streamwatch scan", "{}", "c" * 64)
-        first = an_alert("1f00aa11-2222", CLIP, evidence=(a_face(),)), an_alert("1f00bb11-2222", CLIP, 0.85)
-        store.save_verdict(run, a_verdict(1, CLIP, Label.FAKE, first))
-        store.save_verdict(run, a_verdict(2, "=HYPERLINK(1)", Label.FAKE, (an_alert("77", "=HYPERLINK(1)", 0.9),)))
-        store.save_verdict(run, a_verdict(3, "/archive/empty.mp4", Label.NO_FACE, reason="no face in 25 frames"))
+        first = make_alert("1f00aa11-2222", CLIP, evidence=(a_face(),)), make_alert("1f00bb11-2222", CLIP, peak=0.85)
+        store.save_verdict(run, make_verdict(CLIP, sha256=f"{1:064x}", alerts=first))
+        formula = make_alert("77", "=HYPERLINK(1)", peak=0.9)
+        store.save_verdict(run, make_verdict("=HYPERLINK(1)", sha256=f"{2:064x}", alerts=(formula,)))
+        nobody = {"label": Label.NO_FACE, "score": None, "tracks": (), "reason": "no face in 25 frames"}
+        store.save_verdict(run, make_verdict("/archive/empty.mp4", sha256=f"{3:064x}", **nobody))
     return url
 
 
@@ -313,11 +281,10 @@ def test_show_says_when_it_cannot_write(url: str, tmp_path: Path) -> None:
 
 def test_a_damaged_picture_is_an_error(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
-    damaged = Evidence(1, 0.0, (0.0, 0.0, 9.0, 9.0), 0.9, b"no jpeg", None)
+    damaged = make_evidence(crop_jpeg=b"no jpeg", mask_png=None)
     with Store.open(url) as store:
         run_id = store.begin_run("streamwatch scan", "{}", "")
-        alert = an_alert("1", "a.mp4", evidence=(damaged,))
-        store.save_verdict(run_id, a_verdict(1, "a.mp4", Label.FAKE, (alert,)))
+        store.save_verdict(run_id, make_verdict(alerts=(make_alert("1", evidence=(damaged,)),)))
     result = run(alerts.app, "show", "1", "--store", url, "--out", str(tmp_path))
     assert isinstance(result.exception, StoreError)
     assert "damaged" in str(result.exception)
@@ -431,7 +398,7 @@ def test_streams_are_listed_as_they_stand(url: str) -> None:
             at, "rtsp://***@cam/1", StreamState.RUNNING, StreamState.BACKING_OFF, Cause.ENDED, "the server hung up", 0.5
         )
         verdict = dataclasses.replace(
-            a_verdict(9, "rtsp://***@cam/1", Label.INCONCLUSIVE, reason="no new picture for 7 s"),
+            make_verdict("rtsp://***@cam/1", label=Label.INCONCLUSIVE, reason="no new picture for 7 s"),
             sha256=None,
             started_at=at - timedelta(seconds=13.4),
         )

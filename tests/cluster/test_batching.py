@@ -19,7 +19,7 @@ from streamwatch.cluster.batching import REGROW, MicroBatcher
 from streamwatch.cluster.histogram import Histogram
 from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.pipeline.scoring import BatchScores
-from tests.pipeline.test_analyser import scores_of
+from tests.support.score_clients import scores_of
 
 pytestmark = pytest.mark.alone
 

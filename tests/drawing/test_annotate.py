@@ -29,18 +29,16 @@ from streamwatch.errors import ConfigError, SourceNotFound, SourceUnreadable, St
 from streamwatch.records import (
     Box,
     FaceTrace,
-    FrameCounts,
     ImageArray,
     Label,
     MaskCoverage,
-    ModelRef,
     Span,
-    TrackVerdict,
     VideoVerdict,
 )
 from streamwatch.sources import VideoSource
 from streamwatch.sources.segments import Segment
 from tests.support import media
+from tests.support.builders import make_track, make_verdict
 
 BOX = (40.0, 20.0, 80.0, 70.0)
 REGION = (20.0, 5.0, 100.0, 85.0)
@@ -53,20 +51,7 @@ def trace(
 
 
 def verdict(*, label: Label = Label.FAKE, spans: tuple[Span, ...] = (), duration: float = 2.0) -> VideoVerdict:
-    track = TrackVerdict(1, 0.0, duration, label, 0.9, 4, spans)
-    return VideoVerdict(
-        source="clip.mp4",
-        sha256=None,
-        label=label,
-        score=0.9,
-        duration=duration,
-        frames=FrameCounts(),
-        tracks=(track,),
-        alerts=(),
-        model=ModelRef("none", "0" * 64),
-        config_sha256="0" * 64,
-        policy="none",
-    )
+    return make_verdict(label=label, duration=duration, tracks=(make_track(end=duration, label=label, spans=spans),))
 
 
 def pictures(path: Path) -> list[tuple[float, ImageArray]]:

@@ -16,8 +16,9 @@ from streamwatch.detectors import load_detector, read_card, save_checkpoint
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.drawing.explain import TILE, explain, warm
 from streamwatch.errors import ConfigError, DetectorError
-from streamwatch.records import Alert, Evidence, FrameCounts, Label, MaskCoverage, ModelRef, TrackVerdict, VideoVerdict
+from streamwatch.records import Alert, Evidence, MaskCoverage, ModelRef
 from streamwatch.store import Store
+from tests.support.builders import make_alert, make_verdict, pictured_evidence
 from tests.support.face_datasets import portrait
 from tests.support.m2tr_models import card_for, tiny_model
 from tests.support.statistics_models import SIZE, noisy_crop, tiny_card
@@ -28,20 +29,11 @@ def face(side: int = 64) -> Evidence:
     crop = cv2.resize(portrait(), (side, side), interpolation=cv2.INTER_AREA)
     mask = np.zeros((16, 16), np.uint8)
     mask[10:, 4:12] = 200
-    return Evidence(
-        frame_index=100,
-        pts=4.0,
-        box=(10.0, 20.0, 110.0, 140.0),
-        score=0.99,
-        crop_jpeg=cv2.imencode(".jpg", crop[..., ::-1])[1].tobytes(),
-        mask_png=cv2.imencode(".png", mask)[1].tobytes(),
-        region=(0.0, 0.0, 120.0, 120.0),
-        coverage=MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, 0.3),
-    )
+    return pictured_evidence(crop, mask, coverage=MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, 0.3))
 
 
 def alert_with(*evidence: Evidence) -> Alert:
-    return Alert("a1", "clip.mp4", 1, 3.2, 9.8, 0.99, 0.95, Label.FAKE, evidence=evidence)
+    return make_alert("a1", evidence=evidence)
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +45,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def store_with(folder: Path, model: ModelRef, alert: Alert) -> str:
     url = f"sqlite:///{folder / 'store.db'}"
-    verdict = VideoVerdict(
-        source="clip.mp4",
-        sha256="1" * 64,
-        label=Label.FAKE,
-        score=0.9,
-        duration=12.0,
-        frames=FrameCounts(310, 25, 25, 0, 0),
-        tracks=(TrackVerdict(1, 0.0, 12.0, Label.FAKE, 0.9, 25),),
-        alerts=(alert,),
-        model=model,
-        config_sha256="c" * 64,
-        policy="mean_logit",
-    )
     with Store.open(url) as store:
-        store.save_verdict(store.begin_run("streamwatch scan", "{}", "c" * 64), verdict)
+        store.save_verdict(
+            store.begin_run("streamwatch scan", "{}", "c" * 64), make_verdict(alerts=(alert,), model=model)
+        )
     return url
 
 

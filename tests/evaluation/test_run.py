@@ -12,10 +12,6 @@ import numpy as np
 import pytest
 
 from streamwatch.cli.main import main
-from streamwatch.config import Settings
-from streamwatch.detectors import Calibration, InputSpec, Limits, ModelCard, Thresholds
-from streamwatch.detectors.m2tr.config import PRESETS
-from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.evaluation.datasets.catalogue import list_clips
 from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip
 from streamwatch.evaluation.plots import draw_robustness
@@ -23,65 +19,12 @@ from streamwatch.evaluation.report import EvaluationReport, Question, build_repo
 from streamwatch.evaluation.robustness import Degradation
 from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import ClipOutcome, Evaluator
-from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
-from streamwatch.fusion import AlertRules, Policy
-from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Face, Label
 from tests.support.media import encode
+from tests.support.square_faces import RedDetector, SquareFinder, plan
 
-SIDE = 32
 BOX = 40
-
-
-class RedDetector:
-    """Says "fake" as strongly as the crop is red, and marks the red pixels."""
-
-    name, input_size, device = "red", SIDE, "cpu"
-    geometry = CropGeometry(scale=1.0)
-
-    def score_arrays(self, crops: Any) -> ScoreArrays:
-        red = crops[..., 0].astype(np.float32) / 255
-        level = np.clip(red.mean(axis=(1, 2)), 0.01, 0.99)
-        return ScoreArrays(level - 0.5, level, level[:, None], red)
-
-
-class SquareFinder:
-    """Finds the one bright square of a dark picture."""
-
-    def detect(self, images: Any) -> list[list[Face]]:
-        return [self._of(image) for image in images]
-
-    def _of(self, image: Any) -> list[Face]:
-        rows, columns = np.nonzero(image.max(axis=2) > 60)
-        if len(rows) == 0:
-            return []
-        x0, y0, x1, y1 = float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
-        w, h = x1 - x0, y1 - y0
-        eyes = (x0 + 0.3 * w, y0 + 0.4 * h), (x0 + 0.7 * w, y0 + 0.4 * h)
-        rest = (x0 + 0.5 * w, y0 + 0.6 * h), (x0 + 0.35 * w, y0 + 0.8 * h), (x0 + 0.65 * w, y0 + 0.8 * h)
-        return [Face((x0, y0, x1, y1), (*eyes, *rest), 0.99)]
-
-
-def plan(**sections: Any) -> Plan:
-    card = ModelCard(
-        name="red",
-        preset=PRESETS["m2tr-lite"],
-        sha256="0" * 64,
-        input=InputSpec(SIDE, (127.0,) * 3, (128.0,) * 3),
-        geometry=RedDetector.geometry,
-        calibration=Calibration(1.0, 0.0),
-        thresholds=Thresholds(real=0.5, fake=0.7),
-        limits=Limits(min_face_side=16.0),
-        data="none",
-        date="2026-01-01",
-        recipe="none",
-        metrics={"mask_threshold": 0.4},
-        licence="none",
-    )
-    settings = Settings(**sections)
-    policy = Policy.resolve(settings.fusion, card)
-    return Plan(settings, card, policy, AlertRules.resolve(settings.alerts, policy), Path("none"))
 
 
 def square(red: int, left: int = 20) -> np.ndarray:

@@ -30,7 +30,7 @@ from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import Face
 from streamwatch.training.prepare import list_pictures
 from streamwatch.training.recipe_files import RECIPES
-from tests.evaluation.test_run import RedDetector, SquareFinder, plan
+from tests.support.square_faces import RedDetector, SquareFinder, plan
 from tests.support.statistics_models import tiny_card, tiny_model
 
 COLUMNS = ("split", "label", "file", "source_video", "clip", "scene", "frame", "aligned", "method", "origin")

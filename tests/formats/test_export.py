@@ -22,9 +22,7 @@ from streamwatch.formats.timelines import SourceTimeline, TimelineFormat, file_n
 from streamwatch.records import AlertKind, Label
 from streamwatch.store import AlertRow, ReviewState, Store
 from streamwatch.store.cursors import Cursor
-from tests.cli.test_stored_results import a_verdict, an_alert
-from tests.store.test_store import a_verdict as complete_verdict
-from tests.store.test_store import an_error
+from tests.support.builders import failed_verdict, full_verdict, make_alert, make_verdict
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SOURCE = "/archive/news & <late>.mp4"
@@ -126,7 +124,8 @@ def url(tmp_path: Path) -> str:
         run = store.begin_run("scan", "{}", "c" * 64)
         for number in (1, 2):
             source = f"/archive/{number}.mp4"
-            store.save_verdict(run, a_verdict(number, source, Label.FAKE, (an_alert(f"alert-{number}", source),)))
+            alerts = (make_alert(f"alert-{number}", source),)
+            store.save_verdict(run, make_verdict(source, sha256=f"{number:064x}", alerts=alerts))
     return url
 
 
@@ -171,8 +170,8 @@ def full(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'full.db'}"
     with Store.open(url, clock=lambda: NOON) as store:
         run = store.begin_run("scan", "{}", "c" * 64)
-        store.save_verdict(run, complete_verdict())
-        store.save_verdict(run, dataclasses.replace(an_error(), sha256="9" * 64))
+        store.save_verdict(run, full_verdict())
+        store.save_verdict(run, failed_verdict(sha256="9" * 64))
     return url
 
 
@@ -203,12 +202,12 @@ def test_scores_are_a_row_for_each_face(full: str, tmp_path: Path) -> None:
     file = tmp_path / "scores.parquet"
     export_verdicts(full, "--scores", "--format", "parquet", "--output", str(file))
     found = pyarrow.parquet.read_table(file).to_pylist()
-    expected = sorted(complete_verdict().scores, key=lambda score: (score.track_id, score.frame_index))
+    expected = sorted(full_verdict().scores, key=lambda score: (score.track_id, score.frame_index))
     assert found
     assert [(row["track"], row["frame"], row["pts"], row["probability"], row["sharpness"]) for row in found] == [
         (score.track_id, score.frame_index, score.pts, score.probability, score.quality.sharpness) for score in expected
     ]
     assert [(row["x0"], row["y1"]) for row in found] == [(score.box[0], score.box[3]) for score in expected]
-    assert {row["source"] for row in found} == {complete_verdict().source}
+    assert {row["source"] for row in found} == {full_verdict().source}
     lines = [json.loads(line) for line in export_verdicts(full, "--scores").stdout.splitlines()]
     assert len(lines) == len(found)

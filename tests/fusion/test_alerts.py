@@ -12,7 +12,7 @@ from streamwatch.config import AlertSettings
 from streamwatch.errors import ConfigError
 from streamwatch.fusion import AlertRules, SourceAlerts
 from streamwatch.records import Alert, AlertKind, AlertPhase, FaceScore, Label
-from tests.fusion.test_fusion import GOOD, policy, scored
+from tests.support.face_scores import GOOD, policy, scored
 
 POLICY = policy()
 RULES = AlertRules.resolve(AlertSettings(quiet=4.0, cool_down=10.0, update_every=5.0, down_after=3.0), POLICY)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from datetime import datetime, timezone
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from streamwatch.config import FusionSettings
 from streamwatch.detectors.card import Limits
 from streamwatch.errors import ConfigError, SourceUnreadable
 from streamwatch.fusion import (
@@ -27,8 +25,6 @@ from streamwatch.fusion.evidence import EvidenceKeeper, ScoredCandidate
 from streamwatch.fusion.quality import FLOOR, Unusable, unusable
 from streamwatch.fusion.spans import LOGIT_BOUND, smooth, to_logit
 from streamwatch.records import (
-    Face,
-    FaceCrop,
     FaceQuality,
     FaceScore,
     FrameCounts,
@@ -38,42 +34,9 @@ from streamwatch.records import (
     sigmoid,
 )
 from streamwatch.studies.fusion import as_served
+from tests.support.face_scores import CARD, GOOD, face, policy, scored
 
-CARD = SimpleNamespace(
-    name="model",
-    thresholds=SimpleNamespace(real=0.5, fake=0.8),
-    limits=Limits(min_face_side=40.0, min_sharpness=5.0, max_pose=0.9),
-    mask_threshold=0.5,
-)
-GOOD = FaceQuality(short_side=200.0, sharpness=400.0, pose=0.0, upscaling=1.0)
 SUBJECT = Subject("clip.mp4", "a" * 64, ModelRef("model", "b" * 64), "c" * 64, "policy")
-
-
-def policy(**changes: object) -> Policy:
-    return Policy.resolve(FusionSettings(**changes), CARD)
-
-
-def face(side: float = 200.0, confidence: float = 1.0, track: int = 1, quality: FaceQuality | None = GOOD) -> Face:
-    points = ((0.0, 0.0),) * 5
-    return Face((0.0, 0.0, side, side * 1.3), points, confidence, track, quality)
-
-
-def scored(
-    probability: float,
-    pts: float,
-    track: int = 1,
-    quality: FaceQuality = GOOD,
-    image: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-) -> FaceScore:
-    crop = FaceCrop(
-        image=np.full((16, 16, 3), 90, np.uint8) if image is None else image,
-        face=face(track=track, quality=quality),
-        region=(0.0, 0.0, 16.0, 16.0),
-        frame_index=round(pts * 25),
-        pts=pts,
-    )
-    return FaceScore(float(to_logit(probability)), probability, np.zeros(4, np.float32), mask, crop)
 
 
 def track_of(probabilities: list[float], settings: Policy | None = None, fps: float = 2.0) -> TrackFusion:

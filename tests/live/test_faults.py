@@ -19,8 +19,8 @@ from streamwatch.config import DecodeSettings, LiveSettings, SamplingSettings, S
 from streamwatch.live.feed import GRACE, Feed
 from streamwatch.records import Frame
 from streamwatch.sources.states import Cause, StreamState, Transition
-from tests.sources.test_network import silent_server
 from tests.support import gstreamer, media
+from tests.support.silent_server import silent_server
 
 pytestmark = pytest.mark.alone
 

@@ -19,18 +19,11 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient
 from streamwatch.records import VideoVerdict
 from streamwatch.sources.states import Transition
+from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
 from tests.support.untrained_detector import settings_for, untrained_detector
 
 pytestmark = pytest.mark.alone
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def rates(stale: list[int], wanted: float = 4.0) -> list[float]:

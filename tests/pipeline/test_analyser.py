@@ -46,8 +46,10 @@ from streamwatch.records import (
 from streamwatch.sources import Input
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store
+from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import encode
+from tests.support.score_clients import scores_of
 from tests.support.untrained_detector import settings_for, untrained_detector
 
 
@@ -74,12 +76,6 @@ def plan(weights: Path) -> Plan:
 @pytest.fixture(scope="module")
 def client(weights: Path) -> LocalClient:
     return LocalClient(load_detector(weights, "cpu", 1))
-
-
-def scores_of(crops: np.ndarray) -> BatchScores:
-    """The red of the first pixel as logit: says which crop a score belongs to."""
-    logits = crops[:, 0, 0, 0].astype(np.float32)
-    return BatchScores(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
 
 
 def crop_of(value: int) -> FaceCrop:
@@ -334,14 +330,6 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
 
 def frame(number: int) -> Frame:
     return Frame("s", number, number / 2, None, np.zeros((2, 2, 3), np.uint8))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_stale_frames_are_dropped_and_counted() -> None:

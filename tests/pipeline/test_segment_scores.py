@@ -18,12 +18,13 @@ from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.faces.tracking import View
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import BatchScores, DetectorClient, LocalClient, PendingScores
+from streamwatch.pipeline.scoring import DetectorClient, LocalClient, PendingScores
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
 from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
 from tests.support.face_clips import face_picture
 from tests.support.media import encode
+from tests.support.score_clients import Brighter
 from tests.support.untrained_detector import settings_for, untrained_detector
 
 SECONDS = 28
@@ -40,34 +41,6 @@ def story(number: int) -> np.ndarray:
     if 17 <= seconds < 23:
         picture[:, 256:] = face[:, ::-1] // 2
     return picture
-
-
-class Brighter:
-    """A detector's answers, with masks: the brighter a crop is, the more of a fake."""
-
-    def __init__(self) -> None:
-        self.scored = 0
-
-    def submit(self, crops: np.ndarray) -> PendingScores:
-        logits = ((crops.mean(axis=(1, 2, 3)) - 95.0) / 4).astype(np.float32)
-        probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
-        masks = np.clip(crops[:, ::4, ::4, 0], 0, 255)
-        self.scored += len(crops)
-        return _Ready(BatchScores(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
-
-
-class _Ready:
-    def __init__(self, scores: BatchScores) -> None:
-        self._scores = scores
-
-    def ready(self) -> bool:
-        return True
-
-    def wait(self, seconds: float) -> None:
-        pass
-
-    def result(self) -> BatchScores:
-        return self._scores
 
 
 @pytest.fixture(scope="module")

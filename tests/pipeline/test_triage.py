@@ -17,9 +17,9 @@ from streamwatch.pipeline.triage import FAR, choose_looks, find_doubts, longest_
 from streamwatch.records import FaceQuality, FrameRecord, Label
 from streamwatch.sources.keyframes import KeyFrame, key_pictures, read_key_frames
 from streamwatch.sources.video import VideoSource
-from tests.pipeline.test_segment_scores import Brighter
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import encode
+from tests.support.score_clients import Brighter
 from tests.support.untrained_detector import settings_for, untrained_detector
 
 DECODE = DecodeSettings()

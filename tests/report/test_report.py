@@ -29,7 +29,6 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient
 from streamwatch.provenance import Provenance, ProvenanceState
 from streamwatch.records import (
-    Alert,
     DropReason,
     Evidence,
     FaceQuality,
@@ -38,7 +37,6 @@ from streamwatch.records import (
     FrameRecord,
     Label,
     MaskCoverage,
-    ModelRef,
     Span,
     TrackVerdict,
     VideoVerdict,
@@ -50,6 +48,7 @@ from streamwatch.sources import content_sha256
 from streamwatch.store import AlertRow, Store
 from streamwatch.store.states import ReviewState
 from tests.support import chromium
+from tests.support.builders import make_alert, make_record, make_track, make_verdict, pictured_evidence
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import synthetic_video
 from tests.support.statistics_models import noisy_crop, tiny_card
@@ -67,57 +66,41 @@ def a_face(frame: int, score: float, *, mask: bool = True) -> Evidence:
     crop = cv2.resize(face_picture(frame), (96, 96))
     seen = np.zeros((24, 24), np.uint8)
     seen[6:18, 6:18] = 255
-    return Evidence(
-        frame_index=frame,
-        pts=frame / 25,
-        box=(10.0, 20.0, 110.0, 140.0),
-        score=score,
-        crop_jpeg=cv2.imencode(".jpg", crop[..., ::-1])[1].tobytes(),
-        mask_png=cv2.imencode(".png", seen)[1].tobytes() if mask else None,
-        coverage=MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, None) if mask else None,
-    )
+    coverage = MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, None) if mask else None
+    return pictured_evidence(crop, seen if mask else None, frame, score=score, coverage=coverage)
 
 
 def a_score(track: int, pts: float, probability: float, *, side: float = 100.0, sharpness: float = 80.0) -> FrameRecord:
     quality = FaceQuality(side, sharpness, 0.1, 1.0)
-    return FrameRecord(track, round(pts * 25), pts, (0.0, 0.0, side, side), 0.9, 0.0, probability, quality)
+    box = (0.0, 0.0, side, side)
+    return make_record(round(pts * 25), track_id=track, pts=pts, box=box, probability=probability, quality=quality)
 
 
 def a_verdict(**changes: object) -> VideoVerdict:
     """Fake: track 1 is forged from 4 to 7 s and not seen from 8 to 10 s; track 2 is real, with one small face."""
     first = [a_score(1, t / 2, 0.97 if 8 <= t <= 14 else 0.3) for t in range(25) if not 16 < t < 20]
     second = [a_score(2, t / 2, 0.1, side=30.0 if t == 5 else 100.0) for t in range(4, 12)]
-    track_1 = TrackVerdict(
-        1,
-        0.0,
-        12.0,
-        Label.FAKE,
-        0.97,
-        22,
+    track_1 = make_track(
+        end=12.0,
+        score=0.97,
+        faces=22,
         spans=(Span(4.0, 7.0, 0.98, 0.97),),
         evidence=(a_face(100, 0.99), a_face(125, 0.98), a_face(150, 0.97)),
         reason="forged span",
     )
     track_2 = TrackVerdict(2, 2.0, 5.5, Label.REAL, 0.1, 7, evidence=(a_face(60, 0.2, mask=False),))
-    alert = Alert(
-        "3f2a11bb-0000", "/archive/clip.mp4", 1, 4.0, 7.0, 0.98, 0.97, Label.FAKE, evidence=(a_face(160, 0.96),)
-    )
+    alert = make_alert("3f2a11bb-0000", start=4.0, end=7.0, peak=0.98, mean=0.97, evidence=(a_face(160, 0.96),))
     values: dict[str, Any] = {
-        "source": "/archive/clip.mp4",
-        "sha256": "f" * 64,
-        "label": Label.FAKE,
         "score": 0.97,
         "duration": 12.5,
         "frames": FrameCounts(312, 25, 25, 0, 3),
         "tracks": (track_1, track_2),
         "alerts": (alert,),
-        "model": ModelRef("m2tr-lite", "a" * 64),
-        "config_sha256": "c" * 64,
         "policy": PLAN.policy.name,
         "reason": "forged span",
         "scores": tuple(sorted([*first, *second], key=lambda record: (record.pts, record.track_id))),
     }
-    return VideoVerdict(**{**values, **changes})
+    return make_verdict(**{**values, **changes})
 
 
 def nothing(label: Label, **changes: object) -> VideoVerdict:

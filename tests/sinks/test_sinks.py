@@ -19,6 +19,7 @@ from streamwatch.fusion import Subject, error_verdict
 from streamwatch.records import Alert, AlertKind, Label, ModelRef, VideoVerdict
 from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.store import Store
+from tests.support.builders import make_alert
 from tests.support.webhook_receiver import SECRET, Receiver, receiving, webhook
 
 pytestmark = pytest.mark.alone
@@ -34,8 +35,9 @@ def verdict(*alerts: Alert) -> VideoVerdict:
 
 
 def alert(name: str, revision: int = 1, kind: AlertKind = AlertKind.DOWN, end: float | None = None) -> Alert:
-    return Alert(
-        name, SUBJECT.source, None, 0.0, end, None, None, Label.ERROR, revision, kind=kind, reason=f"try {revision}"
+    operational = {"track_id": None, "peak": None, "mean": None, "label": Label.ERROR, "kind": kind}
+    return make_alert(
+        name, SUBJECT.source, start=0.0, end=end, revision=revision, reason=f"try {revision}", **operational
     )
 
 

@@ -7,7 +7,6 @@ import functools
 import http.server
 import itertools
 import os
-import socket
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError, SourceNotFound, SourceRefused, SourceTimeout, SourceUnreadable
 from streamwatch.sources import VideoSource, iter_frames
 from tests.support import media
+from tests.support.silent_server import silent_server
 
 pytestmark = pytest.mark.alone
 
@@ -46,29 +46,6 @@ def serve_http(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
-
-
-@contextlib.contextmanager
-def silent_server(greeting: bytes = b"") -> Iterator[int]:
-    """Accepts one connection, sends `greeting`, then says nothing more."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(1)
-        peers: list[socket.socket] = []
-
-        def accept() -> None:
-            peer, _ = listener.accept()
-            peers.append(peer)
-            peer.sendall(greeting)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            thread.join(5)
-            for peer in peers:
-                peer.close()
 
 
 @pytest.fixture(scope="module")

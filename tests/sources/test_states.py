@@ -11,6 +11,7 @@ import pytest
 from streamwatch import errors
 from streamwatch.config import LiveSettings
 from streamwatch.sources.states import Cause, Retries, StreamMachine, StreamState, Transition, cause_of
+from tests.support.clocks import Clock
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 LEADS_TO = {
@@ -21,14 +22,6 @@ LEADS_TO = {
     StreamState.FAILED: {StreamState.CONNECTING, StreamState.STOPPED},
     StreamState.STOPPED: set(),
 }
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def machine(settings: LiveSettings, heard: list[Transition], clock: Clock) -> StreamMachine:

@@ -10,8 +10,6 @@ from streamwatch.errors import StoreDeadlock, StoreError
 from streamwatch.store import database
 from streamwatch.store.database import create_store_engine, lock, parse_url, retried, transaction
 
-pytest_plugins = ["tests.support.postgres"]
-
 
 def test_a_deadlock_is_told_by_its_type_and_the_victim_goes_again(postgres_server: str) -> None:
     engine = create_store_engine(parse_url(postgres_server))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,8 @@ from streamwatch.sources import Input
 from streamwatch.store import Store
 from streamwatch.store.jobs import InputOutcome
 from streamwatch.store.states import ItemState, JobState
-from tests.store.test_store import CONFIG, MODEL, Clock, a_verdict
-
-pytest_plugins = ["tests.support.postgres"]
+from tests.support.builders import CONFIG, MODEL, full_verdict
+from tests.support.clocks import UtcClock
 
 INPUTS = [
     Input("a.mp4", {"tape": 17, "show": "News, late"}),
@@ -26,17 +24,6 @@ INPUTS = [
     Input("c.mp4"),
 ]
 BROKEN = Failure("SourceUnreadable", "c.mp4: is empty")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
-    with Store.open(database_url, clock=clock) as store:
-        yield store
 
 
 def states(store: Store, job: int) -> list[ItemState]:
@@ -61,10 +48,10 @@ def test_inputs_come_back_in_order_with_what_was_said_of_them(store: Store) -> N
     assert store.jobs.job(job).state is JobState.OPEN
 
 
-def test_a_job_is_done_when_every_input_has_a_result_or_a_failure(store: Store, clock: Clock) -> None:
+def test_a_job_is_done_when_every_input_has_a_result_or_a_failure(store: Store, clock: UtcClock) -> None:
     job = store.jobs.begin(INPUTS, MODEL, CONFIG)
     run = store.begin_run("scan", "{}", CONFIG)
-    verdict = a_verdict()
+    verdict = full_verdict()
     store.save_verdict(run, verdict)
     clock.advance(minutes=5)
     store.jobs.settle(job, [InputOutcome(1, verdict.sha256), InputOutcome(3, None, BROKEN)])
@@ -122,7 +109,7 @@ def test_the_commands(tmp_path: Path) -> None:
         assert "no job" in run("list")
         job = store.jobs.begin(INPUTS, MODEL, CONFIG)
         number = store.begin_run("scan", "{}", CONFIG)
-        verdict = a_verdict()
+        verdict = full_verdict()
         store.save_verdict(number, verdict)
         store.jobs.settle(job, [InputOutcome(1, verdict.sha256), InputOutcome(3, None, BROKEN)])
     table = run("list").splitlines()

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,47 +22,28 @@ from streamwatch.store.database import create_store_engine, parse_url, reading
 from streamwatch.store.janitor import Janitor
 from streamwatch.store.size import bytes_in_use
 from streamwatch.store.tables import scores, verdicts
-from tests.store.test_store import (
+from tests.support.builders import (
     CAMERA,
     CONFIG,
     MODEL,
     NOON,
     SINK,
-    Clock,
-    a_change,
-    a_live_verdict,
-    a_verdict,
-    an_alert,
-    an_error,
-    count,
-    dump,
-    proof,
-    record,
+    failed_verdict,
+    full_alert,
+    full_verdict,
+    live_verdict,
+    make_evidence,
+    make_record,
+    make_transition,
 )
-
-pytest_plugins = ["tests.support.postgres"]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
-    with Store.open(database_url, clock=clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-def run(store: Store) -> int:
-    return store.begin_run("streamwatch scan /archive", "{}", CONFIG)
+from tests.support.clocks import UtcClock
+from tests.support.database import count, dump
 
 
 def save_file(store: Store, run: int, number: int, **changes: Any) -> int:
     source = f"/archive/{number}.mp4"
-    given = (an_alert(f"alert-{number}", source),)
-    return store.save_verdict(run, a_verdict(source, f"{number:064}", **{"alerts": given, **changes}))
+    given = (full_alert(f"alert-{number}", source),)
+    return store.save_verdict(run, full_verdict(source, f"{number:064}", **{"alerts": given, **changes}))
 
 
 def names(store: Store) -> list[str]:
@@ -73,7 +53,7 @@ def names(store: Store) -> list[str]:
 # ── by age ──
 
 
-def test_nothing_goes_where_nothing_is_asked_for(store: Store, run: int, clock: Clock, database_url: str) -> None:
+def test_nothing_goes_where_nothing_is_asked_for(store: Store, run: int, clock: UtcClock, database_url: str) -> None:
     save_file(store, run, 1)
     before = dump(database_url)
     clock.advance(days=4000)
@@ -82,7 +62,9 @@ def test_nothing_goes_where_nothing_is_asked_for(store: Store, run: int, clock: 
     assert dump(database_url) == before
 
 
-def test_scores_then_evidence_then_results_go_with_age(store: Store, run: int, clock: Clock, database_url: str) -> None:
+def test_scores_then_evidence_then_results_go_with_age(
+    store: Store, run: int, clock: UtcClock, database_url: str
+) -> None:
     settings = RetentionSettings(scores=30, evidence=90, results=365)
     save_file(store, run, 1)
     held = {name: len(rows) for name, rows in dump(database_url).items()}
@@ -97,7 +79,7 @@ def test_scores_then_evidence_then_results_go_with_age(store: Store, run: int, c
     assert {name for name, rows in dump(database_url).items() if rows} == {"runs"}, "names of sources go too"
 
 
-def test_labels_have_times_of_their_own(store: Store, run: int, clock: Clock) -> None:
+def test_labels_have_times_of_their_own(store: Store, run: int, clock: UtcClock) -> None:
     save_file(store, run, 1)
     save_file(store, run, 2, label=Label.REAL, alerts=())
     save_file(store, run, 3, label=Label.INCONCLUSIVE, alerts=())
@@ -109,7 +91,7 @@ def test_labels_have_times_of_their_own(store: Store, run: int, clock: Clock) ->
 
 
 def test_what_a_person_has_reviewed_stays_with_its_evidence(
-    store: Store, run: int, clock: Clock, database_url: str
+    store: Store, run: int, clock: UtcClock, database_url: str
 ) -> None:
     for number in (1, 2):
         save_file(store, run, number)
@@ -125,22 +107,22 @@ def test_what_a_person_has_reviewed_stays_with_its_evidence(
     assert rows["scores"] == []
 
 
-def live(store: Store, run: int, clock: Clock, day: int) -> None:
+def live(store: Store, run: int, clock: UtcClock, day: int) -> None:
     """A stream that is watched since NOON, on a later day: a track, its scores and an alert of that day."""
     begin = day * 86_400.0
     track = dataclasses.replace(
-        a_verdict().tracks[0], track_id=day + 1, start=begin, end=begin + 10, spans=(), evidence=()
+        full_verdict().tracks[0], track_id=day + 1, start=begin, end=begin + 10, spans=(), evidence=()
     )
     frames = [
         dataclasses.replace(
-            record(frame, track=day + 1),
+            make_record(frame, track_id=day + 1),
             pts=begin + frame / 25,
             wall_time=NOON + timedelta(days=day, seconds=frame / 25),
         )
         for frame in range(0, 250, 25)
     ]
-    face = dataclasses.replace(proof(0, track=day + 1), wall_time=NOON + timedelta(days=day))
-    alert = an_alert(
+    face = dataclasses.replace(make_evidence(0, track_id=day + 1), wall_time=NOON + timedelta(days=day))
+    alert = full_alert(
         f"day-{day}",
         CAMERA,
         track_id=day + 1,
@@ -151,10 +133,12 @@ def live(store: Store, run: int, clock: Clock, day: int) -> None:
         evidence=(face,),
     )
     changes = {"tracks": (track,), "scores": tuple(frames), "duration": begin + 10, "started_at": NOON}
-    store.save_verdict(run, dataclasses.replace(a_live_verdict(alert), **changes))
+    store.save_verdict(run, dataclasses.replace(live_verdict(alert), **changes))
 
 
-def test_a_stream_that_is_still_watched_lets_go_of_its_old_days(store: Store, clock: Clock, database_url: str) -> None:
+def test_a_stream_that_is_still_watched_lets_go_of_its_old_days(
+    store: Store, clock: UtcClock, database_url: str
+) -> None:
     run = store.begin_run("streamwatch watch", "{}", CONFIG)
     for day in range(40):
         live(store, run, clock, day)
@@ -170,22 +154,22 @@ def test_a_stream_that_is_still_watched_lets_go_of_its_old_days(store: Store, cl
     assert done.rows["scores"] == 300
 
 
-def test_an_alert_that_is_open_stays(store: Store, clock: Clock) -> None:
+def test_an_alert_that_is_open_stays(store: Store, clock: UtcClock) -> None:
     run = store.begin_run("streamwatch watch", "{}", CONFIG)
-    long = an_alert("long", CAMERA, end=None, started_at=NOON, evidence=())
-    store.save_verdict(run, a_live_verdict(long))
+    long = full_alert("long", CAMERA, end=None, started_at=NOON, evidence=())
+    store.save_verdict(run, live_verdict(long))
     clock.advance(days=50)
-    store.save_verdict(run, a_live_verdict(long, score=0.5))
+    store.save_verdict(run, live_verdict(long, score=0.5))
     store.prune(RetentionSettings(results=30))
     assert store.alert("long").end is None
 
 
-def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: Clock, database_url: str) -> None:
+def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: UtcClock, database_url: str) -> None:
     run = store.begin_run("streamwatch watch", "{}", CONFIG)
     empty = store.begin_run("streamwatch scan", "{}", CONFIG)
     store.end_run(empty, "done")
-    store.save(run, [a_change(0), a_change(1), a_change(0, "rtsp://***@camera.example/2")])
-    store.save(run, [a_verdict()], (SINK,))
+    store.save(run, [make_transition(0), make_transition(1), make_transition(0, "rtsp://***@camera.example/2")])
+    store.save(run, [full_verdict()], (SINK,))
     (delivery,) = store.deliveries.due("desk")
     store.deliveries.delivered(delivery)
     store.contents.note([Content("/a.mp4", 1, 2, "a" * 64), Content("/b.mp4", 1, 2, "b" * 64)])
@@ -204,8 +188,8 @@ def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: Clock, 
     assert [row["id"] for row in rows["runs"]] == [run]
 
 
-def test_what_is_to_be_told_stays(store: Store, run: int, clock: Clock) -> None:
-    store.save(run, [a_verdict()], (SINK,))
+def test_what_is_to_be_told_stays(store: Store, run: int, clock: UtcClock) -> None:
+    store.save(run, [full_verdict()], (SINK,))
     clock.advance(days=100)
     store.prune(RetentionSettings(history=1))
     assert len(store.deliveries.due("desk")) == 1
@@ -216,7 +200,7 @@ def test_what_is_to_be_told_stays(store: Store, run: int, clock: Clock) -> None:
 
 @pytest.mark.parametrize("settings", [RetentionSettings(evidence=1), RetentionSettings(results=1)])
 def test_clips_go_with_the_evidence_and_with_their_alerts(
-    store: Store, run: int, clock: Clock, tmp_path: Path, settings: RetentionSettings
+    store: Store, run: int, clock: UtcClock, tmp_path: Path, settings: RetentionSettings
 ) -> None:
     folder = tmp_path / "clips"
     for number in (1, 2):
@@ -244,15 +228,15 @@ def test_clips_go_with_the_evidence_and_with_their_alerts(
 
 
 def test_a_store_that_is_too_large_lets_go_of_its_oldest_scores_then_pictures(
-    store: Store, run: int, clock: Clock, database_url: str
+    store: Store, run: int, clock: UtcClock, database_url: str
 ) -> None:
     engine = create_store_engine(parse_url(database_url))
     empty = bytes_in_use(engine)
-    picture = dataclasses.replace(proof(1), crop_jpeg=b"x" * 20_000)
+    picture = dataclasses.replace(make_evidence(1), crop_jpeg=b"x" * 20_000)
     alert = {"evidence": (picture,)}
     for number in range(12):
-        given = (an_alert(f"alert-{number}", f"/archive/{number}.mp4", **alert),)
-        many = tuple(record(frame) for frame in range(500))
+        given = (full_alert(f"alert-{number}", f"/archive/{number}.mp4", **alert),)
+        many = tuple(make_record(frame) for frame in range(500))
         save_file(store, run, number, alerts=given, tracks=(), scores=many)
         clock.advance(days=1)
     full = bytes_in_use(engine)
@@ -284,12 +268,14 @@ def test_a_store_that_is_too_large_lets_go_of_its_oldest_scores_then_pictures(
 # ── how ──
 
 
-def test_a_dry_run_says_what_goes_and_changes_nothing(store: Store, run: int, clock: Clock, database_url: str) -> None:
+def test_a_dry_run_says_what_goes_and_changes_nothing(
+    store: Store, run: int, clock: UtcClock, database_url: str
+) -> None:
     for number in range(5):
         save_file(store, run, number)
         clock.advance(days=10)
     store.review("alert-0")
-    store.save_verdict(run, an_error(source="/archive/broken.mp4", sha256=None))
+    store.save_verdict(run, failed_verdict(source="/archive/broken.mp4", sha256=None))
     settings = RetentionSettings(scores=15, evidence=25, results=35, history=1)
     before = dump(database_url)
     would = store.prune(settings, dry=True)
@@ -301,7 +287,7 @@ def test_a_dry_run_says_what_goes_and_changes_nothing(store: Store, run: int, cl
     }
 
 
-def test_a_prune_that_is_repeated_finds_nothing_more(store: Store, run: int, clock: Clock) -> None:
+def test_a_prune_that_is_repeated_finds_nothing_more(store: Store, run: int, clock: UtcClock) -> None:
     save_file(store, run, 1)
     clock.advance(days=100)
     settings = RetentionSettings(scores=30, evidence=30, history=30)
@@ -309,8 +295,8 @@ def test_a_prune_that_is_repeated_finds_nothing_more(store: Store, run: int, clo
     assert sum(store.prune(settings).rows.values()) == 0
 
 
-def test_a_run_writes_while_a_prune_goes_on(store: Store, run: int, clock: Clock, database_url: str) -> None:
-    many = tuple(record(frame) for frame in range(2_000))
+def test_a_run_writes_while_a_prune_goes_on(store: Store, run: int, clock: UtcClock, database_url: str) -> None:
+    many = tuple(make_record(frame) for frame in range(2_000))
     for number in range(8):
         save_file(store, run, number, scores=many)
     clock.advance(days=100)
@@ -320,7 +306,7 @@ def test_a_run_writes_while_a_prune_goes_on(store: Store, run: int, clock: Clock
         pruned.start()
         while pruned.is_alive():
             begun = time.perf_counter()
-            other.save(run, [a_live_verdict(score=len(waits) % 100 / 100)])
+            other.save(run, [live_verdict(score=len(waits) % 100 / 100)])
             waits.append(time.perf_counter() - begun)
             time.sleep(0.01)
     assert count(database_url, "scores") == 10, "those of the stream that was written meanwhile"
@@ -328,9 +314,9 @@ def test_a_run_writes_while_a_prune_goes_on(store: Store, run: int, clock: Clock
     assert max(waits) < 2.0
 
 
-def test_a_file_that_was_pruned_is_looked_at_again(store: Store, run: int, clock: Clock) -> None:
+def test_a_file_that_was_pruned_is_looked_at_again(store: Store, run: int, clock: UtcClock) -> None:
     key = ResultKey("f" * 64, MODEL.sha256, CONFIG)
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     clock.advance(days=2)
     store.prune(RetentionSettings(scores=1))
     found = store.find_verdict(key)
@@ -345,7 +331,7 @@ def test_a_file_that_was_pruned_is_looked_at_again(store: Store, run: int, clock
 
 
 def test_the_command_prunes(
-    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: UtcClock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
@@ -384,7 +370,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, wrong: str) -> 
         load_settings(file)
 
 
-def test_a_run_prunes_its_store_by_itself(tmp_path: Path, clock: Clock) -> None:
+def test_a_run_prunes_its_store_by_itself(tmp_path: Path, clock: UtcClock) -> None:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     with Store.open(url, clock=clock) as store:
         save_file(store, store.begin_run("scan", "{}", CONFIG), 1)

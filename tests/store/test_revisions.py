@@ -13,8 +13,6 @@ from streamwatch.store import schema
 from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.tables import metadata
 
-pytest_plugins = ["tests.support.postgres"]
-
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=timezone.utc)
 DIGEST = "f" * 64
 RESULT = {"sha256": DIGEST, "model_sha256": "a" * 64, "config_sha256": "c" * 64}

@@ -19,8 +19,6 @@ from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.rows import to_evidence
 from streamwatch.store.tables import evidence, metadata, runs, verdicts
 
-pytest_plugins = ["tests.support.postgres"]
-
 HEAD = schema.head()
 
 NEXT = """

@@ -25,8 +25,6 @@ from streamwatch.store.filters import select_alerts, select_verdicts, sources_of
 from streamwatch.store.maintenance import analyse
 from streamwatch.store.tables import alerts, scores, transitions, verdicts
 
-pytest_plugins = ["tests.support.postgres"]
-
 SHAPE = Shape(verdicts=2_500, scores=1, sources=300)
 MIDDLE = BEGIN + YEARS / 2
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,197 +16,49 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select
 
-from streamwatch.config import SinkSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import (
     Alert,
     AlertKind,
     Content,
-    Evidence,
     EvidenceClip,
-    FaceQuality,
     Failure,
-    FrameCounts,
-    FrameRecord,
     Label,
-    MaskCoverage,
-    ModelRef,
     ResultKey,
     SegmentResult,
     Span,
     TrackVerdict,
-    VideoVerdict,
 )
 from streamwatch.sources import Input
-from streamwatch.sources.states import Cause, StreamState, Transition
+from streamwatch.sources.states import StreamState
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.leases import LEASE
-from streamwatch.store.tables import evidence, metadata, scores, verdicts
-
-pytest_plugins = ["tests.support.postgres"]
-
-NOON = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=timezone.utc)
-MODEL = ModelRef("m2tr-lite", "a" * 64)
-CONFIG = "c" * 64
-CAMERA = "rtsp://***@camera.example/1"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **duration: float) -> None:
-        self.now += timedelta(**duration)
-
-
-SINK = SinkSettings(name="desk", kind="webhook", url="https://desk.example/alerts", secret="key")
-
-
-def proof(frame: int, score: float = 0.97, mask: bytes | None = b"png", track: int = 1) -> Evidence:
-    return Evidence(
-        frame_index=frame,
-        pts=frame / 25,
-        box=(10.5, 20.25, 110.0, 140.0),
-        score=score,
-        crop_jpeg=b"jpeg %d" % frame,
-        mask_png=mask,
-        region=(-5.0, 5.0, 125.0, 135.0),
-        coverage=None if mask is None else MaskCoverage(0.15, 0.38, None, 0.5, 0.9, 0.25, 0.0),
-        track_id=track,
-    )
-
-
-def a_change(minute: int = 0, source: str = CAMERA, state: StreamState = StreamState.BACKING_OFF) -> Transition:
-    at = NOON + timedelta(minutes=minute)
-    return Transition(at, source, StreamState.RUNNING, state, Cause.ENDED, "the server ended the stream", 0.25)
-
-
-def record(frame: int, track: int = 1, probability: float = 0.9) -> FrameRecord:
-    return FrameRecord(
-        track_id=track,
-        frame_index=frame,
-        pts=frame / 25,
-        box=(10.5, 20.25, 110.0, 140.0),
-        confidence=0.99,
-        logit=2.5,
-        probability=probability,
-        quality=FaceQuality(short_side=99.5, sharpness=310.0, pose=0.1, upscaling=0.8),
-    )
-
-
-def an_alert(alert_id: str = "alert-1", source: str = "/archive/clip.mp4", **changes: Any) -> Alert:
-    values: dict[str, Any] = {
-        "id": alert_id,
-        "source": source,
-        "track_id": 1,
-        "start": 3.2,
-        "end": 9.8,
-        "peak": 0.99,
-        "mean": 0.95,
-        "label": Label.FAKE,
-        "evidence": (proof(100, 0.99), proof(120, 0.98, mask=None)),
-    }
-    return Alert(**{**values, **changes})
-
-
-def a_verdict(source: str = "/archive/clip.mp4", sha256: str | None = "f" * 64, **changes: Any) -> VideoVerdict:
-    values: dict[str, Any] = {
-        "source": source,
-        "sha256": sha256,
-        "label": Label.FAKE,
-        "score": 0.97,
-        "duration": 12.4,
-        "frames": FrameCounts(decoded=310, sampled=25, analysed=24, dropped=1, corrupt=2),
-        "tracks": (
-            TrackVerdict(
-                track_id=1,
-                start=0.0,
-                end=12.4,
-                label=Label.FAKE,
-                score=0.97,
-                faces=24,
-                spans=(Span(3.2, 9.8, 0.99, 0.95), Span(11.0, 12.0, 0.91, 0.88)),
-                evidence=(proof(100, 0.99), proof(120, 0.98, mask=None), proof(280, 0.6)),
-            ),
-            TrackVerdict(2, 1.0, 2.0, Label.INCONCLUSIVE, None, 1, reason="1 usable face, 4 are needed"),
-        ),
-        "alerts": (an_alert(source=source),),
-        "model": MODEL,
-        "config_sha256": CONFIG,
-        "policy": "mean_logit fake>=0.80 real<=0.50 min_faces=4",
-        "scores": tuple(record(frame) for frame in range(0, 250, 25)),
-    }
-    return VideoVerdict(**{**values, **changes})
-
-
-def an_error(**changes: Any) -> VideoVerdict:
-    nothing = {
-        "score": None,
-        "duration": None,
-        "frames": FrameCounts(),
-        "tracks": (),
-        "alerts": (),
-        "scores": (),
-    }
-    failure = Failure("SourceUnreadable", "/archive/clip.mp4: not a video")
-    return a_verdict(**{**nothing, "label": Label.ERROR, "failure": failure, **changes})
-
-
-def a_live_verdict(*given: Alert, frames: range = range(0, 250, 25), **changes: Any) -> VideoVerdict:
-    return a_verdict(
-        CAMERA,
-        None,
-        alerts=given,
-        started_at=NOON - timedelta(hours=1),
-        scores=tuple(record(frame) for frame in frames),
-        **changes,
-    )
-
-
-def dump(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table."""
-    engine = create_store_engine(parse_url(url))
-    with engine.connect() as connection:
-        rows = {
-            table.name: [
-                dict(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
-            ]
-            for table in metadata.sorted_tables
-        }
-    engine.dispose()
-    return rows
-
-
-def count(url: str, table: str) -> int:
-    return len(dump(url)[table])
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
-    with Store.open(database_url, clock=clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-def run(store: Store) -> int:
-    return store.begin_run("streamwatch scan /archive", "{}", CONFIG)
-
+from streamwatch.store.tables import evidence, scores, verdicts
+from tests.support.builders import (
+    CAMERA,
+    CONFIG,
+    MODEL,
+    NOON,
+    SINK,
+    failed_verdict,
+    full_alert,
+    full_verdict,
+    live_verdict,
+    make_alert,
+    make_evidence,
+    make_record,
+    make_transition,
+)
+from tests.support.clocks import UtcClock
+from tests.support.database import count, dump
 
 # ── what happened to streams ──
 
 
 def test_changes_of_state_come_back_as_they_were_saved_newest_first(store: Store, run: int) -> None:
     other = "rtsp://***@camera.example/2"
-    saved = [a_change(0), a_change(1, other, StreamState.FAILED), a_change(1), a_change(2)]
+    saved = [make_transition(0), make_transition(1, other, StreamState.FAILED), make_transition(1), make_transition(2)]
     store.save(run, saved)
     assert store.transitions() == saved[::-1]
     assert store.transitions(Filters(source="EXAMPLE/2")) == [saved[1]]
@@ -219,12 +70,12 @@ def test_changes_of_state_come_back_as_they_were_saved_newest_first(store: Store
 
 
 def test_a_run_saves_verdicts_and_changes_in_one_call(store: Store, run: int) -> None:
-    store.save(run, [a_change(), a_verdict()])
+    store.save(run, [make_transition(), full_verdict()])
     assert len(store.verdicts()) == len(store.transitions()) == 1
 
 
 def test_no_password_in_a_change_of_state_is_stored(store: Store, run: int) -> None:
-    leaking = dataclasses.replace(a_change(), source="rtsp://u:pw4@h/1", message="rtsp://u:pw4@h/1: refused")
+    leaking = dataclasses.replace(make_transition(), source="rtsp://u:pw4@h/1", message="rtsp://u:pw4@h/1: refused")
     store.save(run, [leaking])
     assert "pw4" not in str(store.transitions())
 
@@ -233,24 +84,24 @@ def live_settings(every: float = 5.0) -> str:
     return json.dumps({"live": {"verdict_every": every}})
 
 
-def test_streams_stand_as_their_last_change_and_verdict_say(store: Store, clock: Clock) -> None:
+def test_streams_stand_as_their_last_change_and_verdict_say(store: Store, clock: UtcClock) -> None:
     run = store.begin_run("watch", live_settings(), CONFIG)
     other = "rtsp://***@camera.example/2"
     clock.advance(minutes=61)
     store.save(
         run,
         [
-            a_change(0),
-            a_change(5),
-            a_change(60, state=StreamState.FAILED),
-            a_change(60, other, StreamState.STALLED),
-            a_verdict(source=CAMERA, sha256=None, alerts=(), tracks=(), scores=()),
+            make_transition(0),
+            make_transition(5),
+            make_transition(60, state=StreamState.FAILED),
+            make_transition(60, other, StreamState.STALLED),
+            full_verdict(source=CAMERA, sha256=None, alerts=(), tracks=(), scores=()),
         ],
     )
     first, second = store.streams()
     assert (first.change, second.change) == (
-        a_change(60, state=StreamState.FAILED),
-        a_change(60, other, StreamState.STALLED),
+        make_transition(60, state=StreamState.FAILED),
+        make_transition(60, other, StreamState.STALLED),
     )
     assert (first.failures, second.failures) == (2, 0)
     assert first.verdict is not None
@@ -260,9 +111,9 @@ def test_streams_stand_as_their_last_change_and_verdict_say(store: Store, clock:
     assert first.heard_at == clock.now
 
 
-def test_a_stream_of_a_run_that_is_no_longer_heard_of_is_not_watched(store: Store, clock: Clock) -> None:
+def test_a_stream_of_a_run_that_is_no_longer_heard_of_is_not_watched(store: Store, clock: UtcClock) -> None:
     run = store.begin_run("watch", live_settings(every=10.0), CONFIG)
-    store.save(run, [a_change(state=StreamState.RUNNING)])
+    store.save(run, [make_transition(state=StreamState.RUNNING)])
     clock.advance(seconds=30)
     assert store.streams()[0].watched
     clock.advance(seconds=1)
@@ -273,10 +124,10 @@ def test_a_stream_of_a_run_that_is_no_longer_heard_of_is_not_watched(store: Stor
     assert not store.streams()[0].watched
 
 
-def test_a_later_run_tells_how_a_stream_stands(store: Store, clock: Clock) -> None:
+def test_a_later_run_tells_how_a_stream_stands(store: Store, clock: UtcClock) -> None:
     for minute, state in enumerate((StreamState.STOPPED, StreamState.RUNNING)):
         run = store.begin_run("watch", live_settings(), CONFIG)
-        store.save(run, [a_change(minute, state=state)])
+        store.save(run, [make_transition(minute, state=state)])
     (stream,) = store.streams()
     assert stream.change.state is StreamState.RUNNING
 
@@ -285,7 +136,7 @@ def test_a_later_run_tells_how_a_stream_stands(store: Store, clock: Clock) -> No
 
 
 def test_a_verdict_comes_back_as_it_was_saved(store: Store, run: int) -> None:
-    saved = a_verdict()
+    saved = full_verdict()
     store.save_verdict(run, saved)
     found = store.find_verdict(ResultKey("f" * 64, MODEL.sha256, CONFIG))
     assert found is not None
@@ -293,9 +144,9 @@ def test_a_verdict_comes_back_as_it_was_saved(store: Store, run: int) -> None:
 
 
 def test_a_verdict_is_found_with_when_it_was_stored_and_its_alerts(store: Store, run: int) -> None:
-    other = an_alert("alert-2", start=1.0, end=2.0)
-    key = store.save_verdict(run, a_verdict(alerts=(an_alert(), other)))
-    store.save_verdict(run, a_verdict("/archive/b.mp4", "b" * 64, alerts=(an_alert("alert-3", "/archive/b.mp4"),)))
+    other = full_alert("alert-2", start=1.0, end=2.0)
+    key = store.save_verdict(run, full_verdict(alerts=(full_alert(), other)))
+    store.save_verdict(run, full_verdict("/archive/b.mp4", "b" * 64, alerts=(full_alert("alert-3", "/archive/b.mp4"),)))
     store.review("alert-2", Label.REAL, "a mask of rubber")
     row = store.find_row(ResultKey("f" * 64, MODEL.sha256, CONFIG))
     assert row is not None
@@ -306,14 +157,16 @@ def test_a_verdict_is_found_with_when_it_was_stored_and_its_alerts(store: Store,
 
 
 def test_a_failure_comes_back_as_it_was_saved(store: Store, run: int) -> None:
-    key = store.save_verdict(run, an_error())
+    key = store.save_verdict(run, failed_verdict())
     assert store.verdict(key).failure == Failure("SourceUnreadable", "/archive/clip.mp4: not a video")
 
 
-def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str, clock: Clock, tmp_path: Path) -> None:
-    first = store.save_verdict(run, a_verdict(), (SINK,))
-    (alert,) = a_verdict().alerts[:1]
-    items = [a_change(), EvidenceClip("clip.mp4", alert.id, None, failure="none was cut")]
+def test_saving_twice_changes_nothing(
+    store: Store, run: int, database_url: str, clock: UtcClock, tmp_path: Path
+) -> None:
+    first = store.save_verdict(run, full_verdict(), (SINK,))
+    (alert,) = full_verdict().alerts[:1]
+    items = [make_transition(), EvidenceClip("clip.mp4", alert.id, None, failure="none was cut")]
     content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
     store.contents.note([content])
@@ -326,7 +179,7 @@ def test_saving_twice_changes_nothing(store: Store, run: int, database_url: str,
     store.contents.note([content])
     store.jobs.begin([Input("clip.mp4")], MODEL, CONFIG)
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
-    assert store.save_verdict(again, a_verdict(), (SINK,)) == first
+    assert store.save_verdict(again, full_verdict(), (SINK,)) == first
     after = dump(database_url)
     assert len(after.pop("runs")) == len(before.pop("runs")) + 1
     assert after == before
@@ -343,7 +196,7 @@ def test_contents_are_known_by_path_and_replaced(store: Store) -> None:
     assert known == {**{content.path: content for content in old}, new.path: new}
 
 
-def test_a_content_belongs_to_one_run_until_its_lease_runs_out(store: Store, run: int, clock: Clock) -> None:
+def test_a_content_belongs_to_one_run_until_its_lease_runs_out(store: Store, run: int, clock: UtcClock) -> None:
     other = store.begin_run("scan", "{}", CONFIG)
     key, second = ResultKey("f" * 64, MODEL.sha256, CONFIG), ResultKey("e" * 64, MODEL.sha256, CONFIG)
     assert store.leases.take(run, key)
@@ -363,7 +216,7 @@ def test_a_content_belongs_to_one_run_until_its_lease_runs_out(store: Store, run
 
 def test_a_verdict_ends_the_lease_of_its_content(store: Store, run: int) -> None:
     other = store.begin_run("scan", "{}", CONFIG)
-    verdict = a_verdict()
+    verdict = full_verdict()
     assert verdict.sha256 is not None
     key = ResultKey(verdict.sha256, verdict.model.sha256, verdict.config_sha256)
     failed = dataclasses.replace(verdict, label=Label.ERROR, score=None, tracks=(), alerts=(), scores=())
@@ -377,60 +230,62 @@ def test_a_verdict_ends_the_lease_of_its_content(store: Store, run: int) -> None
 
 
 def test_evidence_that_track_and_alert_share_is_stored_once(store: Store, run: int, database_url: str) -> None:
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     rows = {row["frame_index"]: row["alert_id"] for row in dump(database_url)["evidence"]}
     assert rows == {100: "alert-1", 120: "alert-1", 280: None}
 
 
 def test_numpy_numbers_are_stored_as_numbers(store: Store, run: int) -> None:
     half = np.float32(0.5)
-    key = store.save_verdict(run, a_verdict(score=half, scores=(record(np.int64(3), probability=half),)))
+    key = store.save_verdict(run, full_verdict(score=half, scores=(make_record(np.int64(3), probability=half),)))
     loaded = store.verdict(key)
     assert loaded.score == 0.5
     assert (loaded.scores[0].frame_index, loaded.scores[0].probability) == (3, 0.5)
 
 
 def test_a_result_is_found_only_for_its_content_model_and_configuration(store: Store, run: int) -> None:
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     assert store.find_verdict(ResultKey("f" * 64, "b" * 64, CONFIG)) is None
     assert store.find_verdict(ResultKey("f" * 64, MODEL.sha256, "d" * 64)) is None
     assert store.find_verdict(ResultKey("e" * 64, MODEL.sha256, CONFIG)) is None
 
 
 def test_an_error_is_not_final_and_a_result_replaces_it(store: Store, run: int) -> None:
-    first = store.save_verdict(run, an_error())
+    first = store.save_verdict(run, failed_verdict())
     assert store.find_verdict(ResultKey("f" * 64, MODEL.sha256, CONFIG)) is None
-    assert store.save_verdict(run, a_verdict()) == first
+    assert store.save_verdict(run, full_verdict()) == first
     assert [row.verdict.label for row in store.verdicts()] == [Label.FAKE]
     assert store.verdicts()[0].verdict.failure is None
 
 
 def test_an_error_does_not_replace_a_result(store: Store, run: int, database_url: str) -> None:
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     before = dump(database_url)
-    store.save_verdict(run, an_error())
+    store.save_verdict(run, failed_verdict())
     assert dump(database_url) == before
 
 
 def test_a_result_replaces_errors_from_before_the_file_could_be_read(store: Store, run: int) -> None:
-    store.save_verdict(run, an_error(sha256=None))
-    store.save_verdict(run, an_error(source="/archive/other.mp4", sha256=None))
+    store.save_verdict(run, failed_verdict(sha256=None))
+    store.save_verdict(run, failed_verdict(source="/archive/other.mp4", sha256=None))
     later = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
-    store.save_verdict(later, a_verdict())
+    store.save_verdict(later, full_verdict())
     labels = {row.verdict.source: row.verdict.label for row in store.verdicts()}
     assert labels == {"/archive/clip.mp4": Label.FAKE, "/archive/other.mp4": Label.ERROR}
 
 
 def test_a_changed_result_of_a_file_replaces_all_of_the_old_one(
-    store: Store, run: int, clock: Clock, database_url: str
+    store: Store, run: int, clock: UtcClock, database_url: str
 ) -> None:
-    key = store.save_verdict(run, a_verdict(alerts=(an_alert("kept"), an_alert("gone", evidence=(proof(200),)))))
+    key = store.save_verdict(
+        run, full_verdict(alerts=(full_alert("kept"), full_alert("gone", evidence=(make_evidence(200),))))
+    )
     store.review("kept", Label.REAL, "seen")
     clock.advance(hours=1)
-    newer = a_verdict(score=0.9, tracks=(), scores=(record(7),), alerts=(an_alert("kept", peak=1.0),))
+    newer = full_verdict(score=0.9, tracks=(), scores=(make_record(7),), alerts=(full_alert("kept", peak=1.0),))
     assert store.save_verdict(run, newer) == key
     assert dataclasses.asdict(store.verdict(key)) == dataclasses.asdict(
-        dataclasses.replace(newer, alerts=(an_alert("kept", peak=1.0, revision=2),))
+        dataclasses.replace(newer, alerts=(full_alert("kept", peak=1.0, revision=2),))
     )
     (row,) = store.alerts()
     assert (row.id, row.revision, row.state, row.review_label) == (
@@ -444,45 +299,45 @@ def test_a_changed_result_of_a_file_replaces_all_of_the_old_one(
 
 
 def test_the_first_path_stands_for_copies_of_a_file(store: Store, run: int) -> None:
-    key = store.save_verdict(run, a_verdict())
-    assert store.save_verdict(run, a_verdict("/archive/copy.mp4")) == key
+    key = store.save_verdict(run, full_verdict())
+    assert store.save_verdict(run, full_verdict("/archive/copy.mp4")) == key
     assert [row.verdict.source for row in store.verdicts()] == ["/archive/clip.mp4"]
 
 
 def test_a_verdict_is_saved_whole_or_not_at_all(store: Store, run: int, database_url: str) -> None:
-    twice = (record(5), record(5))
+    twice = (make_record(5), make_record(5))
     with pytest.raises(StoreError):
-        store.save_verdict(run, a_verdict(scores=twice))
+        store.save_verdict(run, full_verdict(scores=twice))
     assert {name for name, rows in dump(database_url).items() if rows} == {"runs"}
 
 
 def test_a_failed_replacement_leaves_the_old_result(store: Store, run: int, database_url: str) -> None:
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     before = dump(database_url)
     with pytest.raises(StoreError):
-        store.save_verdict(run, a_verdict(score=0.5, scores=(record(5), record(5))))
+        store.save_verdict(run, full_verdict(score=0.5, scores=(make_record(5), make_record(5))))
     assert dump(database_url) == before
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, float("nan")])
 def test_a_score_out_of_range_is_refused(store: Store, run: int, score: float) -> None:
     with pytest.raises(StoreError):
-        store.save_verdict(run, a_verdict(scores=(record(5, probability=score),)))
+        store.save_verdict(run, full_verdict(scores=(make_record(5, probability=score),)))
 
 
 def test_an_alert_belongs_to_one_result(store: Store, run: int) -> None:
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     with pytest.raises(StoreError, match=r"alert-1 is already stored for another result, on /archive/clip\.mp4"):
-        store.save_verdict(run, a_verdict(sha256="e" * 64))
+        store.save_verdict(run, full_verdict(sha256="e" * 64))
 
 
 def test_an_unknown_run_is_refused(store: Store) -> None:
     with pytest.raises(StoreError):
-        store.save_verdict(99, a_verdict())
+        store.save_verdict(99, full_verdict())
 
 
 def test_everything_under_a_verdict_goes_with_it(store: Store, run: int, database_url: str) -> None:
-    store.save_verdict(run, a_verdict())
+    store.save_verdict(run, full_verdict())
     engine = create_store_engine(parse_url(database_url))
     with engine.begin() as connection:
         connection.execute(verdicts.delete())
@@ -493,18 +348,20 @@ def test_everything_under_a_verdict_goes_with_it(store: Store, run: int, databas
 # ── verdicts on live sources ──
 
 
-def test_a_newer_live_verdict_replaces_the_older(store: Store, run: int, clock: Clock) -> None:
-    key = store.save_verdict(run, a_live_verdict(label=Label.REAL, score=0.1))
+def test_a_newer_live_verdict_replaces_the_older(store: Store, run: int, clock: UtcClock) -> None:
+    key = store.save_verdict(run, live_verdict(label=Label.REAL, score=0.1))
     clock.advance(seconds=5)
-    assert store.save_verdict(run, a_live_verdict(label=Label.FAKE, score=0.9)) == key
+    assert store.save_verdict(run, live_verdict(label=Label.FAKE, score=0.9)) == key
     (row,) = store.verdicts()
     assert (row.verdict.label, row.verdict.score) == (Label.FAKE, 0.9)
     assert row.stored_at == clock.now
     assert row.occurred_at == NOON - timedelta(hours=1)
 
 
-def test_saving_a_live_verdict_twice_changes_nothing(store: Store, run: int, database_url: str, clock: Clock) -> None:
-    verdict = a_live_verdict(an_alert(source=CAMERA, end=None, started_at=NOON))
+def test_saving_a_live_verdict_twice_changes_nothing(
+    store: Store, run: int, database_url: str, clock: UtcClock
+) -> None:
+    verdict = live_verdict(full_alert(source=CAMERA, end=None, started_at=NOON))
     store.save_verdict(run, verdict)
     before = dump(database_url)
     clock.advance(seconds=5)
@@ -513,31 +370,33 @@ def test_saving_a_live_verdict_twice_changes_nothing(store: Store, run: int, dat
 
 
 def test_a_live_alert_keeps_its_id_and_counts_its_revisions(store: Store, run: int) -> None:
-    opened = an_alert(source=CAMERA, end=None, peak=0.8, started_at=NOON)
+    opened = full_alert(source=CAMERA, end=None, peak=0.8, started_at=NOON)
     closed = dataclasses.replace(opened, end=9.8, peak=0.9, ended_at=NOON + timedelta(seconds=7))
     seen = []
     for alert in (opened, opened, closed, closed):
-        store.save_verdict(run, a_live_verdict(alert, reason=f"save {len(seen)}"))
+        store.save_verdict(run, live_verdict(alert, reason=f"save {len(seen)}"))
         (row,) = store.alerts()
         seen.append((row.id, row.revision, row.end, row.peak))
     assert seen == [("alert-1", 1, None, 0.8)] * 2 + [("alert-1", 2, 9.8, 0.9)] * 2
 
 
 def test_new_evidence_alone_is_a_revision(store: Store, run: int) -> None:
-    store.save_verdict(run, a_live_verdict(an_alert(source=CAMERA)))
-    store.save_verdict(run, a_live_verdict(an_alert(source=CAMERA, evidence=(proof(130),))))
+    store.save_verdict(run, live_verdict(full_alert(source=CAMERA)))
+    store.save_verdict(run, live_verdict(full_alert(source=CAMERA, evidence=(make_evidence(130),))))
     alert = store.alert("alert-1")
     assert alert.revision == 2
     assert [item.frame_index for item in alert.evidence] == [130]
 
 
 def test_what_a_live_verdict_no_longer_carries_stays(store: Store, run: int) -> None:
-    store.save_verdict(run, a_live_verdict(an_alert("early", source=CAMERA), frames=range(0, 100, 25)))
-    late = TrackVerdict(3, 60.0, 70.0, Label.FAKE, 0.9, 20, evidence=(proof(1600, track=3),))
+    store.save_verdict(run, live_verdict(full_alert("early", source=CAMERA), frames=range(0, 100, 25)))
+    late = TrackVerdict(3, 60.0, 70.0, Label.FAKE, 0.9, 20, evidence=(make_evidence(1600, track_id=3),))
     store.save_verdict(
         run,
-        a_live_verdict(
-            an_alert("late", source=CAMERA, start=61.0, end=62.0, track_id=3, evidence=(proof(1550, track=3),)),
+        live_verdict(
+            full_alert(
+                "late", source=CAMERA, start=61.0, end=62.0, track_id=3, evidence=(make_evidence(1550, track_id=3),)
+            ),
             tracks=(late,),
             frames=range(50, 200, 25),
         ),
@@ -552,17 +411,13 @@ def test_what_a_live_verdict_no_longer_carries_stays(store: Store, run: int) -> 
 
 
 def an_open_alert(revision: int = 1, end: float | None = None, *frames: int) -> Alert:
-    return Alert(
+    return make_alert(
         "live-1",
         CAMERA,
-        1,
-        30.0,
-        end,
-        0.97,
-        0.9,
-        Label.FAKE,
-        revision,
-        tuple(proof(frame) for frame in frames),
+        start=30.0,
+        end=end,
+        revision=revision,
+        evidence=tuple(make_evidence(frame) for frame in frames),
         started_at=NOON + timedelta(seconds=30),
         ended_at=None if end is None else NOON + timedelta(seconds=end),
         reason=f"{revision} faces",
@@ -571,15 +426,15 @@ def an_open_alert(revision: int = 1, end: float | None = None, *frames: int) -> 
     )
 
 
-def test_an_alert_goes_through_its_life_under_one_id(store: Store, run: int, clock: Clock) -> None:
-    store.save(run, [a_live_verdict(an_open_alert(1, None, 100, 120))], (SINK,))
+def test_an_alert_goes_through_its_life_under_one_id(store: Store, run: int, clock: UtcClock) -> None:
+    store.save(run, [live_verdict(an_open_alert(1, None, 100, 120))], (SINK,))
     stored_at = clock.now
     clock.advance(seconds=30)
-    store.save(run, [a_live_verdict(an_open_alert(2, None, 120, 140))], (SINK,))
+    store.save(run, [live_verdict(an_open_alert(2, None, 120, 140))], (SINK,))
     (row,) = store.alerts()
     assert (row.revision, row.end, row.faces, row.reason, row.stored_at) == (2, None, 2, "2 faces", stored_at)
     assert [item.frame_index for item in store.alert("live-1").evidence] == [120, 140]
-    store.save(run, [a_live_verdict(an_open_alert(3, 34.0, 120, 140))], (SINK,))
+    store.save(run, [live_verdict(an_open_alert(3, 34.0, 120, 140))], (SINK,))
     alert = store.alert("live-1")
     assert (alert.revision, alert.end, alert.seen, alert.kind) == (3, 34.0, 34.0, AlertKind.FORGERY)
     assert [item.revision for item in store.deliveries.of_alert("live-1")] == [1, 2, 3]
@@ -587,7 +442,7 @@ def test_an_alert_goes_through_its_life_under_one_id(store: Store, run: int, clo
 
 def test_operational_alerts_have_no_face(store: Store, run: int) -> None:
     down = Alert("down-1", CAMERA, None, 0.0, None, None, None, Label.ERROR, kind=AlertKind.DOWN, reason="refused: no")
-    store.save(run, [a_live_verdict(down, an_open_alert())])
+    store.save(run, [live_verdict(down, an_open_alert())])
     (row,) = store.alerts(Filters(kind=AlertKind.DOWN))
     assert (row.id, row.kind, row.reason, row.track_id, row.peak, row.mean) == (
         "down-1",
@@ -601,9 +456,9 @@ def test_operational_alerts_have_no_face(store: Store, run: int) -> None:
     assert store.verdicts(Filters(kind=AlertKind.FROZEN)) == []
 
 
-def test_alerts_of_a_run_that_died_are_ended(store: Store, clock: Clock) -> None:
+def test_alerts_of_a_run_that_died_are_ended(store: Store, clock: UtcClock) -> None:
     run = store.begin_run("watch", live_settings(every=5.0), CONFIG)
-    store.save(run, [a_live_verdict(an_open_alert(4))])
+    store.save(run, [live_verdict(an_open_alert(4))])
     assert store.end_abandoned((SINK,)) == 0
     clock.advance(minutes=1)
     assert store.end_abandoned((SINK,)) == 1
@@ -618,7 +473,7 @@ def test_a_clip_lies_beside_the_database_with_its_hash(tmp_path: Path, run: int)
     with Store.open(f"sqlite:///{tmp_path / 'desk.db'}") as store:
         run = store.begin_run("watch", "{}", CONFIG)
         clip = EvidenceClip(CAMERA, "live-1", b"an MP4 file", NOON, NOON + timedelta(seconds=9))
-        assert store.save(run, [a_live_verdict(an_open_alert()), clip]) == []
+        assert store.save(run, [live_verdict(an_open_alert()), clip]) == []
         found = store.clip("live-1")
     file = tmp_path / "desk.db.clips" / "live-1.mp4"
     assert found is not None
@@ -638,7 +493,7 @@ def test_a_full_disk_costs_the_clip_and_says_so(
     monkeypatch.setattr("streamwatch.files.os.fsync", full)
     folder = tmp_path / "clips"
     folder.mkdir()
-    items = [a_live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", b"an MP4 file")]
+    items = [live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", b"an MP4 file")]
     (trouble,) = store.save(run, items, clips=folder)
     assert trouble == f"{folder}: the clip of alert live-1 cannot be written (No space left on device)"
     found = store.clip("live-1")
@@ -650,7 +505,7 @@ def test_a_full_disk_costs_the_clip_and_says_so(
 
 def test_a_clip_that_was_not_cut_says_why(store: Store, run: int) -> None:
     store.save(
-        run, [a_live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", None, failure="the stream was gone")]
+        run, [live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", None, failure="the stream was gone")]
     )
     found = store.clip("live-1")
     assert found is not None
@@ -659,8 +514,8 @@ def test_a_clip_that_was_not_cut_says_why(store: Store, run: int) -> None:
 
 
 def test_each_run_has_its_own_live_verdict(store: Store, run: int) -> None:
-    store.save_verdict(run, a_live_verdict())
-    store.save_verdict(store.begin_run("streamwatch watch", "{}", CONFIG), a_live_verdict())
+    store.save_verdict(run, live_verdict())
+    store.save_verdict(store.begin_run("streamwatch watch", "{}", CONFIG), live_verdict())
     assert len(store.verdicts()) == 2
 
 
@@ -670,8 +525,8 @@ def test_each_run_has_its_own_live_verdict(store: Store, run: int) -> None:
 def test_times_come_back_aware_and_in_utc(store: Store, run: int) -> None:
     east = timezone(timedelta(hours=5, minutes=30))
     started = datetime(2026, 3, 1, 17, 30, 0, 123_456, tzinfo=east)
-    scored = dataclasses.replace(record(1), wall_time=started)
-    key = store.save_verdict(run, a_verdict(started_at=started, scores=(scored,)))
+    scored = dataclasses.replace(make_record(1), wall_time=started)
+    key = store.save_verdict(run, full_verdict(started_at=started, scores=(scored,)))
     loaded = store.verdict(key)
     for value in (loaded.started_at, loaded.scores[0].wall_time):
         assert value == started
@@ -684,11 +539,11 @@ def test_naive_times_are_refused(store: Store, run: int, database_url: str, wher
     naive = datetime(2026, 3, 1, 12, 0)  # noqa: DTZ001
     changes: dict[str, Any] = {
         "verdict": {"started_at": naive},
-        "alert": {"alerts": (an_alert(started_at=naive),)},
-        "score": {"scores": (dataclasses.replace(record(1), wall_time=naive),)},
+        "alert": {"alerts": (full_alert(started_at=naive),)},
+        "score": {"scores": (dataclasses.replace(make_record(1), wall_time=naive),)},
     }[where]
     with pytest.raises(StoreError, match="2026-03-01T12:00:00 has no time zone"):
-        store.save_verdict(run, a_verdict(**changes))
+        store.save_verdict(run, full_verdict(**changes))
     assert count(database_url, "verdicts") == 0
 
 
@@ -698,15 +553,15 @@ def test_naive_times_are_refused(store: Store, run: int, database_url: str, wher
 def test_credentials_never_reach_the_database(store: Store, database_url: str) -> None:
     url = "rtsp://admin:hunter2@camera.example/1"
     run = store.begin_run(f"streamwatch watch {url}", f'{{"streams": [{{"url": "{url}"}}]}}', CONFIG)
-    failed = an_error(source=url, sha256=None, failure=Failure("SourceRefused", f"{url}: 401"))
+    failed = failed_verdict(source=url, sha256=None, failure=Failure("SourceRefused", f"{url}: 401"))
     store.save_verdict(run, failed)
-    store.save_verdict(run, a_verdict(source=url, alerts=(an_alert(source=url),)))
+    store.save_verdict(run, full_verdict(source=url, alerts=(full_alert(source=url),)))
     assert "hunter2" not in repr(dump(database_url))
     assert "camera.example" in repr(dump(database_url))
 
 
 def test_file_names_that_are_not_utf8_are_stored_escaped(store: Store, run: int) -> None:
-    store.save_verdict(run, a_verdict("/archive/caf\udce9 \0.mp4", alerts=()))
+    store.save_verdict(run, full_verdict("/archive/caf\udce9 \0.mp4", alerts=()))
     assert store.verdicts()[0].verdict.source == "/archive/caf\\udce9 \\x00.mp4"
 
 
@@ -714,7 +569,7 @@ def test_file_names_that_are_not_utf8_are_stored_escaped(store: Store, run: int)
 
 
 @pytest.fixture
-def filled(store: Store, run: int, clock: Clock) -> Store:
+def filled(store: Store, run: int, clock: UtcClock) -> Store:
     """Three files, an hour apart, and a camera that started before them."""
     for number, (name, label, score) in enumerate(
         [
@@ -724,10 +579,10 @@ def filled(store: Store, run: int, clock: Clock) -> Store:
         ]
     ):
         source = f"/archive/{name}"
-        given = an_alert(f"alert-{number}", source, peak=score), an_alert(f"more-{number}", source, start=1.0)
+        given = full_alert(f"alert-{number}", source, peak=score), full_alert(f"more-{number}", source, start=1.0)
         store.save_verdict(
             run,
-            a_verdict(
+            full_verdict(
                 source,
                 str(number) * 64,
                 label=label,
@@ -736,8 +591,8 @@ def filled(store: Store, run: int, clock: Clock) -> Store:
             ),
         )
         clock.advance(hours=1)
-    camera = an_alert("camera", CAMERA, peak=0.9, started_at=NOON - timedelta(minutes=30))
-    store.save_verdict(run, a_live_verdict(camera))
+    camera = full_alert("camera", CAMERA, peak=0.9, started_at=NOON - timedelta(minutes=30))
+    store.save_verdict(run, live_verdict(camera))
     store.review("more-2", Label.REAL)
     return store
 
@@ -842,12 +697,12 @@ def test_an_alert_is_found_by_the_beginning_of_its_id(filled: Store) -> None:
 
 
 def test_a_whole_id_that_begins_another_is_found(store: Store, run: int) -> None:
-    given = tuple(an_alert(f"x{suffix}", start=float(len(suffix))) for suffix in ("a", "", "b", "0", "c", "1"))
-    store.save_verdict(run, a_verdict(alerts=given))
+    given = tuple(full_alert(f"x{suffix}", start=float(len(suffix))) for suffix in ("a", "", "b", "0", "c", "1"))
+    store.save_verdict(run, full_verdict(alerts=given))
     assert store.find_alert("x") == "x"
 
 
-def test_a_review_is_kept_and_can_be_taken_back(filled: Store, clock: Clock) -> None:
+def test_a_review_is_kept_and_can_be_taken_back(filled: Store, clock: UtcClock) -> None:
     filled.review("camera", Label.REAL, "a poster in the background")
     row = filled.alert_row("camera")
     assert (row.state, row.review_label, row.review_comment, row.reviewed_at) == (
@@ -880,7 +735,7 @@ def test_an_unknown_verdict_is_an_error(store: Store) -> None:
 # ── runs ──
 
 
-def test_a_run_is_noted_from_start_to_end(store: Store, run: int, clock: Clock, database_url: str) -> None:
+def test_a_run_is_noted_from_start_to_end(store: Store, run: int, clock: UtcClock, database_url: str) -> None:
     clock.advance(minutes=3)
     store.end_run(run, RunStatus.INTERRUPTED)
     (row,) = dump(database_url)["runs"]
@@ -901,8 +756,8 @@ def _save_many(url: str, barrier: Any, worker: int) -> None:
     with Store.open(url) as store:
         run = store.begin_run("streamwatch scan", "{}", CONFIG)
         for number in range(5):
-            store.save_verdict(run, a_verdict(sha256=str(number) * 64, alerts=(an_alert(f"{number}"),)))
-            store.save_verdict(run, a_live_verdict(an_alert(f"live-{worker}", source=CAMERA), score=number / 10))
+            store.save_verdict(run, full_verdict(sha256=str(number) * 64, alerts=(full_alert(f"{number}"),)))
+            store.save_verdict(run, live_verdict(full_alert(f"live-{worker}", source=CAMERA), score=number / 10))
 
 
 def test_processes_open_and_write_a_fresh_store_together(database_url: str) -> None:
@@ -923,11 +778,11 @@ def test_processes_open_and_write_a_fresh_store_together(database_url: str) -> N
 
 def test_a_listing_does_not_block_a_writer(store: Store, run: int, database_url: str) -> None:
     for number in range(3):
-        store.save_verdict(run, a_verdict(sha256=str(number) * 64, alerts=(an_alert(f"{number}"),)))
+        store.save_verdict(run, full_verdict(sha256=str(number) * 64, alerts=(full_alert(f"{number}"),)))
     listing = store.iter_alerts()
     next(listing)
     with Store.open(database_url) as other:
-        other.save_verdict(run, a_verdict(sha256="9" * 64, alerts=(an_alert("9"),)))
+        other.save_verdict(run, full_verdict(sha256="9" * 64, alerts=(full_alert("9"),)))
     assert len(list(listing)) == 2
     assert len(store.alerts()) == 4
 

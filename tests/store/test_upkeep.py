@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,16 @@ from streamwatch.cli.main import main
 from streamwatch.config import RetentionSettings
 from streamwatch.store import Store, schema
 from streamwatch.store.database import parse_url
-from tests.store.test_store import CONFIG, Clock, a_live_verdict, a_verdict, an_alert, dump, record
-
-pytest_plugins = ["tests.support.postgres"]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(database_url: str, clock: Clock) -> Iterator[Store]:
-    with Store.open(database_url, clock=clock) as opened:
-        yield opened
+from tests.support.builders import CONFIG, full_alert, full_verdict, live_verdict, make_record
+from tests.support.clocks import UtcClock
+from tests.support.database import dump
 
 
 @pytest.fixture
 def file_url(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     with Store.open(url) as store:
-        store.save_verdict(store.begin_run("scan", "{}", CONFIG), a_verdict())
+        store.save_verdict(store.begin_run("scan", "{}", CONFIG), full_verdict())
     return url
 
 
@@ -56,10 +44,10 @@ class Ran:
 
 
 def test_a_vacuum_gives_back_the_room_of_what_was_pruned(
-    store: Store, clock: Clock, database_url: str, capsys: pytest.CaptureFixture[str]
+    store: Store, clock: UtcClock, database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = store.begin_run("scan", "{}", CONFIG)
-    store.save_verdict(run, a_verdict(scores=tuple(record(frame) for frame in range(20_000))))
+    store.save_verdict(run, full_verdict(scores=tuple(make_record(frame) for frame in range(20_000))))
     clock.advance(days=2)
     store.prune(RetentionSettings(scores=1))
     ran = Ran(capsys, "db", "vacuum", "--store", database_url)
@@ -92,8 +80,8 @@ def test_a_backup_while_a_run_writes_is_a_whole_store(
             run = store.begin_run("watch", "{}", CONFIG)
             while not stop.is_set():
                 number = len(saved)
-                alert = an_alert(f"live-{number}", "camera", evidence=())
-                store.save_verdict(run, a_live_verdict(alert, frames=range(number * 25, number * 25 + 250, 25)))
+                alert = full_alert(f"live-{number}", "camera", evidence=())
+                store.save_verdict(run, live_verdict(alert, frames=range(number * 25, number * 25 + 250, 25)))
                 saved.append(number)
 
     writer = threading.Thread(target=write)
@@ -115,7 +103,7 @@ def test_a_backup_while_a_run_writes_is_a_whole_store(
     with Store.open(f"sqlite:///{tmp_path / 'copy.db'}") as restored:
         assert restored.alert("alert-1").evidence
         run = restored.begin_run("scan", "{}", CONFIG)
-        restored.save_verdict(run, a_verdict("/archive/next.mp4", "e" * 64, alerts=()))
+        restored.save_verdict(run, full_verdict("/archive/next.mp4", "e" * 64, alerts=()))
 
 
 def test_a_backup_writes_over_nothing(file_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,8 +140,8 @@ def test_a_damaged_store_is_not_passed_off_as_a_backup(
 ) -> None:
     with Store.open(file_url) as store:
         run = store.begin_run("scan", "{}", CONFIG)
-        scores = tuple(record(frame) for frame in range(5_000))
-        store.save_verdict(run, a_verdict("/archive/other.mp4", "e" * 64, alerts=(), scores=scores))
+        scores = tuple(make_record(frame) for frame in range(5_000))
+        store.save_verdict(run, full_verdict("/archive/other.mp4", "e" * 64, alerts=(), scores=scores))
     file = tmp_path / "store.db"
     data = bytearray(file.read_bytes())
     middle = len(data) // 2 // 4096 * 4096
@@ -186,7 +174,7 @@ def test_a_dump_of_postgresql_is_restored(
         pytest.skip("pg_dump and pg_restore are not on the PATH")
     source, target = database(postgres_server, "dumped"), database(postgres_server, "restored")
     with Store.open(source) as store:
-        store.save_verdict(store.begin_run("scan", "{}", CONFIG), a_verdict())
+        store.save_verdict(store.begin_run("scan", "{}", CONFIG), full_verdict())
     place = tmp_path / "store.dump"
     ran = Ran(capsys, "db", "backup", str(place), "--store", source)
     assert (ran.status, ran.error) == (0, "")
@@ -200,7 +188,7 @@ def test_a_dump_of_postgresql_is_restored(
     with Store.open(target) as restored:
         assert restored.alert("alert-1").evidence
         run = restored.begin_run("scan", "{}", CONFIG)
-        restored.save_verdict(run, a_verdict("/archive/next.mp4", "e" * 64, alerts=()))
+        restored.save_verdict(run, full_verdict("/archive/next.mp4", "e" * 64, alerts=()))
 
 
 def test_pg_dump_is_told_the_password_in_its_environment_alone(

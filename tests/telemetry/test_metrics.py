@@ -19,7 +19,6 @@ from streamwatch.records import (
     Alert,
     AlertKind,
     DropReason,
-    FaceQuality,
     FrameCounts,
     FrameRecord,
     Label,
@@ -28,6 +27,7 @@ from streamwatch.records import (
 )
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.telemetry.metrics import WatchMetrics, serve_metrics
+from tests.support.builders import make_alert, make_record, make_verdict
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 ONE, TWO = "rtsp://***@cam/one", "rtsp://cam/two"
@@ -56,19 +56,16 @@ def change(state: StreamState, cause: Cause | None = None, source: str = ONE) ->
 
 
 def score(index: int, age: float) -> FrameRecord:
-    quality = FaceQuality(90.0, 90.0, 0.0, 1.0)
-    return FrameRecord(1, index, index / 2, (0, 0, 9, 9), 1.0, 0.0, 0.5, quality, NOW - timedelta(seconds=age))
+    return make_record(index, wall_time=NOW - timedelta(seconds=age))
 
 
 def verdict(*scores: FrameRecord, dropped: int = 0) -> VideoVerdict:
     counts = FrameCounts(100, 10, 10 - dropped, dropped, 0, {DropReason.STALE: dropped} if dropped else {})
-    return VideoVerdict(
-        ONE, None, Label.REAL, 0.1, 5.0, counts, (), (), SUBJECT.model, "c" * 64, "policy", scores=scores
-    )
+    return make_verdict(ONE, label=Label.REAL, score=0.1, frames=counts, tracks=(), scores=scores)
 
 
 def alert(name: str, revision: int, end: float | None = None, kind: AlertKind = AlertKind.FORGERY) -> Alert:
-    return Alert(name, ONE, 1, 0.0, end, 0.9, 0.9, Label.FAKE, revision, kind=kind)
+    return make_alert(name, ONE, end=end, revision=revision, kind=kind)
 
 
 @pytest.fixture

@@ -11,18 +11,16 @@ import pytest
 
 from streamwatch.config import TracingSettings
 from streamwatch.live.frame_times import FrameTraces
-from streamwatch.records import Frame, FrameCounts, FrameTimes, Label, ModelRef, VideoVerdict
+from streamwatch.records import Frame, FrameTimes, VideoVerdict
 from streamwatch.telemetry.tracing import STAGES, trace_frames
+from tests.support.builders import make_verdict
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 SOURCE = "rtsp://***@cam/one"
 
 
 def verdict(*times: FrameTimes) -> VideoVerdict:
-    model = ModelRef("m", "b" * 64)
-    return VideoVerdict(
-        SOURCE, None, Label.REAL, 0.1, 5.0, FrameCounts(), (), (), model, "c" * 64, "policy", times=times
-    )
+    return make_verdict(SOURCE, times=times)
 
 
 def test_a_frame_becomes_a_trace_with_a_span_for_each_stage() -> None:
