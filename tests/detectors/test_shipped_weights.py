@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from streamwatch.config import FaceSettings
-from streamwatch.detectors import load_detector
+from streamwatch.detectors import ModelCard, load_detector
 from streamwatch.detectors.card import read_card
 from streamwatch.detectors.registry import weights_path
 from streamwatch.evaluation.datasets.web import read_pictures
@@ -21,11 +23,11 @@ from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")
-def card():
+def card() -> ModelCard:
     return read_card(weights_path("m2tr-lite"))
 
 
-def test_readme_says_what_the_card_says(card):
+def test_readme_says_what_the_card_says(card: ModelCard) -> None:
     text, m = (ROOT / "README.md").read_text(encoding="utf-8"), card.metrics
     assert f"in-domain) | {m['val_auc']:.3f} |" in text
     assert f"| {m['val_tpr_at_1_percent_fpr']:.0%} / {m['val_tpr_at_5_percent_fpr']:.0%} |".replace("%", " %") in text
@@ -34,7 +36,7 @@ def test_readme_says_what_the_card_says(card):
     assert f"**{m['unseen_blends_auc']:.3f}**; **{m['unseen_blends_called_real']:.0%}**".replace("%", " %") in text
 
 
-def test_the_report_says_what_the_card_says(card):
+def test_the_report_says_what_the_card_says(card: ModelCard) -> None:
     text, m = (ROOT / "docs" / "m2tr-lite.md").read_text(encoding="utf-8"), card.metrics
     assert f"| {m['val_auc']:.3f} [" in text
     assert f"**{m['unseen_blends_auc']:.3f} [" in text
@@ -44,7 +46,7 @@ def test_the_report_says_what_the_card_says(card):
 
 
 @pytest.mark.parametrize("name", ["statistics", "texture"])
-def test_the_page_of_a_fitted_detector_says_what_its_card_says(name):
+def test_the_page_of_a_fitted_detector_says_what_its_card_says(name: str) -> None:
     card = read_card(weights_path(name))
     text, m = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"), card.metrics
     assert f"| **{m['auc']:.3f}** [{m['auc_low']:.3f}, {m['auc_high']:.3f}] |" in text
@@ -60,7 +62,7 @@ def test_the_page_of_a_fitted_detector_says_what_its_card_says(name):
 
 
 @pytest.mark.parametrize("name", ["statistics", "texture"])
-def test_a_fitted_detector_tells_clips_as_its_card_says(name, shared):
+def test_a_fitted_detector_tells_clips_as_its_card_says(name: str, shared: Path) -> None:
     pictures = read_pictures(shared / "data" / "web_dev")
     chosen = {picture.clip for picture in pictures[::9]}
     some = [picture for picture in pictures if picture.clip in chosen and picture.label != "enhanced"][::4]
@@ -72,7 +74,7 @@ def test_a_fitted_detector_tells_clips_as_its_card_says(name, shared):
 
 
 @pytest.mark.slow
-def test_the_weights_tell_dfdc_faces_as_the_card_says(card, shared):
+def test_the_weights_tell_dfdc_faces_as_the_card_says(card: ModelCard, shared: Path) -> None:
     listed = [p for p in list_pictures(shared / "data" / "dfdc_faces") if p.split == "val"]
     detector, finder = load_detector("m2tr-lite", "cpu", 2), load_face_detector(FaceSettings(min_side=16, threads=1))
     crops, labels = [], []

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from streamwatch.evaluation.degradations import (
+    VideoCodec,
     blur,
     brightness,
     colour_cast,
@@ -13,21 +14,22 @@ from streamwatch.evaluation.degradations import (
     sharpen,
 )
 from streamwatch.evaluation.robustness import protocol
+from streamwatch.records import ImageArray
 from tests.support.face_datasets import portrait
 
 
-def error(image, other):
+def error(image: ImageArray, other: ImageArray) -> float:
     return float(np.abs(image.astype(int) - other).mean())
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_video_coding_loses_more_at_higher_rate_factors(codec):
+def test_video_coding_loses_more_at_higher_rate_factors(codec: VideoCodec) -> None:
     image = portrait()
     losses = [error(encode_video(image, crf, codec), image) for crf in (12, 28, 45)]
     assert 0 < losses[0] < losses[1] < losses[2] < 20
 
 
-def test_pictures_of_any_size_come_back_as_themselves():
+def test_pictures_of_any_size_come_back_as_themselves() -> None:
     one, two = portrait()[:, :101], np.ascontiguousarray(portrait()[:, ::-1])[:, :101]
     first, second = encode_video(one, 15), encode_video(two, 15)
     assert first.shape == one.shape
@@ -35,7 +37,7 @@ def test_pictures_of_any_size_come_back_as_themselves():
     assert error(second, two) < 6
 
 
-def test_jpeg_and_rescaling_lose_detail_and_sharpening_adds_contrast():
+def test_jpeg_and_rescaling_lose_detail_and_sharpening_adds_contrast() -> None:
     image = portrait()
     assert error(jpeg(image, 95), image) < error(jpeg(image, 30), image)
     assert rescale(image, 3).shape == image.shape
@@ -43,7 +45,7 @@ def test_jpeg_and_rescaling_lose_detail_and_sharpening_adds_contrast():
     assert np.diff(sharpen(image, 0.8).astype(int), axis=1).std() > np.diff(image.astype(int), axis=1).std()
 
 
-def test_blur_noise_and_brightness_do_as_much_as_they_say():
+def test_blur_noise_and_brightness_do_as_much_as_they_say() -> None:
     image = np.full((64, 64, 3), 100, np.uint8)
     assert (brightness(image, -0.4) == 60).all()
     assert (brightness(image, 0.4) == 140).all()
@@ -66,7 +68,7 @@ def test_blur_noise_and_brightness_do_as_much_as_they_say():
     assert np.abs(np.diff(blur(point, 3).astype(int), axis=0)).max() < 60
 
 
-def test_the_protocol_keeps_size_and_grows_worse():
+def test_the_protocol_keeps_size_and_grows_worse() -> None:
     image = portrait()[:, :101]
     families = {}
     for degradation in protocol():

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ from streamwatch.evaluation.quality.report import write
 from streamwatch.evaluation.quality.structure import head_mask, mask_ssim, ssim_map
 from streamwatch.evaluation.quality.tsne import effective_perplexity, joint_probabilities, tsne
 from streamwatch.evaluation.quality.warping import occluded, optical_flow, warping_error
-from streamwatch.records import Face
+from streamwatch.records import Face, FloatArray, ImageArray
 from tests.support.media import encode
 from tests.support.paths import PORTRAIT
 
@@ -354,7 +355,7 @@ class OneFace:
     def __init__(self, sees: bool = True) -> None:
         self._sees = sees
 
-    def detect(self, images):  # type: ignore[no-untyped-def]
+    def detect(self, images: Sequence[ImageArray]) -> list[list[Face]]:  # type: ignore[no-untyped-def]
         height, width = images[0].shape[:2]
         box = (0.3 * width, 0.3 * height, 0.7 * width, 0.7 * height)
         return [[Face(box, ((0.0, 0.0),) * 5, 1.0)] if self._sees else [] for _ in images]
@@ -363,10 +364,10 @@ class OneFace:
 class MeanColour:
     """Stands in for the network where only the way of the numbers is tested."""
 
-    def distances(self, real, fake):  # type: ignore[no-untyped-def]
+    def distances(self, real: ImageArray, fake: ImageArray) -> FloatArray:  # type: ignore[no-untyped-def]
         return np.abs(real.astype(float) - fake).mean(axis=(1, 2, 3))
 
-    def embeddings(self, faces):  # type: ignore[no-untyped-def]
+    def embeddings(self, faces: ImageArray) -> FloatArray:  # type: ignore[no-untyped-def]
         return faces.mean(axis=(1, 2)).astype(np.float32)
 
 

@@ -487,7 +487,7 @@ def _fields(subject: Subject) -> dict[str, object]:
     return {field.name: getattr(subject, field.name) for field in dataclasses.fields(subject)}
 
 
-def test_the_rule_that_is_compared_as_served_is_that_of_verdicts():
+def test_the_rule_that_is_compared_as_served_is_that_of_verdicts() -> None:
     settings, rng = policy(), np.random.default_rng(0)
     above = 0
     for number in range(20):
@@ -500,7 +500,7 @@ def test_the_rule_that_is_compared_as_served_is_that_of_verdicts():
     assert 0 < above < 20
 
 
-def test_a_recent_forgery_without_a_span_says_when_and_not_since_the_beginning():
+def test_a_recent_forgery_without_a_span_says_when_and_not_since_the_beginning() -> None:
     cold, mixed = [0.01] * 200, [0.9999 if index % 4 == 0 else 0.7 for index in range(120)]
     track = track_of(cold + mixed, policy(window=0.4, min_span=3.0))
     (span,) = track.verdict(since=100.0).spans
@@ -508,7 +508,7 @@ def test_a_recent_forgery_without_a_span_says_when_and_not_since_the_beginning()
     assert span.mean >= 0.8
 
 
-def test_pruning_never_loses_the_strongest_faces_of_a_span(monkeypatch):
+def test_pruning_never_loses_the_strongest_faces_of_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = policy(window=1.5, min_span=1.0, merge_gap=1.0, evidence=3)
     compared = 0
     for seed in range(4, 14):
@@ -527,7 +527,7 @@ def test_pruning_never_loses_the_strongest_faces_of_a_span(monkeypatch):
     assert compared > 50
 
 
-def test_stretches_as_far_apart_as_may_be_merge_at_any_time():
+def test_stretches_as_far_apart_as_may_be_merge_at_any_time() -> None:
     settings = policy(window=0.2, min_span=0.4, merge_gap=1.0)
     hot, cold = [0.999] * 5, [0.6] * 5
     for begin in range(0, 200, 7):

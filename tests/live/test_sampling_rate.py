@@ -16,8 +16,8 @@ from streamwatch.detectors import load_detector
 from streamwatch.live.sampling_rate import FLOOR, PERIOD, STEP, SamplingRate
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import LocalClient
-from streamwatch.records import VideoVerdict
+from streamwatch.pipeline.scoring import LocalClient, PendingScores
+from streamwatch.records import ImageArray, VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
@@ -88,7 +88,7 @@ class SlowClient(LocalClient):
 
     slow = True
 
-    def submit(self, crops):
+    def submit(self, crops: ImageArray) -> PendingScores:
         self._thread.submit(time.sleep, 0.33 if self.slow else 0.0)
         return super().submit(crops)
 

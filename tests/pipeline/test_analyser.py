@@ -712,7 +712,7 @@ def test_a_store_that_stays_away_ends_the_run_with_everything_kept(monkeypatch: 
     assert [item.source for item in outbox.items] == ["a"]
 
 
-def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):
+def test_the_writer_gets_a_path_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streamwatch.cluster.store_actors import _absolute
 
     monkeypatch.chdir(tmp_path)
@@ -720,13 +720,13 @@ def test_the_writer_gets_a_path_from_the_root(tmp_path, monkeypatch):
     assert _absolute("postgresql+psycopg://u:p@h/db") == "postgresql+psycopg://u:p@h/db"
 
 
-def test_a_cluster_that_cannot_start_says_so_in_one_line(monkeypatch):
+def test_a_cluster_that_cannot_start_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     from streamwatch.cluster import connection as cluster
     from streamwatch.errors import ClusterError
 
-    def fail(**_):
+    def fail(**_: object) -> None:
         raise Exception("The current node timed out\nduring startup")
 
     monkeypatch.setattr(ray, "init", fail)

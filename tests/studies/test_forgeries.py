@@ -18,14 +18,16 @@ from tests.support.untrained_detector import untrained_detector
 
 
 @pytest.fixture
-def known(tmp_path, monkeypatch):
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Recipe, Path]:
     """A recipe with its data, forged in two ways only: the others need auto-encoders."""
     monkeypatch.setattr(held_back, "FAMILIES", ("hull", "swap"))
     root, cache = make_data(tmp_path)
     return Recipe.model_validate(tiny_recipe(root)), cache
 
 
-def test_every_family_and_unseen_blends_are_judged_at_the_served_thresholds(known, tmp_path):
+def test_every_family_and_unseen_blends_are_judged_at_the_served_thresholds(
+    known: tuple[Recipe, Path], tmp_path: Path
+) -> None:
     recipe, cache = known
     detector = load_detector(untrained_detector(tmp_path))
     heard = []
@@ -42,7 +44,9 @@ def test_every_family_and_unseen_blends_are_judged_at_the_served_thresholds(know
     assert all(level.fake.called_fake.count == level.fake.called_fake.of for level in judge(pairs=6))
 
 
-def test_no_forgery_is_made_from_a_face_that_is_trained_on(known, tmp_path, monkeypatch):
+def test_no_forgery_is_made_from_a_face_that_is_trained_on(
+    known: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, cache = known
     drawn = []
     honest = PairDataset.pair
@@ -54,7 +58,9 @@ def test_no_forgery_is_made_from_a_face_that_is_trained_on(known, tmp_path, monk
     assert not trained & {pair.made.files[0] for pair in drawn}
 
 
-def test_the_command_prints_a_row_for_each(known, tmp_path, monkeypatch):
+def test_the_command_prints_a_row_for_each(
+    known: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, cache = known
     monkeypatch.setattr("streamwatch.training.recipe.load_recipe", lambda name: recipe)
     options = ["--model", str(untrained_detector(tmp_path)), "--pairs", "4", "--prepared", str(cache)]
@@ -66,5 +72,5 @@ def test_the_command_prints_a_row_for_each(known, tmp_path, monkeypatch):
     assert [row["method"] for row in json.loads(document.stdout)] == ["hull", "swap", "unseen blends"]
 
 
-def test_all_families_are_judged_where_nothing_narrows_them():
+def test_all_families_are_judged_where_nothing_narrows_them() -> None:
     assert held_back.FAMILIES == FAMILIES

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from streamwatch.detectors import load_detector
+from streamwatch.detectors import Detector, load_detector
 from streamwatch.errors import ConfigError
+from streamwatch.faces.crops import CropGeometry
 from streamwatch.studies import crop_scale, tracks
 from streamwatch.studies.fusion import compare_fusions
-from streamwatch.studies.tracks import clips_of, score_tracks
+from streamwatch.studies.tracks import TrackScores, clips_of, score_tracks
 from streamwatch.training.data import Pools
-from streamwatch.training.families import Forger
+from streamwatch.training.families import Family, Forger
 from streamwatch.training.prepare import FacePicture
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.split import DataSplit
@@ -22,7 +24,7 @@ from tests.support.untrained_detector import untrained_detector
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def pictures(tmp_path: Path) -> list[FacePicture]:
     found = []
     for clip, count in (("a.mp4", 3), ("b.mp4", 3), ("single.mp4", 1)):
         for index in reversed(range(count)):
@@ -32,15 +34,15 @@ def pictures(tmp_path):
     return found
 
 
-def test_pictures_of_a_clip_come_in_order_of_time(pictures):
+def test_pictures_of_a_clip_come_in_order_of_time(pictures: list[FacePicture]) -> None:
     clips = clips_of(pictures)
     assert [p.path.name for p in clips["a.mp4"]] == ["a.mp4-00.png", "a.mp4-01.png", "a.mp4-02.png"]
 
 
-def test_every_clip_gives_a_real_and_a_forged_track_per_family(pictures, tmp_path):
+def test_every_clip_gives_a_real_and_a_forged_track_per_family(pictures: list[FacePicture], tmp_path: Path) -> None:
     detector = load_detector(untrained_detector(tmp_path))
 
-    def scored():
+    def scored() -> list[TrackScores]:
         return list(score_tracks(detector, pictures, Forger(), ["hull", "swap"], seed=5))
 
     tracks = scored()
@@ -53,7 +55,7 @@ def test_every_clip_gives_a_real_and_a_forged_track_per_family(pictures, tmp_pat
         np.testing.assert_array_equal(one.logits, two.logits)
 
 
-def test_a_recipe_without_clips_has_no_tracks_to_compare(tmp_path):
+def test_a_recipe_without_clips_has_no_tracks_to_compare(tmp_path: Path) -> None:
     recipe = load_recipe("m2tr-lite")
     without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"clips": None})})
     detector = load_detector(untrained_detector(tmp_path))
@@ -61,7 +63,9 @@ def test_a_recipe_without_clips_has_no_tracks_to_compare(tmp_path):
         compare_fusions(detector, without, tmp_path, Path("unused"))
 
 
-def test_clips_that_are_all_trained_on_compare_nothing(pictures, tmp_path, monkeypatch):
+def test_clips_that_are_all_trained_on_compare_nothing(
+    pictures: list[FacePicture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     split = DataSplit(Pools((), ()), [], [], {}, Pools((), ()), [])
     monkeypatch.setattr(tracks, "split_data", lambda *given: split)
     monkeypatch.setattr(tracks, "prepare_set", lambda *given: pictures)
@@ -69,14 +73,24 @@ def test_clips_that_are_all_trained_on_compare_nothing(pictures, tmp_path, monke
         tracks.clip_faces(load_recipe("m2tr-lite"), tmp_path, Path("unused"), print)
 
 
-def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(pictures, tmp_path, monkeypatch):
+def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(
+    pictures: list[FacePicture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faces = [replace(p, split="train" if p.source == "a.mp4" else "val") for p in pictures]
     faces += [replace(p, source="c.mp4") for p in faces if p.source == "b.mp4"]
     monkeypatch.setattr(crop_scale, "FAMILIES", ("hull", "upsampling"))
     monkeypatch.setattr(crop_scale, "clip_faces", lambda *given: (faces, Forger()))
     seen = []
 
-    def score(detector, pictures, forger, families, *, seed, geometry):
+    def score(
+        detector: Detector,
+        pictures: list[FacePicture],
+        forger: Forger,
+        families: Sequence[Family],
+        *,
+        seed: int,
+        geometry: CropGeometry | None,
+    ) -> Iterator[TrackScores]:
         seen.append((geometry.scale, {p.source for p in pictures}, len(pictures)))
         return score_tracks(detector, pictures, forger, families, seed=seed, geometry=geometry)
 
@@ -90,7 +104,7 @@ def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(pictu
     assert seen == [(scale, {"b.mp4", "c.mp4", "single.mp4"}, 5) for scale in (0.9, 1.4)]
 
 
-def test_the_geometry_that_is_asked_for_cuts_the_crops(pictures, tmp_path):
+def test_the_geometry_that_is_asked_for_cuts_the_crops(pictures: list[FacePicture], tmp_path: Path) -> None:
     detector = load_detector(untrained_detector(tmp_path))
     cards, wide = (
         list(score_tracks(detector, pictures, Forger(), ["hull"], seed=5, geometry=geometry))

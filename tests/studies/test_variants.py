@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +17,11 @@ from streamwatch.training.trainer import images_seen
 from tests.support.face_datasets import make_data, tiny_recipe
 
 
-def tiny(root: Path, **other) -> Recipe:
+def tiny(root: Path, **other: Any) -> Recipe:
     return Recipe.model_validate({**tiny_recipe(root), **other})
 
 
-def test_every_family_is_left_out_once_and_never_trained_on_where_it_is_tested():
+def test_every_family_is_left_out_once_and_never_trained_on_where_it_is_tested() -> None:
     recipe = load_recipe("m2tr-lite")
     found = {cross.name: cross for cross in crosses(recipe)}
     assert found["self-blends-only"].unseen == ("paired",)
@@ -33,7 +34,7 @@ def test_every_family_is_left_out_once_and_never_trained_on_where_it_is_tested()
         assert not set(cross.recipe.data.weights) & set(cross.unseen)
 
 
-def test_a_recipe_has_the_crosses_that_its_kinds_allow(tmp_path):
+def test_a_recipe_has_the_crosses_that_its_kinds_allow(tmp_path: Path) -> None:
     assert [cross.name for cross in crosses(tiny(tmp_path))] == [
         "self-blends-only",
         "paired-only",
@@ -42,14 +43,14 @@ def test_a_recipe_has_the_crosses_that_its_kinds_allow(tmp_path):
     ]
 
 
-def test_kinds_keep_their_proportions_in_a_cross():
+def test_kinds_keep_their_proportions_in_a_cross() -> None:
     recipe = load_recipe("m2tr-lite")
     weights = next(cross for cross in crosses(recipe) if cross.name == "without-swap").recipe.data.weights
     assert weights["hull"] == recipe.data.weights["hull"]
     assert "swap" not in weights
 
 
-def test_an_ablation_changes_one_part_and_not_the_number_of_pictures():
+def test_an_ablation_changes_one_part_and_not_the_number_of_pictures() -> None:
     recipe = load_recipe("m2tr-lite")
     found = {variant.name: variant.recipe for variant in ablations(recipe)}
     assert found.pop("as it is") == recipe
@@ -67,7 +68,7 @@ def test_an_ablation_changes_one_part_and_not_the_number_of_pictures():
     assert set(found["no forgeries made here"].data.weights) == {"paired", "generated"}
 
 
-def test_a_web_study_changes_one_answer_and_shows_as_many_pictures():
+def test_a_web_study_changes_one_answer_and_shows_as_many_pictures() -> None:
     recipe = load_recipe("m2tr-lite-web-small").model_copy(update={"start": Path("earlier.safetensors")})
     found = {variant.name: variant.recipe for variant in web(recipe)}
     assert found.pop("as it is") == recipe
@@ -83,7 +84,7 @@ def test_a_web_study_changes_one_answer_and_shows_as_many_pictures():
     assert "from ImageNet" not in {variant.name for variant in web(load_recipe("m2tr-lite-web-small"))}
 
 
-def test_rows_of_a_study_are_chosen_by_name():
+def test_rows_of_a_study_are_chosen_by_name() -> None:
     variants = list(web(load_recipe("m2tr-lite-web-small")))
     assert chosen(variants, []) == variants
     assert [v.name for v in chosen(variants, ["256 px", "as it is"])] == ["256 px", "as it is"]
@@ -91,13 +92,13 @@ def test_rows_of_a_study_are_chosen_by_name():
         chosen(variants, ["nothing"])
 
 
-def test_a_study_that_starts_from_other_weights_is_refused(tmp_path):
+def test_a_study_that_starts_from_other_weights_is_refused(tmp_path: Path) -> None:
     variants = list(crosses(tiny(tmp_path, start="earlier.safetensors")))
     with pytest.raises(ConfigError, match="other weights may know what a variant leaves out"):
         run_study(variants, tmp_path, Path("unused"))
 
 
-def test_wrong_switches_are_named(tmp_path):
+def test_wrong_switches_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tiny: switches: no multiscale; there are .*multi_scale"):
         _ = tiny(tmp_path, switches={"multiscale": False}).architecture
     with pytest.raises(ConfigError, match=r"tiny: switches: depth: .*integer"):
@@ -105,7 +106,7 @@ def test_wrong_switches_are_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_is_trained_and_tabled_once(tmp_path):
+def test_a_study_is_trained_and_tabled_once(tmp_path: Path) -> None:
     root, cache = make_data(tmp_path)
     torch.set_num_threads(1)
     heard = []
@@ -124,7 +125,7 @@ def test_a_study_is_trained_and_tabled_once(tmp_path):
     assert table.read_text() == before
 
 
-def test_variants_with_other_cells_share_a_table(tmp_path, monkeypatch):
+def test_variants_with_other_cells_share_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = {"self-blends-only": {"hull": 0.7}, "without-hull": {"hull": 0.6, "resynthesis": 0.9}}
     monkeypatch.setattr(studies, "Trainer", lambda *given, **named: SimpleNamespace(run=lambda listener: None))
     monkeypatch.setattr(studies, "_measured", lambda variant, *rest: {"variant": variant.name, **cells[variant.name]})
@@ -134,7 +135,7 @@ def test_variants_with_other_cells_share_a_table(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_ablation_of_a_recipe_trains(tmp_path):
+def test_an_ablation_of_a_recipe_trains(tmp_path: Path) -> None:
     root, cache = make_data(tmp_path)
     torch.set_num_threads(1)
     chosen = [v for v in ablations(tiny(root)) if v.name == "two qualities"]
@@ -145,7 +146,7 @@ def test_an_ablation_of_a_recipe_trains(tmp_path):
     assert {row["pictures"] for row in rows.values()} == {"8"}
 
 
-def test_a_tie_across_qualities_needs_two_faces(tmp_path):
+def test_a_tie_across_qualities_needs_two_faces(tmp_path: Path) -> None:
     data = tiny(tmp_path).data.model_dump() | {"qualities": 2}
     with pytest.raises(ValidationError, match=r"no fewer than 2 optimisation.pairs"):
         tiny(tmp_path, data=data, optimisation={"steps": 1, "pairs": 1})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import pytest
 
@@ -10,7 +12,7 @@ from tests.support.face_clips import face_clip
 from tests.support.media import synthetic_video
 
 
-def test_clips_become_wide_pictures_and_every_fourth_one_is_kept_from_training(tmp_path):
+def test_clips_become_wide_pictures_and_every_fourth_one_is_kept_from_training(tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
     for index in range(3):
@@ -39,6 +41,6 @@ def test_clips_become_wide_pictures_and_every_fourth_one_is_kept_from_training(t
     assert listed[0].path.stat().st_mtime_ns == before
 
 
-def test_a_folder_without_clips_is_named(tmp_path):
+def test_a_folder_without_clips_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound, match="nothing"):
         clip_pictures(tmp_path / "nothing", tmp_path / "out")

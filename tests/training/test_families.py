@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,11 +10,13 @@ import pytest
 import torch
 
 from streamwatch.errors import WeightsError
+from streamwatch.records import FloatArray, ImageArray
 from streamwatch.studies.tracks import forge_track
 from streamwatch.training.compositing import composite, match_colours, multiband, poisson
 from streamwatch.training.families import (
     FAMILIES,
     FaceImage,
+    Family,
     Forger,
     as_soft_as,
     draw_motion,
@@ -23,7 +27,7 @@ from streamwatch.training.families import (
 from streamwatch.training.forgeries import SCATTERED, Forgery, self_blend
 from streamwatch.training.partners import Partners
 from streamwatch.training.prepare import FacePicture
-from streamwatch.training.resynthesis import STYLES, Autoencoder, Resynthesiser, load_or_train
+from streamwatch.training.resynthesis import STYLES, Autoencoder, Resynthesiser, Style, load_or_train
 from tests.support.face_datasets import SIDE, mesh, portrait
 
 OUTSIDE = {"region": 20, "swap": 20}
@@ -31,29 +35,31 @@ OUTSIDE = {"region": 20, "swap": 20}
 
 
 @pytest.fixture(scope="module")
-def face():
+def face() -> FaceImage:
     return FaceImage(portrait(), mesh())
 
 
 @pytest.fixture(scope="module")
-def partner():
+def partner() -> FaceImage:
     return FaceImage(np.ascontiguousarray(portrait()[:, ::-1] // 2 + 40), mesh())
 
 
 @pytest.fixture(scope="module")
-def forger():
+def forger() -> Forger:
     torch.manual_seed(0)
     return Forger([Resynthesiser(Autoencoder(style)) for style in STYLES])
 
 
-def half_mask():
+def half_mask() -> FloatArray:
     mask = np.zeros((SIDE, SIDE), np.float32)
     mask[32:96, 32:96] = 1
     return mask
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_forges_what_its_mask_says_and_repeats_its_draw(family, face, partner, forger):
+def test_every_family_forges_what_its_mask_says_and_repeats_its_draw(
+    family: Family, face: FaceImage, partner: FaceImage, forger: Forger
+) -> None:
     changed = []
     for seed in range(12):
         one, two = (forger.forge(family, face, lambda: partner, np.random.default_rng(seed)) for _ in range(2))
@@ -68,10 +74,14 @@ def test_every_family_forges_what_its_mask_says_and_repeats_its_draw(family, fac
     assert np.median(changed) > 1
 
 
-def test_a_forgery_that_nobody_could_see_is_drawn_again(face, partner, monkeypatch):
+def test_a_forgery_that_nobody_could_see_is_drawn_again(
+    face: FaceImage, partner: FaceImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn = []
 
-    def fainter_first(forger, family, face, partner, rng):
+    def fainter_first(
+        forger: Forger, family: Family, face: FaceImage, partner: FaceImage, rng: np.random.Generator
+    ) -> Forgery:
         drawn.append(len(drawn) * 0.4)
         fake = face.image.copy()
         fake[40:60, 40:60][rng.random((20, 20)) < drawn[-1]] ^= 1
@@ -86,19 +96,19 @@ def test_a_forgery_that_nobody_could_see_is_drawn_again(face, partner, monkeypat
     assert visible_change(Forgery(face.image, made.fake, np.zeros((SIDE, SIDE), np.float32))) == 0.0
 
 
-def test_families_differ_from_one_another(face, partner, forger):
+def test_families_differ_from_one_another(face: FaceImage, partner: FaceImage, forger: Forger) -> None:
     fakes = [forger.forge(f, face, lambda: partner, np.random.default_rng(3)).fake for f in FAMILIES]
     for index, fake in enumerate(fakes):
         assert all(not np.array_equal(fake, other) for other in fakes[index + 1 :])
 
 
-def test_resynthesis_without_auto_encoders_is_refused(face, partner):
+def test_resynthesis_without_auto_encoders_is_refused(face: FaceImage, partner: FaceImage) -> None:
     assert not Forger().can("resynthesis")
     with pytest.raises(ValueError, match="auto-encoders"):
         Forger().forge("resynthesis", face, lambda: partner, np.random.default_rng(0))
 
 
-def test_a_transplant_brings_the_partners_pixels_into_the_face(face):
+def test_a_transplant_brings_the_partners_pixels_into_the_face(face: FaceImage) -> None:
     striped = np.zeros_like(face.image)
     striped[:, ::8] = 255
     forgery = transplant(face, FaceImage(striped, mesh()), ("face",), np.random.default_rng(1))
@@ -111,7 +121,7 @@ def test_a_transplant_brings_the_partners_pixels_into_the_face(face):
     np.testing.assert_array_equal(forgery.real, face.image)
 
 
-def test_motion_is_smooth_and_moves_faces_by_a_small_share_of_their_size(face):
+def test_motion_is_smooth_and_moves_faces_by_a_small_share_of_their_size(face: FaceImage) -> None:
     for seed in range(20):
         motion = draw_motion(face, np.random.default_rng(seed))
         assert motion.shape == (SIDE, SIDE, 2)
@@ -119,7 +129,7 @@ def test_motion_is_smooth_and_moves_faces_by_a_small_share_of_their_size(face):
         assert 0 < np.linalg.norm(motion, axis=2).max() < 0.2 * face.size
 
 
-def test_scattered_hulls_have_no_shape_twice(face):
+def test_scattered_hulls_have_no_shape_twice(face: FaceImage) -> None:
     masks = [
         self_blend(face.image, face.landmarks, np.random.default_rng(seed), [SCATTERED]).mask > 0.1 for seed in range(8)
     ]
@@ -129,10 +139,10 @@ def test_scattered_hulls_have_no_shape_twice(face):
     assert np.mean(overlaps) < 0.8
 
 
-def test_bad_up_sampling_leaves_periodic_traces():
+def test_bad_up_sampling_leaves_periodic_traces() -> None:
     smooth = np.repeat(np.linspace(60, 180, SIDE).astype(np.uint8)[None, :, None], SIDE, axis=0).repeat(3, axis=2)
 
-    def nyquist(image):
+    def nyquist(image: ImageArray) -> float:
         spectrum = np.abs(np.fft.fft2(image[..., 1].astype(float) - image[..., 1].mean()))
         return spectrum[SIDE // 2 - 1 : SIDE // 2 + 2].max() + spectrum[:, SIDE // 2 - 1 : SIDE // 2 + 2].max()
 
@@ -140,12 +150,12 @@ def test_bad_up_sampling_leaves_periodic_traces():
     assert np.median(traces) > 2 * nyquist(smooth)
 
 
-def test_bad_up_sampling_moves_nothing():
+def test_bad_up_sampling_moves_nothing() -> None:
     # What a shift adds to a rising picture it takes from its mirror image; a gain adds to both.
     slope = 1.37
     ramp = np.repeat((np.arange(SIDE) * slope + 40).astype(np.uint8)[None, :, None], SIDE, axis=0).repeat(3, axis=2)
 
-    def rise(picture, seed):
+    def rise(picture: ImageArray, seed: int) -> float:
         drawn = upsample_badly(np.ascontiguousarray(picture), np.random.default_rng(seed))
         return (drawn[24:-24, 24:-24].astype(float) - picture[24:-24, 24:-24]).mean()
 
@@ -154,12 +164,12 @@ def test_bad_up_sampling_moves_nothing():
         assert np.abs(shifts).max() < 0.25
 
 
-def test_a_family_that_is_left_out_lends_the_others_nothing(face, forger):
+def test_a_family_that_is_left_out_lends_the_others_nothing(face: FaceImage, forger: Forger) -> None:
     striped = np.zeros_like(face.image)
     striped[:, ::8] = 255
     partner = FaceImage(striped, mesh())
 
-    def asked_for(family, made_by):
+    def asked_for(family: Family, made_by: Forger) -> int:
         asked = []
         for seed in range(20):
             made_by.forge(family, face, lambda: asked.append(family) or partner, np.random.default_rng(seed))
@@ -172,7 +182,7 @@ def test_a_family_that_is_left_out_lends_the_others_nothing(face, forger):
     assert asked_for("swap", alone) == 20
 
 
-def test_a_draw_is_one_forgery_at_any_size(face):
+def test_a_draw_is_one_forgery_at_any_size(face: FaceImage) -> None:
     larger = FaceImage(cv2.resize(face.image, (200, 200)), face.landmarks * 200 / SIDE)
     for seed in range(8):
         one, two = (
@@ -182,7 +192,7 @@ def test_a_draw_is_one_forgery_at_any_size(face):
         assert one.mean() == pytest.approx(two.mean(), rel=0.35)
 
 
-def test_the_real_partner_can_be_made_as_soft_as_the_fake():
+def test_the_real_partner_can_be_made_as_soft_as_the_fake() -> None:
     image = portrait()
     soft = as_soft_as(image, np.asarray(composite(image, image, half_mask())))
     np.testing.assert_array_equal(soft, image)
@@ -191,7 +201,9 @@ def test_the_real_partner_can_be_made_as_soft_as_the_fake():
 
 
 @pytest.mark.parametrize("blend", [composite, multiband, poisson])
-def test_blends_keep_the_target_far_from_the_mask_and_agree_on_equal_pictures(blend):
+def test_blends_keep_the_target_far_from_the_mask_and_agree_on_equal_pictures(
+    blend: Callable[[ImageArray, ImageArray, FloatArray], ImageArray],
+) -> None:
     target = portrait()
     source = np.clip(target.astype(int) + 25, 0, 255).astype(np.uint8)
     result = blend(source, target, half_mask())
@@ -199,35 +211,35 @@ def test_blends_keep_the_target_far_from_the_mask_and_agree_on_equal_pictures(bl
     assert np.abs(blend(target, target, half_mask()).astype(int) - target).max() <= 2
 
 
-def test_composite_is_the_weighted_mean():
+def test_composite_is_the_weighted_mean() -> None:
     source, target = np.full((4, 4, 3), 200, np.uint8), np.full((4, 4, 3), 100, np.uint8)
     np.testing.assert_array_equal(composite(source, target, np.full((4, 4), 0.25, np.float32)), 125)
 
 
-def test_poisson_blending_takes_the_colours_of_the_surroundings():
+def test_poisson_blending_takes_the_colours_of_the_surroundings() -> None:
     target = portrait()
     bright = np.clip(target.astype(int) + 50, 0, 255).astype(np.uint8)
     centre = (slice(56, 72), slice(56, 72))
 
-    def distance(image):
+    def distance(image: ImageArray) -> float:
         return np.abs(image[centre].astype(int) - target[centre]).mean()
 
     assert distance(poisson(bright, target, half_mask())) < 0.5 * distance(composite(bright, target, half_mask()))
 
 
-def test_colours_are_matched_inside_the_mask():
+def test_colours_are_matched_inside_the_mask() -> None:
     target = portrait()
     tinted = np.clip(target * np.array([0.6, 1.0, 1.0]), 0, 255).astype(np.uint8)
     inside = half_mask() > 0
 
-    def distance(image):
+    def distance(image: ImageArray) -> float:
         return np.abs(image[inside].mean(axis=0) - target[inside].mean(axis=0)).max()
 
     assert distance(match_colours(tinted, target, half_mask(), 1.0)) < 0.2 * distance(tinted)
     np.testing.assert_array_equal(match_colours(tinted, target, np.zeros((SIDE, SIDE), np.float32), 1.0), tinted)
 
 
-def test_partners_are_other_people_in_similar_pose(tmp_path):
+def test_partners_are_other_people_in_similar_pose(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     turned = mesh() * np.array([0.5, 1.0], np.float32)
     poses = [mesh() + rng.normal(0, 0.3, (468, 2)).astype(np.float32) for _ in range(6)]
@@ -244,7 +256,7 @@ def test_partners_are_other_people_in_similar_pose(tmp_path):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_auto_encoders_keep_any_size_and_stand_still_without_motion(style):
+def test_auto_encoders_keep_any_size_and_stand_still_without_motion(style: Style) -> None:
     torch.manual_seed(0)
     draw = Resynthesiser(Autoencoder(style))
     image = portrait()[:101, :93]
@@ -254,7 +266,7 @@ def test_auto_encoders_keep_any_size_and_stand_still_without_motion(style):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_the_code_of_an_auto_encoder_moves_with_the_flow(style):
+def test_the_code_of_an_auto_encoder_moves_with_the_flow(style: Style) -> None:
     torch.manual_seed(0)
     model = Autoencoder(style)
     x = torch.rand(1, 3, 96, 96) * 2 - 1
@@ -265,7 +277,7 @@ def test_the_code_of_an_auto_encoder_moves_with_the_flow(style):
     assert (moved - plain).abs().max() > 50 * (unmoved - plain).abs().max()
 
 
-def test_auto_encoders_are_trained_once_and_a_foreign_file_is_named(tmp_path):
+def test_auto_encoders_are_trained_once_and_a_foreign_file_is_named(tmp_path: Path) -> None:
     pictures = [portrait]
     load_or_train(tmp_path, pictures, steps=2, styles=["nearest"])
     path = tmp_path / "autoencoder-nearest.safetensors"
@@ -278,7 +290,7 @@ def test_auto_encoders_are_trained_once_and_a_foreign_file_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_training_an_auto_encoder_learns_the_picture(tmp_path):
+def test_training_an_auto_encoder_learns_the_picture(tmp_path: Path) -> None:
     from streamwatch.training.resynthesis import train_autoencoder
 
     _, untrained = train_autoencoder("nearest", [portrait], 2)
@@ -286,13 +298,13 @@ def test_training_an_auto_encoder_learns_the_picture(tmp_path):
     assert trained < 0.6 * untrained
 
 
-def test_a_forged_track_is_one_forgery_that_trembles(face, forger):
+def test_a_forged_track_is_one_forgery_that_trembles(face: FaceImage, forger: Forger) -> None:
     pairs = forge_track(forger, "hull", [face] * 4, lambda: face, seed=3)
     fakes = [fake for _, fake in pairs]
     other = forge_track(forger, "hull", [face] * 4, lambda: face, seed=4)
     assert not np.array_equal(fakes[0], fakes[1])
 
-    def distance(a, b):
+    def distance(a: ImageArray, b: ImageArray) -> float:
         return np.abs(a.astype(int) - b).mean()
 
     assert np.mean([distance(a, b) for a, b in pairwise(fakes)]) < distance(fakes[0], other[0][1])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from streamwatch.evaluation.metrics import roc_auc
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.faces.cutouts import face_of_cutout
+from streamwatch.records import Box
 from streamwatch.sources.pictures import read_image
 from streamwatch.training import nuisances as kinds_probe
 from streamwatch.training.data import MadePair, MadePairs, PairDataset, Pools, SourcePool, pair_up
@@ -23,7 +27,7 @@ from streamwatch.training.resynthesis import Autoencoder, Resynthesiser
 from tests.support.face_datasets import SIDE, mesh
 
 
-def prepared(listed):
+def prepared(listed: Iterable[FacePicture]) -> Iterator[FacePicture]:
     detector = load_face_detector(FaceSettings(min_side=16, threads=1))
     for item in listed:
         face = face_of_cutout(detector, read_image(item.path))
@@ -34,7 +38,7 @@ def prepared(listed):
 
 
 @pytest.fixture(scope="module")
-def pools(shared):
+def pools(shared: Path) -> Pools:
     dfdc = [p for p in list_pictures(shared / "data" / "dfdc_faces") if p.split == "train"]
     sources = sorted({p.source for p in dfdc if p.fake})
     chosen = set(np.random.default_rng(0).permutation(sources)[:90])
@@ -50,7 +54,7 @@ def pools(shared):
     )
 
 
-def nuisances(path, region):
+def nuisances(path: Path, region: Box) -> list[float]:
     with Image.open(path) as file:
         tables = [sum(table) for table in file.quantization.values()]
         width, height = file.size
@@ -59,7 +63,7 @@ def nuisances(path, region):
 
 
 @pytest.mark.slow
-def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools):
+def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools: Pools) -> None:
     recipe = load_recipe("m2tr-lite")
     data = PairDataset(MadePairs(pools, recipe.data.weights, 7), recipe.geometry.geometry(), 32, 7, 300)
     rows, labels, halves = [], [], []
@@ -79,17 +83,19 @@ def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools):
     assert np.mean(aucs) <= 0.6, aucs
 
 
-def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(monkeypatch, tmp_path):
+def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Fakes that are blurred tell on themselves; those that differ in colour alone do not. So do other JPEG tables."""
     files = (tmp_path / "a.jpg", tmp_path / "b.jpg")
     for path, quality in zip(files, (95, 60), strict=True):
         cv2.imwrite(str(path), np.zeros((96, 96, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
 
     class Pairs:
-        def __init__(self, pools, weights, seed):
+        def __init__(self, pools: Pools, weights: dict[str, float], seed: int) -> None:
             self.blurred = "resynthesis" in weights
 
-        def make(self, number):
+        def make(self, number: int) -> MadePair:
             real = np.asarray(np.random.default_rng(number).integers(0, 256, (96, 96, 3)), np.uint8)
             fake = cv2.GaussianBlur(real, (0, 0), 1.0) if self.blurred else np.roll(real, 1, axis=2)
             box, mask = (10.0, 10.0, 86.0, 86.0), np.full((96, 96), 255, np.uint8)

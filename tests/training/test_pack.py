@@ -164,7 +164,9 @@ def test_jpeg_on_the_device_loses_what_a_jpeg_file_loses(quality: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("on_device", [False, True])
-def test_a_recipe_trains_on_a_pack_without_its_data_sets(tmp_path, monkeypatch, on_device) -> None:
+def test_a_recipe_trains_on_a_pack_without_its_data_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_device: bool
+) -> None:
     root, cache = make_data(tmp_path)
     recipe = Recipe.model_validate({**tiny_recipe(root), "switches": {"input_size": 128}})
     source = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache).made

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamwatch.training.data import MadePair, PairDataset, Reuse, as_coarse_as_each_other
+from streamwatch.training.data import MadePair, PairDataset, PairSource, Reuse, as_coarse_as_each_other
 from streamwatch.training.pool import PairPool
 from tests.support.face_datasets import SIDE, portrait
 
@@ -84,7 +84,7 @@ def test_pairs_of_another_source_and_damaged_ones_are_made_anew(tmp_path: Path) 
 def test_items_are_the_same_with_a_pool_and_without(tmp_path: Path) -> None:
     from streamwatch.faces.crops import CropGeometry
 
-    def items(source):
+    def items(source: PairSource) -> list[np.ndarray]:
         data = PairDataset(source, CropGeometry(1.0), 64, 1, 12, reuse=Reuse(3, 2))
         return [data[index]["images"].numpy() for index in range(12)]
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
@@ -36,7 +36,7 @@ def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamwatch.training.process.prepare_process", lambda: None)
 
 
-def train(workshop: Path, out: str, *arguments: str):
+def train(workshop: Path, out: str, *arguments: str) -> Result:
     return CliRunner().invoke(app, ["train", str(workshop / "tiny.yaml"), "--out", str(workshop / out), *arguments])
 
 

@@ -1,10 +1,12 @@
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +25,7 @@ from streamwatch.training.augment import mix_amplitudes
 from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import (
+    Objective,
     contrastive_loss,
     debiased_cka,
     focal_loss,
@@ -32,29 +35,29 @@ from streamwatch.training.losses import (
     ranking_loss,
 )
 from streamwatch.training.plots import draw_progress
-from streamwatch.training.prepare import hold_back, list_pictures, prepare
+from streamwatch.training.prepare import FacePicture, hold_back, list_pictures, prepare
 from streamwatch.training.recipe import Recipe, load_recipe, with_root
 from streamwatch.training.regularisers import mixed_styles, perturbed
 from streamwatch.training.release import release
-from streamwatch.training.split import split_data
+from streamwatch.training.split import DataSplit, split_data
 from streamwatch.training.starts import start_from
-from streamwatch.training.trainer import HeldBackAucs, Trainer, learning_rate
+from streamwatch.training.trainer import HeldBackAucs, Trainer, TrainingProgress, learning_rate
 from tests.support.face_datasets import make_data
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_data(tmp_path_factory.mktemp("faces"))
 
 
 @pytest.fixture(scope="module")
-def pictures(data):
+def pictures(data: tuple[Path, Path]) -> list[FacePicture]:
     root, cache = data
     return prepare(root / "faces", cache / "faces.npz", Path("unused.tflite"))
 
 
 @pytest.fixture
-def recipe(data):
+def recipe(data: tuple[Path, Path]) -> Recipe:
     return Recipe.model_validate(
         {
             "name": "tiny",
@@ -74,12 +77,12 @@ def recipe(data):
     )
 
 
-def test_pictures_are_listed_with_label_split_and_source(pictures):
+def test_pictures_are_listed_with_label_split_and_source(pictures: list[FacePicture]) -> None:
     assert {(p.split, p.fake) for p in pictures} == {(s, f) for s in ("train", "val") for f in (True, False)}
     assert len({p.source for p in pictures}) * 2 == len(pictures)
 
 
-def test_held_back_sources_never_appear_in_training(pictures):
+def test_held_back_sources_never_appear_in_training(pictures: list[FacePicture]) -> None:
     kept, held = hold_back(pictures, 0.3)
     assert kept
     assert held
@@ -87,7 +90,7 @@ def test_held_back_sources_never_appear_in_training(pictures):
     assert hold_back(pictures, 0.3)[1] == held
 
 
-def test_missing_data_and_landmark_model_are_named(tmp_path):
+def test_missing_data_and_landmark_model_are_named(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no such folder"):
         list_pictures(tmp_path / "nothing")
     with pytest.raises(WeightsError, match=r"nothing\.tflite.*face_landmark"):
@@ -98,7 +101,7 @@ def test_missing_data_and_landmark_model_are_named(tmp_path):
         read_image(text)
 
 
-def test_weights_of_another_input_size_start_a_run_and_judge_the_same_faces_alike(tmp_path):
+def test_weights_of_another_input_size_start_a_run_and_judge_the_same_faces_alike(tmp_path: Path) -> None:
     torch.manual_seed(0)
     small = build(replace(resolve("m2tr-lite"), input_size=128)).eval()
     save_file(small.state_dict(), tmp_path / "small.safetensors")
@@ -109,7 +112,7 @@ def test_weights_of_another_input_size_start_a_run_and_judge_the_same_faces_alik
         assert torch.allclose(large(faces).logits, small(faces).logits, atol=1e-5)
 
 
-def test_weights_that_cannot_start_a_run_are_named(tmp_path):
+def test_weights_that_cannot_start_a_run_are_named(tmp_path: Path) -> None:
     model = build(replace(resolve("m2tr-lite"), input_size=128))
     save_file(build(replace(resolve("m2tr-lite"), depth=1)).state_dict(), tmp_path / "shallow.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
@@ -120,12 +123,12 @@ def test_weights_that_cannot_start_a_run_are_named(tmp_path):
             start_from(model, tmp_path / f"{name}.safetensors")
 
 
-def pools(pictures):
+def pools(pictures: list[FacePicture]) -> Pools:
     train = [p for p in pictures if p.split == "train"]
     return Pools(pair_up(train), [SourcePool([p for p in train if not p.fake])])
 
 
-def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
+def test_an_item_depends_on_seed_and_index_alone(pictures: list[FacePicture], recipe: Recipe) -> None:
     make = lambda seed: PairDataset(  # noqa: E731
         MadePairs(pools(pictures), recipe.data.weights, seed), recipe.geometry.geometry(), 64, seed, 10
     )
@@ -137,7 +140,7 @@ def test_an_item_depends_on_seed_and_index_alone(pictures, recipe):
         make(1)[10]
 
 
-def test_batches_come_after_opencv_has_worked_in_the_parent():
+def test_batches_come_after_opencv_has_worked_in_the_parent() -> None:
     script = """
 import cv2, numpy as np
 from streamwatch.training.data import forked_loader
@@ -149,7 +152,7 @@ print([batch.tolist() for batch in forked_loader(range(4), 2, 2)], cv2.getNumThr
     assert done.stdout == "[[0, 1], [2, 3]] 3\n", done.stderr
 
 
-def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
+def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures: list[FacePicture], recipe: Recipe) -> None:
     blends = PairDataset(
         MadePairs(pools(pictures), {"hull": 1.0}, 5), recipe.geometry.geometry(), 96, 5, 12, augment=False
     )
@@ -162,7 +165,7 @@ def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures, recipe):
         assert (pair.mask[differs] > 0).mean() > 0.99
 
 
-def test_qualities_show_one_pair_under_degradations_of_their_own(pictures, recipe):
+def test_qualities_show_one_pair_under_degradations_of_their_own(pictures: list[FacePicture], recipe: Recipe) -> None:
     data = PairDataset(MadePairs(pools(pictures), {"hull": 1.0}, 5), recipe.geometry.geometry(), 96, 5, 12, qualities=3)
     assert data[3]["images"].shape == (3, 2, 3, 96, 96)
     items = [data.pairs(index) for index in range(len(data))]
@@ -175,7 +178,7 @@ def test_qualities_show_one_pair_under_degradations_of_their_own(pictures, recip
         assert within > np.corrcoef(one.real.ravel(), other[0].real.ravel())[0, 1]
 
 
-def test_objective_is_the_sum_of_its_switched_terms():
+def test_objective_is_the_sum_of_its_switched_terms() -> None:
     torch.manual_seed(0)
     logits, features = torch.randn(4, 2), torch.randn(4, 8)
     labels = torch.tensor([0, 1, 0, 1])
@@ -193,7 +196,7 @@ def test_objective_is_the_sum_of_its_switched_terms():
     assert objective(*arguments, mask_weight=0.5, contrastive_weight=0.25).mask == full.mask
 
 
-def test_terms_without_evidence_are_zero_with_a_gradient():
+def test_terms_without_evidence_are_zero_with_a_gradient() -> None:
     features = torch.randn(3, 4, requires_grad=True)
     loss = contrastive_loss(features, torch.tensor([1, 1, 1]))
     loss.backward()
@@ -202,14 +205,14 @@ def test_terms_without_evidence_are_zero_with_a_gradient():
     assert mask_loss(torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([False, False])).item() == 0
 
 
-def test_contrastive_loss_falls_as_fakes_leave_the_reals():
+def test_contrastive_loss_falls_as_fakes_leave_the_reals() -> None:
     real = torch.tensor([[1.0, 0.0], [1.0, 0.1]])
     near, far = torch.tensor([[1.0, 0.2]]), torch.tensor([[-1.0, 0.0]])
     labels = torch.tensor([0, 0, 1])
     assert contrastive_loss(torch.cat([real, far]), labels) < contrastive_loss(torch.cat([real, near]), labels)
 
 
-def test_ranking_asks_for_the_fake_above_its_own_original_alone():
+def test_ranking_asks_for_the_fake_above_its_own_original_alone() -> None:
     logits = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0], [0.0, 2.0]], requires_grad=True)
     loss = ranking_loss(logits, torch.tensor([True, False]))
     assert loss.item() == pytest.approx(math.log1p(math.exp(1 - 3)))
@@ -221,14 +224,14 @@ def test_ranking_asks_for_the_fake_above_its_own_original_alone():
     assert none.item() == 0
 
 
-def test_focal_loss_is_cross_entropy_that_forgives_what_is_already_right():
+def test_focal_loss_is_cross_entropy_that_forgives_what_is_already_right() -> None:
     labels = torch.tensor([0, 1])
     sure, unsure = torch.tensor([[6.0, 0.0], [0.0, 6.0]]), torch.zeros(2, 2)
     assert focal_loss(unsure, labels).item() == pytest.approx(0.25 * math.log(2))
     assert focal_loss(sure, labels) < 0.001 * torch.nn.functional.cross_entropy(sure, labels)
 
 
-def test_cka_is_one_for_rotated_features_and_near_zero_for_independent_ones():
+def test_cka_is_one_for_rotated_features_and_near_zero_for_independent_ones() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 8)
     rotation = torch.linalg.qr(torch.randn(8, 8)).Q
@@ -237,7 +240,7 @@ def test_cka_is_one_for_rotated_features_and_near_zero_for_independent_ones():
     assert abs(np.mean(independent)) < 0.05
 
 
-def test_quality_loss_falls_as_qualities_agree_and_gives_a_gradient():
+def test_quality_loss_falls_as_qualities_agree_and_gives_a_gradient() -> None:
     torch.manual_seed(0)
     faces = torch.randn(16, 8)
     far, near = (torch.cat([faces, faces + noise * torch.randn(16, 8)]).requires_grad_() for noise in (2.0, 0.1))
@@ -246,7 +249,7 @@ def test_quality_loss_falls_as_qualities_agree_and_gives_a_gradient():
     assert far.grad.abs().sum() > 0
 
 
-def test_perturbed_weights_raise_the_loss_and_come_back():
+def test_perturbed_weights_raise_the_loss_and_come_back() -> None:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 1)
     x, before = torch.randn(8, 4), [p.clone() for p in model.parameters()]
@@ -260,7 +263,7 @@ def test_perturbed_weights_raise_the_loss_and_come_back():
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-def test_mixed_styles_are_those_of_other_pairs_and_alike_for_both_of_one():
+def test_mixed_styles_are_those_of_other_pairs_and_alike_for_both_of_one() -> None:
     torch.manual_seed(0)
     model = build("m2tr-lite", input_size=128).train()
     for module in model.modules():
@@ -285,7 +288,7 @@ def test_mixed_styles_are_those_of_other_pairs_and_alike_for_both_of_one():
     assert ((means >= low - 1e-4) & (means <= high + 1e-4)).all()
 
 
-def test_amplitudes_are_mixed_alike_and_leave_the_face(pictures):
+def test_amplitudes_are_mixed_alike_and_leave_the_face(pictures: list[FacePicture]) -> None:
     real, fake, look = (read_image(p.path) for p in pictures[:3])
     look = np.asarray(np.clip(look + np.array([40, 0, -40]), 0, 255), np.uint8)
     one, other = mix_amplitudes([real, fake], look, 0.5)
@@ -298,7 +301,7 @@ def test_amplitudes_are_mixed_alike_and_leave_the_face(pictures):
     np.testing.assert_allclose(mix_amplitudes([real], look, 0.0)[0].astype(int), real, atol=1)
 
 
-def test_learning_rate_warms_up_and_falls():
+def test_learning_rate_warms_up_and_falls() -> None:
     rates = [learning_rate(step, 100, 10, 1.0) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
@@ -306,16 +309,16 @@ def test_learning_rate_warms_up_and_falls():
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
-def test_the_fake_threshold_hears_every_set_of_real_faces(monkeypatch):
+def test_the_fake_threshold_hears_every_set_of_real_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_module, "samples", lambda pictures: pictures)
     monkeypatch.setattr(release_module, "score_samples", lambda _, logits: SimpleNamespace(logits=np.array(logits)))
     calibration = Calibration(temperature=1.0, bias=0.0)
     large = np.linspace(-3, 0, 200).tolist()
 
-    def threshold(**reals):
+    def threshold(**reals: list[float]) -> float:
         return release_module.fake_threshold(None, reals, calibration, 0.01)
 
-    def alarms(logits, limit):
+    def alarms(logits: list[float], limit: float) -> int:
         return sum(float(p) >= limit for p in calibration.probability(np.array(logits)))
 
     assert alarms(large, threshold(large=large)) == 2
@@ -323,7 +326,7 @@ def test_the_fake_threshold_hears_every_set_of_real_faces(monkeypatch):
     assert alarms(large, threshold(large=large, small=[-9.0])) == 2
 
 
-def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path):
+def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path: Path) -> None:
     assert load_recipe("recipes/m2tr-lite.yaml").name == "m2tr-lite"
     assert load_recipe("m2tr-lite-self-made").data.weights.get("paired", 0) == 0
     assert with_root(load_recipe("m2tr-lite"), tmp_path).data.root == tmp_path
@@ -335,7 +338,7 @@ def test_recipes_that_ship_are_valid_and_bad_ones_name_the_key(tmp_path):
         load_recipe("nothing")
 
 
-def test_a_recipe_says_only_what_differs_from_its_base(tmp_path):
+def test_a_recipe_says_only_what_differs_from_its_base(tmp_path: Path) -> None:
     shipped, small = load_recipe("m2tr-lite"), load_recipe("m2tr-lite-small")
     assert small.architecture == replace(shipped.architecture, input_size=128)
     assert small.data == shipped.data
@@ -348,7 +351,7 @@ def test_a_recipe_says_only_what_differs_from_its_base(tmp_path):
     assert found.loss.contrastive == shipped.loss.contrastive
 
 
-def test_a_base_that_is_missing_or_leads_back_is_named(tmp_path):
+def test_a_base_that_is_missing_or_leads_back_is_named(tmp_path: Path) -> None:
     path = tmp_path / "lost.yaml"
     path.write_text("base: nowhere\n")
     with pytest.raises(ConfigError, match="nowhere: no such recipe"):
@@ -361,13 +364,15 @@ def test_a_base_that_is_missing_or_leads_back_is_named(tmp_path):
         load_recipe(path)
 
 
-def split_of(recipe, data, **changes):
+def split_of(recipe: Recipe, data: tuple[Path, Path], **changes: Any) -> DataSplit:
     part = {**recipe.data.model_dump(), "root": data[0], **changes}
     changed = Recipe.model_validate({**recipe.model_dump(), "data": part})
     return split_data(changed, data[1], Path("unused.tflite"), lambda line: None)
 
 
-def test_a_kind_without_pictures_and_a_set_without_both_classes_are_named(data, recipe):
+def test_a_kind_without_pictures_and_a_set_without_both_classes_are_named(
+    data: tuple[Path, Path], recipe: Recipe
+) -> None:
     with pytest.raises(ConfigError, match=r"data.weights.paired: no fake of data.paired \(empty\) has its original"):
         split_of(recipe, data, paired=[], weights={"paired": 1.0})
     with pytest.raises(ConfigError, match=r"data.weights.generated: data.generated \(empty\) lacks"):
@@ -378,28 +383,32 @@ def test_a_kind_without_pictures_and_a_set_without_both_classes_are_named(data, 
         split_of(recipe, data, paired=[], weights={"hull": 1.0})
 
 
-def test_a_family_that_is_not_trained_on_lends_its_means_to_the_test_alone(data, recipe):
+def test_a_family_that_is_not_trained_on_lends_its_means_to_the_test_alone(
+    data: tuple[Path, Path], recipe: Recipe
+) -> None:
     split = split_of(recipe, data, weights={"hull": 1.0, "region": 1.0})
     assert not split.pools.forger.transplants
     assert split.held_pools.forger.transplants
     assert split_of(recipe, data, weights={"swap": 1.0}).pools.forger.transplants
 
 
-def test_the_score_is_the_mean_of_the_cells_that_are_known():
+def test_the_score_is_the_mean_of_the_cells_that_are_known() -> None:
     cells = HeldBackAucs(math.nan, 0.9, {"hull": 0.8, "swap": 0.1})
     assert cells.score(["paired", "generated", "hull"]) == pytest.approx(0.85)
     assert cells.score(["paired"]) == -math.inf
 
 
 @pytest.fixture
-def one_thread():
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, recipe, tmp_path, monkeypatch):
+def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(
+    data: tuple[Path, Path], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = recipe.model_copy(
         update={
             "switches": {"input_size": 64},
@@ -411,7 +420,7 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, re
     trainer = Trainer(small, tmp_path / "run", Path("unused.tflite"), cache=data[1], report=said.append)
     honest = Trainer._objective
 
-    def objective_that_breaks(self, batch):
+    def objective_that_breaks(self, batch: dict[str, torch.Tensor]) -> Objective:
         terms = honest(self, batch)
         if self.step == 1:
             return terms
@@ -420,7 +429,7 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, re
                 buffer.data.fill_(math.nan)
         return replace(terms, total=terms.total * math.inf)
 
-    def state():
+    def state() -> list[torch.Tensor]:
         return [value.clone() for value in trainer.model.state_dict().values()]
 
     monkeypatch.setattr(Trainer, "_objective", objective_that_breaks)
@@ -434,7 +443,9 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(data, re
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(
+    data: tuple[Path, Path], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("streamwatch.training.trainer.SAVE_EVERY", 1)
     whole = Trainer(recipe, tmp_path / "whole", Path("unused.tflite"), cache=data[1])
     evaluated = []
@@ -451,7 +462,7 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
     found = whole.found_masks(pairs[:1])[0][1]
     assert sheet[:side, 4 * side : 5 * side].mean() == pytest.approx(found.mean() * 255, rel=0.05)
 
-    def cut(progress):
+    def cut(progress: TrainingProgress) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
@@ -481,7 +492,7 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(data, recipe, tmp_pat
         Trainer(recipe.model_copy(update={"seed": 4}), tmp_path / "cut", Path("unused.tflite"), cache=data[1])
 
 
-def test_among_several_real_pictures_of_a_source_none_is_the_original(pictures):
+def test_among_several_real_pictures_of_a_source_none_is_the_original(pictures: list[FacePicture]) -> None:
     real = next(p for p in pictures if not p.fake)
     fake = next(p for p in pictures if p.fake and p.source == real.source)
     assert pair_up([real, fake]) == [(real, fake)]

@@ -41,7 +41,7 @@ def pictures() -> list[FacePicture]:
     ]
 
 
-def test_a_fake_goes_with_its_own_moment_and_without_one_with_any_of_its_scene(pictures) -> None:
+def test_a_fake_goes_with_its_own_moment_and_without_one_with_any_of_its_scene(pictures: list[FacePicture]) -> None:
     related, _ = web_pairs([*pictures, picture("paired", 99, "Late", "late")])
     rng = np.random.default_rng(0)
     drawn = [related.draw_related(rng) for _ in range(60)]
@@ -51,7 +51,7 @@ def test_a_fake_goes_with_its_own_moment_and_without_one_with_any_of_its_scene(p
     assert len({real.moment for real, fake in drawn if fake.method == "Late"}) > 1
 
 
-def test_pairs_in_a_row_may_share_their_scene(pictures, monkeypatch) -> None:
+def test_pairs_in_a_row_may_share_their_scene(pictures: list[FacePicture], monkeypatch: pytest.MonkeyPatch) -> None:
     related, _ = web_pairs(
         [*pictures, *(picture(f"many{n}", f, clip=f"honest{n}") for n in range(9) for f in range(2))]
     )
@@ -67,7 +67,7 @@ def test_pairs_in_a_row_may_share_their_scene(pictures, monkeypatch) -> None:
     assert max(len({fake.path for fake in scenes[1][i : i + 4]}) for i in range(0, 24, 4)) > 1
 
 
-def test_methods_are_drawn_by_the_root_of_their_clips_whatever_their_pictures(pictures) -> None:
+def test_methods_are_drawn_by_the_root_of_their_clips_whatever_their_pictures(pictures: list[FacePicture]) -> None:
     _, alone = web_pairs(pictures)
     rng = np.random.default_rng(0)
     drawn = Counter(alone.draw_any(rng)[1].method for _ in range(800))
@@ -75,14 +75,14 @@ def test_methods_are_drawn_by_the_root_of_their_clips_whatever_their_pictures(pi
     assert drawn["Many"] / drawn["Few"] == pytest.approx(3, rel=0.2)
 
 
-def test_the_partner_of_another_scene_is_of_like_size(pictures) -> None:
+def test_the_partner_of_another_scene_is_of_like_size(pictures: list[FacePicture]) -> None:
     _, alone = web_pairs(pictures)
     rng = np.random.default_rng(0)
     sides = Counter(alone.draw_any(rng)[0].side for _ in range(200))
     assert sides[100] > 180, "of eight real pictures one of the fake's own size is nearly always among"
 
 
-def test_sets_without_fakes_or_reals_give_no_pairs(pictures) -> None:
+def test_sets_without_fakes_or_reals_give_no_pairs(pictures: list[FacePicture]) -> None:
     assert not any(web_pairs([p for p in pictures if not p.fake]))
     assert not any(web_pairs([p for p in pictures if p.fake]))
 
@@ -91,7 +91,9 @@ def test_sets_without_fakes_or_reals_give_no_pairs(pictures) -> None:
     ("clip", "scene", "method", "said"),
     [("honest", "x", "", "clip 'honest'"), ("x", "other", "", "scene 'other'"), ("x", "y", "Sync", "method 'Sync'")],
 )
-def test_what_chooses_is_not_trained_on(pictures, clip, scene, method, said) -> None:
+def test_what_chooses_is_not_trained_on(
+    pictures: list[FacePicture], clip: str, scene: str, method: str, said: str
+) -> None:
     dev = SimpleNamespace(picture=SimpleNamespace(clip=clip, scene=scene, method=method, path=Path("dev.jpg")))
     with pytest.raises(ConfigError, match=rf"data\.dev: the {said} of dev\.jpg"):
         check_apart(pictures, [dev])
@@ -99,7 +101,9 @@ def test_what_chooses_is_not_trained_on(pictures, clip, scene, method, said) -> 
 
 
 @pytest.mark.slow
-def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(tmp_path, monkeypatch) -> None:
+def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, cache = make_data(tmp_path)
     make_web(tmp_path, "web", "train")
     make_web(tmp_path, "dev", "dev")
@@ -124,7 +128,7 @@ def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(t
 
     calibrated_on = []
 
-    def calibrate(logits, fake):
+    def calibrate(logits: np.ndarray, fake: np.ndarray) -> tuple[float, float]:
         calibrated_on.append((len(logits), int(np.sum(fake))))
         return 1.0, 0.0
 
@@ -140,7 +144,7 @@ def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(t
     assert found.max() < card.thresholds.fake
 
 
-def test_a_recipe_whose_dev_set_is_trained_on_is_refused(tmp_path) -> None:
+def test_a_recipe_whose_dev_set_is_trained_on_is_refused(tmp_path: Path) -> None:
     root, cache = make_data(tmp_path)
     make_web(tmp_path, "web", "train", scenes=2)
     values = tiny_recipe(root)

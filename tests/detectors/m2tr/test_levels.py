@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -57,7 +60,7 @@ def test_the_network_scores_without_its_last_convolution_and_explains_by_its_las
     assert grad_cam(model, x).shape == (2, 128, 128)
 
 
-def test_layers_beside_the_backbone_begin_by_adding_nothing(tmp_path) -> None:
+def test_layers_beside_the_backbone_begin_by_adding_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain = build("texture", input_size=128).eval()
     plain.levels.scale.uniform_(0.5, 1.5)
@@ -79,7 +82,7 @@ def test_layers_beside_the_backbone_begin_by_adding_nothing(tmp_path) -> None:
     assert grad_cam(model, x).shape == (2, 128, 128)
 
 
-def test_what_stands_beside_a_frozen_backbone_trains_alone(tmp_path) -> None:
+def test_what_stands_beside_a_frozen_backbone_trains_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(build("texture", input_size=128).state_dict(), tmp_path / "texture.safetensors")
     model = build("m2tr-beside", input_size=128)
@@ -109,6 +112,6 @@ def test_what_stands_beside_a_frozen_backbone_trains_alone(tmp_path) -> None:
         ({"face_share": 0.1}, "face_share: a face of 0.1 .* covers no cell of the map of block 14, 8×8"),
     ],
 )
-def test_levels_that_cannot_be_are_named(changes, message) -> None:
+def test_levels_that_cannot_be_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(PRESETS["texture"], **changes)
