@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -87,7 +88,7 @@ def expected(weights: Path, clips: list[str]) -> dict[str, VideoVerdict]:
     return {clip: analyser.analyse(clip).verdict for clip in clips}
 
 
-def scan(inputs: list[str], settings: Settings, **options: object) -> dict[str, VideoVerdict]:
+def scan(inputs: list[str], settings: Settings, **options: Any) -> dict[str, VideoVerdict]:
     found = [analysis.verdict for analysis in iter_scan(inputs, settings, **options)]
     assert len(found) == len({verdict.source for verdict in found})
     return {verdict.source: verdict for verdict in found}
@@ -118,7 +119,7 @@ def test_a_scan_says_what_the_stages_say(
     for clip in clips:
         assert_same(found[clip], expected[clip])
     assert (found[str(copy)].label, found[str(copy)].score) == (found[clips[0]].label, found[clips[0]].score)
-    kinds = {name: found[str(name)].failure.kind for name in (empty, text, missing)}  # type: ignore[union-attr]
+    kinds = {name: found[str(name)].failure.kind for name in (empty, text, missing)}
     assert kinds == {empty: "SourceUnreadable", text: "SourceUnreadable", missing: "SourceNotFound"}
     assert all(0 <= state.done <= state.total == len(inputs) for state in heard)
 
@@ -161,8 +162,9 @@ def test_traces_come_when_asked_for(clips: list[str], settings: Settings) -> Non
 def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(weights: Path, tmp_path: Path) -> None:
     images = (face_picture(number, 1280, 720) for number in range(60))  # large, so that drawing takes a while
     source = encode(tmp_path / "clip.mp4", fps=10, frames=60, images=images, width=1280, height=720, audio=True)
-    store = f"sqlite:///{tmp_path / 'store.db'}"
-    settings = settings_for(weights, store={"url": store}, faces={"long_side": 640}, engine={"workers": 2})
+    settings = settings_for(
+        weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, faces={"long_side": 640}, engine={"workers": 2}
+    )
     cut = settings.model_copy(update={"engine": EngineSettings(workers=2, segment=3.0)})
     heard: list[ScanProgress] = []
     with Killer(has_open(str(tmp_path / ".clip-2.mp4.parts" / "0.mp4")), times=1) as killer:
@@ -170,7 +172,7 @@ def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(weig
     assert len(killer.killed) == 1
     assert found.clip == tmp_path / "clip-2.mp4", "not over its own source"
     assert len(found.segments) == 2
-    times, expected = (np.ravel(packets(path, "video", "pts")) for path in (found.clip, source))
+    times, expected = (np.array(packets(path, "video", "pts"), int).ravel() for path in (found.clip, source))
     assert times / 90_000 == pytest.approx(expected / 10_240, abs=1.5 / 90_000)
     assert packets(found.clip, "audio", "pts", "size") == packets(source, "audio", "pts", "size")
     assert len(found.traces) == len(found.verdict.scores) == 24

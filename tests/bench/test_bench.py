@@ -45,8 +45,8 @@ class Hands:
 
 def test_a_stage_inside_of_another_counts_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     hands = Hands()
-    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: hands.wall)
-    monkeypatch.setattr(pipeline.time, "process_time", lambda: hands.cpu)
+    monkeypatch.setattr("streamwatch.bench.pipeline.time.perf_counter", lambda: hands.wall)
+    monkeypatch.setattr("streamwatch.bench.pipeline.time.process_time", lambda: hands.cpu)
     clock = StageClock()
     hands.go(5, 5)
     with clock.stage("outer"):

@@ -32,9 +32,9 @@ def verdict(source: str, analysed: int, captured: datetime, label: Label = Label
 
 
 def shown(board: Board) -> list[str]:
-    console = Console(width=120, file=io.StringIO())
-    console.print(board)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+    output = io.StringIO()
+    Console(width=120, file=output).print(board)
+    return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
 def test_every_stream_has_its_row_from_the_start() -> None:

@@ -8,11 +8,10 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import typer
@@ -26,6 +25,7 @@ from streamwatch.records import (
     Label,
     MaskCoverage,
 )
+from streamwatch.sources.pictures import read_image
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store, schema
 from streamwatch.store.cursors import Cursor
@@ -44,7 +44,7 @@ def a_face() -> Evidence:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+def url(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'store.db'}"
     times = iter(NOON + timedelta(minutes=minute) for minute in range(100))
     with Store.open(url, clock=lambda: next(times)) as store:
@@ -62,7 +62,7 @@ def run(app: typer.Typer, *arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
-def lines(result: Result) -> list[dict[str, object]]:
+def lines(result: Result) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -218,7 +218,7 @@ def test_show_writes_the_face_and_its_mask(url: str, tmp_path: Path) -> None:
     names = ["1f00aa11-2222-1-face.png", "1f00aa11-2222-1-mask.png"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert all(str(out / name) in result.stdout for name in names)
-    face, masked = (cv2.imread(str(out / name))[..., ::-1].astype(int) for name in names)
+    face, masked = (read_image(out / name).astype(int) for name in names)
     assert face.shape == masked.shape == (96, 96, 3)
     assert np.abs(face - (200, 150, 120)).max() <= 3
     assert np.array_equal(masked[:8], face[:8]), "outside of the mask nothing is tinted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -62,9 +63,10 @@ def test_batches_go_to_all_detectors() -> None:
             sent.append(self.index)
 
     sent: list[int] = []
+    crops = np.zeros((1, 4, 4, 3), np.uint8)
     client = RemoteClient([Score(index) for index in range(4)], "worker-1")
     for _ in range(6):
-        first, second = client.submit(None), client.submit(None)
+        first, second = client.submit(crops), client.submit(crops)
         first._done()
         second._done()
     assert Counter(sent) == {0: 3, 1: 3, 2: 3, 3: 3}

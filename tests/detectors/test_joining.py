@@ -20,4 +20,6 @@ def test_parts_of_other_lengths_or_none_are_refused() -> None:
     with pytest.raises(ValueError, match="one logit a face"):
         joined_logit([])
     with pytest.raises(ValueError, match="one logit a face"):
-        joined_logit([(np.zeros(2), Calibration(1.0, 0.0)), (np.zeros(3), Calibration(1.0, 0.0))])
+        joined_logit(
+            [(np.zeros(2, np.float32), Calibration(1.0, 0.0)), (np.zeros(3, np.float32), Calibration(1.0, 0.0))]
+        )

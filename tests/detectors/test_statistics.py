@@ -62,7 +62,7 @@ def test_names_are_unique_and_there_is_a_number_for_each() -> None:
 
 
 def test_the_numbers_are_those_that_the_weights_were_trained_on() -> None:
-    crop = cv2.GaussianBlur(noisy_crop(3, smooth=True), (3, 3), 0.7)
+    crop = np.asarray(cv2.GaussianBlur(noisy_crop(3, smooth=True), (3, 3), 0.7), np.uint8)
     crop[:, :20] = crop[:, 20:21]
     expected = [
         *(-0.1631, -0.0270, -0.2056, -0.5570, -0.0278, -0.6686, 0.1331, -1.8890),

@@ -17,6 +17,7 @@ from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.drawing.explain import TILE, explain, warm
 from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.records import Alert, Evidence, MaskCoverage, ModelRef
+from streamwatch.sources.pictures import read_image
 from streamwatch.store import Store
 from tests.support.builders import make_alert, make_verdict, pictured_evidence
 from tests.support.face_datasets import portrait
@@ -26,7 +27,7 @@ from tests.support.statistics_models import tiny_model as tiny_statistics
 
 
 def face(side: int = 64) -> Evidence:
-    crop = cv2.resize(portrait(), (side, side), interpolation=cv2.INTER_AREA)
+    crop = np.asarray(cv2.resize(portrait(), (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     mask = np.zeros((16, 16), np.uint8)
     mask[10:, 4:12] = 200
     return pictured_evidence(crop, mask, coverage=MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, 0.3))
@@ -64,7 +65,7 @@ def test_a_panel_shows_face_mask_and_map(weights: Path, tmp_path: Path) -> None:
     shown = json.loads(result.stdout)
     assert [Path(file).name for file in shown["files"]] == ["a1-1-face.png", "a1-1-mask.png", "a1-1-explain.png"]
     assert shown["explained"]["model_of_verdict"] is True
-    panel = cv2.imread(str(tmp_path / "out" / "a1-1-explain.png"))
+    panel = read_image(tmp_path / "out" / "a1-1-explain.png")
     assert panel.shape[1] == 3 * TILE
     crop, masked, heated = (panel[30 : 30 + TILE, i * TILE : (i + 1) * TILE].astype(int) for i in range(3))
     assert np.abs(masked - crop)[: TILE // 3].max() == 0, "above the mask nothing is tinted"
@@ -113,7 +114,7 @@ def test_faces_without_mask_or_coverage_have_a_panel(weights: Path, tmp_path: Pa
     bare = replace(face(), mask_png=None, coverage=None)
     url = store_with(tmp_path, ModelRef("tiny", read_card(weights).sha256), alert_with(bare))
     assert show(url, "--explain", "--model", str(weights), "--out", str(tmp_path)).exit_code == 0
-    panel = cv2.imread(str(tmp_path / "a1-1-explain.png"))
+    panel = read_image(tmp_path / "a1-1-explain.png")
     assert (panel[30 : 30 + TILE, :TILE] == panel[30 : 30 + TILE, TILE : 2 * TILE]).all()
 
 
@@ -139,7 +140,7 @@ def test_a_detector_that_gives_reasons_is_explained_in_words(tmp_path: Path) -> 
     assert "evidence 1: +" in shown.stdout
     assert "(fake): compared with its surroundings, the face has" in shown.stdout
     assert "less noise in brightness in the finest detail" in shown.stdout
-    panel = cv2.imread(str(tmp_path / "a1-1-explain.png"))
+    panel = read_image(tmp_path / "a1-1-explain.png")
     assert panel.shape[1] == 2 * TILE, "face and mask: there is no map"
     (reasons,) = json.loads(show(url, *arguments, "--json").stdout)["explained"]["reasons"]
     assert reasons[0]["group"] == "noise"

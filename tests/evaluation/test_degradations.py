@@ -70,7 +70,7 @@ def test_blur_noise_and_brightness_do_as_much_as_they_say() -> None:
 
 def test_the_protocol_keeps_size_and_grows_worse() -> None:
     image = portrait()[:, :101]
-    families = {}
+    families: dict[str, list[float]] = {}
     for degradation in protocol():
         if degradation.family in ("JPEG", "scale", "blur", "motion", "noise"):
             result = degradation.apply(image)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from streamwatch.detectors import ModelCard
 from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.evaluation.frames import (
     FaceResults,
@@ -12,7 +13,7 @@ from streamwatch.evaluation.frames import (
     score_samples,
 )
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.records import FloatArray, ImageArray
+from streamwatch.records import FaceScore, FloatArray, ImageArray
 
 SIDE = 32
 
@@ -22,9 +23,13 @@ class RedDetector:
 
     name, input_size, device = "red", SIDE, "cpu"
     geometry = CropGeometry(scale=1.0)
+    card: ModelCard
+
+    def score(self, crops: ImageArray) -> list[FaceScore]:
+        return self.score_arrays(crops).scores()
 
     def score_arrays(self, crops: ImageArray) -> ScoreArrays:
-        red = crops[..., 0].astype(np.float32) / 255
+        red = np.asarray(crops[..., 0], np.float32) / np.float32(255)
         level = red.mean(axis=(1, 2))
         return ScoreArrays(level - 0.5, level, level[:, None], red)
 

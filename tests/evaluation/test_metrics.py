@@ -21,10 +21,10 @@ from streamwatch.evaluation.metrics import (
 )
 
 
-def pairwise_auc(labels: ArrayLike, scores: ArrayLike) -> float:
+def pairwise_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     fakes = [s for y, s in zip(labels, scores, strict=True) if y]
     reals = [s for y, s in zip(labels, scores, strict=True) if not y]
-    return np.mean([(f > r) + 0.5 * (f == r) for f in fakes for r in reals])
+    return float(np.mean([(f > r) + 0.5 * (f == r) for f in fakes for r in reals]))
 
 
 def test_auc_counts_pairs_with_ties() -> None:

@@ -76,7 +76,7 @@ def test_noise_is_measured_through_structure() -> None:
 def test_pairs_that_differ_in_sharpness_only_are_told_apart() -> None:
     real = [picture(seed) for seed in range(40)]
     groups = [f"scene {seed // 2}" for seed in range(40)]
-    blurred = [cv2.GaussianBlur(image, (0, 0), 0.6) for image in real]
+    blurred = [np.asarray(cv2.GaussianBlur(image, (0, 0), 0.6), np.uint8) for image in real]
     found = probe_images(real, blurred, groups, rounds=100)
     assert found.samples == 80
     assert found.groups == 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from streamwatch.cli.main import main
-from streamwatch.detectors import Calibration, load_detector
+from streamwatch.detectors import Calibration, Detector, load_detector
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.errors import ConfigError, SourceNotFound, StreamwatchError
 from streamwatch.evaluation.clips import ScoredFace, clips_of, measure
@@ -27,7 +28,7 @@ from streamwatch.evaluation.web import threshold_logit
 from streamwatch.evaluation.web_faces import FoundFace, find_faces, score_web
 from streamwatch.evaluation.web_plot import draw
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.records import Face
+from streamwatch.records import Face, FloatArray, ImageArray
 from streamwatch.training.prepare import list_pictures
 from streamwatch.training.recipe_files import RECIPES
 from tests.support.square_faces import RedDetector, SquareFinder, plan
@@ -90,8 +91,12 @@ def web(tmp_path: Path) -> Path:
     return folder
 
 
-def redness(crops: np.ndarray) -> np.ndarray:
-    return crops[..., 0].mean(axis=(1, 2)) / 255
+def logits_of(detector: Detector) -> Callable[[ImageArray], FloatArray]:
+    return lambda crops: detector.score_arrays(crops).logits
+
+
+def redness(crops: ImageArray) -> FloatArray:
+    return np.asarray(crops[..., 0].mean(axis=(1, 2)) / 255, np.float32)
 
 
 def test_the_kind_is_recognised_by_its_columns(web: Path, tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_faces_are_found_once_and_scored_by_any_callable(web: Path, tmp_path: Pa
     assert figures.enhanced is not None
     assert figures.enhanced.above_original == 1.0
     with pytest.raises(ValueError, match="a score for each of 11 crops"):
-        score_web(lambda crops: np.zeros(3), found.found, CropGeometry(), 32)
+        score_web(lambda crops: np.zeros(3, np.float32), found.found, CropGeometry(), 32)
 
 
 def test_a_cache_of_other_files_is_not_used(web: Path, tmp_path: Path) -> None:
@@ -359,9 +364,8 @@ def test_scores_of_two_detectors_are_joined(
     clips: list[dict[str, float]] = []
     for detector in map(load_detector, two_models):
         calibration = detector.card.calibration
-        faces = score_web(
-            lambda crops, by=detector: by.score_arrays(crops).logits, found, detector.geometry, detector.input_size
-        )
+        score = logits_of(detector)
+        faces = score_web(score, found, detector.geometry, detector.input_size)
         clips.append({clip.name: clip.score / calibration.temperature + calibration.bias for clip in clips_of(faces)})
     with (out / "clips.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

@@ -18,7 +18,7 @@ def plain_crop(image: np.ndarray, region: tuple[float, float, float, float], siz
     fine = 16 * size
     rows = np.floor(y0 + (np.arange(fine) + 0.5) * (y1 - y0) / fine).astype(int).clip(0, image.shape[0] - 1)
     columns = np.floor(x0 + (np.arange(fine) + 0.5) * (x1 - x0) / fine).astype(int).clip(0, image.shape[1] - 1)
-    return image[rows][:, columns].astype(float).reshape(size, 16, size, 16, 3).mean(axis=(1, 3))
+    return np.asarray(image[rows][:, columns].astype(float).reshape(size, 16, size, 16, 3).mean(axis=(1, 3)))
 
 
 def test_region_is_a_square_of_the_longer_side_around_the_box() -> None:

@@ -55,7 +55,7 @@ def test_pose_grows_to_one_as_the_nose_passes_an_eye() -> None:
 
 
 def test_pose_of_landmarks_in_one_point_counts_as_profile() -> None:
-    assert pose(((5.0, 5.0),) * 5) == 1.0  # type: ignore[arg-type]
+    assert pose(((5.0, 5.0),) * 5) == 1.0
 
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:

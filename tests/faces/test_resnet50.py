@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_heads_answer_in_the_order_of_the_priors(model: RetinaFaceResNet50) -> N
     """The finest level comes first, row by row, the two priors of a cell side by side."""
     features = torch.zeros(1, 256, 2, 3)
     features[0, 0] = torch.arange(6).reshape(2, 3)
-    head = RetinaFaceResNet50().BboxHead[0]
+    head: Any = RetinaFaceResNet50().BboxHead[0]
     with torch.no_grad():
         head.conv1x1.weight.zero_()
         head.conv1x1.bias.copy_(torch.arange(8) / 10)
@@ -128,7 +129,7 @@ def test_the_published_zip_around_the_checkpoint_is_opened(
 
 
 class Payload:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
         return (Path.touch, (Path("harm"),))
 
 

@@ -30,7 +30,7 @@ def detector() -> RetinaFace:
 
 def plain_priors(height: int, width: int) -> list[tuple[float, float, float]]:
     """Written out from the description: per level, row by row, two squares on every cell's centre."""
-    found = []
+    found: list[tuple[float, float, float]] = []
     for stride, sides in ((8, (16, 32)), (16, (64, 128)), (32, (256, 512))):
         for row, column in product(range(math.ceil(height / stride)), range(math.ceil(width / stride))):
             found += [((column + 0.5) * stride, (row + 0.5) * stride, side) for side in sides]

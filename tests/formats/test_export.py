@@ -8,6 +8,7 @@ import io
 import json
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import opentimelineio
 import pyarrow.parquet
@@ -28,7 +29,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SOURCE = "/archive/news & <late>.mp4"
 
 
-def alert(number: int, start: float, end: float | None, **changes: object) -> AlertRow:
+def alert(number: int, start: float, end: float | None, **changes: Any) -> AlertRow:
     row = AlertRow(
         id=f"alert-{number}",
         verdict_id=1,
@@ -69,7 +70,7 @@ def test_a_time_line_holds_the_forgeries_in_order_of_time(line: SourceTimeline) 
 
 
 def test_web_vtt(line: SourceTimeline) -> None:
-    cues = list(webvtt.from_string(write_timeline(line, TimelineFormat.VTT, 25.0)))
+    cues = webvtt.from_string(write_timeline(line, TimelineFormat.VTT, 25.0)).captions
     assert [(cue.identifier, cue.start, cue.end) for cue in cues] == [
         ("alert-1", "00:00:03.200", "00:00:09.800"),
         ("alert-2", "01:00:01.500", "01:00:05.040"),
@@ -138,7 +139,7 @@ def test_a_folder_takes_a_file_for_each_source(url: str, tmp_path: Path) -> None
     done = export(url, "--format", "vtt", "--output", str(folder))
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in folder.iterdir()) == ["1.vtt", "2.vtt"]
-    (cue,) = webvtt.read(str(folder / "1.vtt"))
+    (cue,) = webvtt.read(str(folder / "1.vtt")).captions
     assert (cue.start, cue.end) == ("00:00:03.200", "00:00:09.800")
 
 

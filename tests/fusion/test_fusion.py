@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from datetime import datetime, timezone
+from typing import cast
 
 import cv2
 import numpy as np
@@ -310,7 +311,7 @@ def test_evidence_is_of_the_strongest_faces_and_decodes() -> None:
     assert fusion.evidence(verdict.spans[0]) == verdict.evidence
     first = verdict.evidence[0]
     assert first.mask_png is not None
-    picture = cv2.imdecode(np.frombuffer(first.crop_jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    picture = np.asarray(cv2.imdecode(np.frombuffer(first.crop_jpeg, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
     assert np.abs(picture.astype(int) - red).max() < 12
     assert (cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED) == mask * 255).all()
 
@@ -343,7 +344,7 @@ def test_evidence_of_a_long_track_stays_that_of_an_unbounded_memory() -> None:
     most = 0
     for index, probability in enumerate(probabilities):
         fusion.add(scored(float(probability), index / 2))
-        pixels = [kept for kept in fusion._keeper._hot if kept.candidate._score is not None]
+        pixels = [kept for kept in fusion._keeper._hot if cast(ScoredCandidate, kept.candidate)._score is not None]
         most = max(most, len(pixels))
     verdict = fusion.verdict()
     assert len(verdict.spans) == 67
@@ -413,13 +414,13 @@ def test_scores_are_in_order_of_time() -> None:
 
 def test_alert_ids_say_content_model_config_track_and_start() -> None:
     base = SUBJECT.alert_id(1, 4.0)
-    assert base == Subject(**{**_fields(SUBJECT), "source": "copy.mp4"}).alert_id(1, 4.0)
+    assert base == dataclasses.replace(SUBJECT, source="copy.mp4").alert_id(1, 4.0)
     others = {
         SUBJECT.alert_id(2, 4.0),
         SUBJECT.alert_id(1, 4.5),
-        Subject(**{**_fields(SUBJECT), "sha256": "d" * 64}).alert_id(1, 4.0),
-        Subject(**{**_fields(SUBJECT), "model": ModelRef("model", "e" * 64)}).alert_id(1, 4.0),
-        Subject(**{**_fields(SUBJECT), "config_sha256": "e" * 64}).alert_id(1, 4.0),
+        dataclasses.replace(SUBJECT, sha256="d" * 64).alert_id(1, 4.0),
+        dataclasses.replace(SUBJECT, model=ModelRef("model", "e" * 64)).alert_id(1, 4.0),
+        dataclasses.replace(SUBJECT, config_sha256="e" * 64).alert_id(1, 4.0),
     }
     assert base not in others
     assert len(others) == 5
@@ -483,10 +484,6 @@ def test_error_verdict_has_a_kind_and_no_score() -> None:
     assert (verdict.failure.kind, verdict.failure.message) == ("SourceUnreadable", "clip.mp4: empty file")
 
 
-def _fields(subject: Subject) -> dict[str, object]:
-    return {field.name: getattr(subject, field.name) for field in dataclasses.fields(subject)}
-
-
 def test_the_rule_that_is_compared_as_served_is_that_of_verdicts() -> None:
     settings, rng = policy(), np.random.default_rng(0)
     above = 0
@@ -494,7 +491,7 @@ def test_the_rule_that_is_compared_as_served_is_that_of_verdicts() -> None:
         logits = rng.normal(-2, 1, 24)
         logits[6:16] += number / 3
         track = track_of([sigmoid(logit) for logit in logits], settings)
-        found = as_served(settings, 2.0)(logits)
+        found = as_served(settings, 2.0)(logits.astype(np.float32))
         assert found == pytest.approx(track.verdict().score, abs=1e-6)
         above += found > sigmoid(logits.mean()) + 1e-6
     assert 0 < above < 20

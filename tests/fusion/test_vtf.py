@@ -72,7 +72,10 @@ def flickering(fake: bool, seed: int) -> TrackScores:
 def test_the_transformer_learns_what_only_time_shows_and_plain_rules_do_not() -> None:
     tracks = [flickering(fake, 2 * i + fake) for i in range(60) for fake in (False, True)]
     net = train_vtf(tracks, CONFIG, epochs=30)
-    found = {row.name: row for row in compare(net, [flickering(f, 500 + 2 * i + f) for i in range(40) for f in (0, 1)])}
+    found = {
+        row.name: row
+        for row in compare(net, [flickering(f, 500 + 2 * i + f) for i in range(40) for f in (False, True)])
+    }
     assert set(found) == {*RULES, "VTF"}
     assert found["VTF"].auc > 0.9
     assert found["mean of logits"].auc < 0.7

@@ -17,7 +17,7 @@ from streamwatch.live.sampling_rate import FLOOR, PERIOD, STEP, SamplingRate
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient, PendingScores
-from streamwatch.records import ImageArray, VideoVerdict
+from streamwatch.records import EvidenceClip, ImageArray, VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
@@ -109,7 +109,7 @@ def test_an_overloaded_stream_is_sampled_less_and_then_more_again(tmp_path: Path
     seen: list[VideoVerdict] = []
     stop = threading.Event()
 
-    def hear(item: VideoVerdict | Transition) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, VideoVerdict):
             seen.append(item)
             if client.slow and "for lack of time" in item.reason:

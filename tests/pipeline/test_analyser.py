@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamwatch.archive.input_queue import InputQueue
+from streamwatch.archive.input_queue import InputQueue, QueuedInput
 from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
@@ -108,13 +108,17 @@ class _Slow:
     def ready(self) -> bool:
         return False
 
+    def wait(self, seconds: float) -> None:
+        pass
+
     def result(self) -> BatchScores:
         self._client.open -= 1
         return scores_of(self._crops)
 
 
 def test_scores_come_back_in_order_and_in_bounded_batches() -> None:
-    client, got = SlowClient(), []
+    client = SlowClient()
+    got: list[FaceScore] = []
     queue = ScoringQueue(client, batch=4, in_flight=2, deliver=got.append)
     for start in range(0, 30, 3):
         queue.put([crop_of(start + i) for i in range(3)])
@@ -265,7 +269,7 @@ def test_jobs_come_by_size_with_their_hash_and_put_back_ones_last(tmp_path: Path
         name.write_bytes(content)
     inputs = [*map(str, names), "http://u:p@host/a.mp4"]
     jobs = InputQueue([Input(name, {"number": n}) for n, name in enumerate(inputs)], ahead=2)
-    got = []
+    got: list[QueuedInput] = []
     while len(got) < 6:
         job = jobs.next()
         if job is None:
@@ -358,7 +362,7 @@ def test_a_full_live_queue_drops_its_oldest() -> None:
 
 def test_a_file_waits_for_room_and_drops_nothing() -> None:
     queue = FrameQueue(stale_after=None, fps=2.0)
-    thread = threading.Thread(target=lambda: [queue.put(frame(n)) for n in range(20)])
+    thread = threading.Thread(target=lambda: list(map(queue.put, map(frame, range(20)))))
     thread.start()
     got = [queue.get(5) for _ in range(20)]
     thread.join(5)
@@ -371,9 +375,9 @@ def test_a_closed_queue_gives_what_waits_and_takes_no_more() -> None:
     queue.put(frame(0))
     queue.close()
     queue.put(frame(1))
-    assert not queue.exhausted
-    assert queue.get(0) is not None
-    assert queue.exhausted
+    before, got, after = queue.exhausted, queue.get(0), queue.exhausted
+    assert (before, after) == (False, True)
+    assert got is not None
     assert queue.get(60) is None
     assert queue.counts == (1, 0)
 
@@ -388,7 +392,7 @@ def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch:
     stale = plan.settings.model_copy(update={"live": LiveSettings(stale_after=60.0, backoff_first=1e-6)})
     feed = Feed(str(clip), stale, listen=events.append, clock=clock)
     feed.start()
-    frames = []
+    frames: list[Frame] = []
     while len(frames) < 30:
         got = feed.frames.get(5)
         assert got is not None
@@ -405,7 +409,7 @@ def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch:
 
 
 def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: LocalClient, clip: Path) -> None:
-    told: list[VideoVerdict | Transition] = []
+    told: list[VideoVerdict | Transition | EvidenceClip] = []
     verdict = LiveStream(plan, client, str(clip), deliver=told.append).run(threading.Event())
     scanned = Analyser(plan, client).analyse(str(clip)).verdict
     assert verdict.label is scanned.label
@@ -420,7 +424,7 @@ def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: Local
 
 def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Path) -> None:
     live = plan.settings.model_copy(update={"live": LiveSettings(verdict_every=0.02)})
-    told: list[VideoVerdict | Transition] = []
+    told: list[VideoVerdict | Transition | EvidenceClip] = []
     last = LiveStream(dataclasses.replace(plan, settings=live), client, str(clip), deliver=told.append).run(
         threading.Event()
     )
@@ -432,10 +436,10 @@ def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Pa
 
 
 def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) -> None:
-    told: list[VideoVerdict | Transition] = []
+    told: list[VideoVerdict | Transition | EvidenceClip] = []
     refused = threading.Event()
 
-    def hear(item: VideoVerdict | Transition) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         told.append(item)
         if isinstance(item, Transition) and item.state is StreamState.BACKING_OFF:
             refused.set()
@@ -464,7 +468,7 @@ def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
     frozen = face_clip(folder / "frozen.mp4", seconds=8.0, still=True)
     ended = threading.Event()
 
-    def hear(item: VideoVerdict | Transition) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, Transition) and item.state is StreamState.FAILED:
             ended.set()
 
@@ -490,7 +494,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
         folder / "large.ts",
         fps=10,
         frames=20,
-        images=(cv2.resize(face_picture(number), (384, 288)) for number in range(20)),
+        images=(np.asarray(cv2.resize(face_picture(number), (384, 288)), np.uint8) for number in range(20)),
         width=384,
         height=288,
     )
@@ -526,7 +530,7 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     verdicts: list[VideoVerdict] = []
     over = threading.Event()
 
-    def hear(item: VideoVerdict | Transition) -> None:
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, VideoVerdict) and item.frames.analysed > 4:
             verdicts.append(item)
             if item.label is Label.ERROR:

@@ -20,7 +20,7 @@ from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient, LocalClient, PendingScores
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
-from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
+from streamwatch.records import Alert, FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
 from tests.support.face_clips import face_picture
 from tests.support.media import encode
@@ -78,7 +78,8 @@ def in_segments(
 
 
 def pictures(verdict: VideoVerdict) -> list[object]:
-    return [asdict(item) for holder in (*verdict.alerts, *verdict.tracks) for item in holder.evidence]
+    holders: list[Alert | TrackVerdict] = [*verdict.alerts, *verdict.tracks]
+    return [asdict(item) for holder in holders for item in holder.evidence]
 
 
 def without_scores(track: TrackVerdict) -> dict[str, object]:
@@ -123,6 +124,7 @@ def test_traces_do_not_depend_on_the_cuts(number: int, plan: Plan, clip: str, tr
     assert {trace.track_id for trace in found.traces} == {track.track_id for track in whole.verdict.tracks}
     for mine, theirs in zip(found.traces, whole.traces, strict=True):
         assert mine.mask is not None
+        assert theirs.mask is not None
         assert mine.mask.shape == (28, 28)
         assert np.array_equal(mine.mask, theirs.mask)
         assert asdict(replace(mine, mask=None)) == asdict(replace(theirs, mask=None))

@@ -29,12 +29,14 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient
 from streamwatch.provenance import Provenance, ProvenanceState
 from streamwatch.records import (
+    AlertKind,
     DropReason,
     Evidence,
     FaceQuality,
     Failure,
     FrameCounts,
     FrameRecord,
+    ImageArray,
     Label,
     MaskCoverage,
     Span,
@@ -63,7 +65,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def a_face(frame: int, score: float, *, mask: bool = True) -> Evidence:
-    crop = cv2.resize(face_picture(frame), (96, 96))
+    crop = np.asarray(cv2.resize(face_picture(frame), (96, 96)), np.uint8)
     seen = np.zeros((24, 24), np.uint8)
     seen[6:18, 6:18] = 255
     coverage = MaskCoverage(0.15, 0.38, 0.0, 0.1, 0.9, 0.2, None) if mask else None
@@ -136,8 +138,8 @@ def a_report(verdict: VideoVerdict | None = None, **changes: object) -> VideoRep
 
 def a_review(comment: str) -> AlertRow:
     return AlertRow(
-        "3f2a11bb-0000", 1, "clip.mp4", None, "", 1, 4.0, 7.0, None, None, 0.98, 0.97, 7, Label.FAKE, 1, NOON,
-        ReviewState.REVIEWED, Label.FAKE, comment, NOON,
+        "3f2a11bb-0000", 1, "clip.mp4", AlertKind.FORGERY, "", 1, 4.0, 7.0, None, None, 0.98, 0.97, 7, Label.FAKE, 1,
+        NOON, ReviewState.REVIEWED, Label.FAKE, comment, NOON,
     )  # fmt: skip
 
 
@@ -150,6 +152,12 @@ def parsed(page: str) -> Element:
 
 def text_of(element: Element) -> str:
     return " ".join(" ".join(element.itertext()).split())
+
+
+def decoded(url: str) -> ImageArray:
+    """The picture of a data URL, BGR."""
+    jpeg = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
+    return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
 
 
 def said(page: str) -> str:
@@ -300,10 +308,7 @@ def test_pictures_are_the_strongest_of_each_track_with_their_masks() -> None:
     assert "mask covers 38 % of the face, most of all the mouth" in captions[0]
     images = [image.attrib["src"] for image in tree.iter(f"{XHTML}img")]
     assert len(images) == 9, "the last face has no mask"
-    face, masked = (
-        cv2.imdecode(np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
-        for url in images[:2]
-    )
+    face, masked = (decoded(url) for url in images[:2])
     assert face.shape == masked.shape == (96, 96, 3)
     redder = masked[48, 48].astype(int) - face[48, 48]
     assert redder[2] > redder[0] + 20, "BGR: the middle is tinted"
@@ -558,7 +563,7 @@ def test_the_frame_is_shown_while_the_file_still_shows_the_face(archive: Path, w
     sides = [float(side) for side in re.findall(r"[\d.]+(?=%)", scene.box)]
     x0, y0, x1, y1 = np.clip(strongest.box, 0, (256, 192, 256, 192))
     assert sides == pytest.approx([x0 / 2.56, y0 / 1.92, (x1 - x0) / 2.56, (y1 - y0) / 1.92], abs=0.01)
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(scene.frame.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+    picture = decoded(scene.frame)
     expected = face_picture(strongest.frame_index)
     assert np.abs(picture[..., ::-1].astype(int) - expected).mean() < 6
 

@@ -11,6 +11,7 @@ import pytest
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceNotFound, SourceTooLarge, SourceUnreadable
+from streamwatch.records import ImageArray
 from streamwatch.sources import DecodedFrame, VideoSource, expand_inputs, iter_frames, open_source, picture_at
 from tests.support import media
 
@@ -34,7 +35,7 @@ def _clip(name: str, **options: object) -> Callable[[Path], Path]:
 
 
 def _grey(number: int) -> np.ndarray:
-    return media.picture(number).mean(axis=2, keepdims=True).repeat(3, axis=2).astype(np.uint8)
+    return np.asarray(media.picture(number).mean(axis=2, keepdims=True).repeat(3, axis=2), np.uint8)
 
 
 def _size_change(folder: Path) -> Path:
@@ -251,9 +252,14 @@ def test_what_is_no_video_says_so(make: Callable[[Path], Path], reason: str, tmp
 
 def test_only_sampled_pictures_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = media.encode(tmp_path / "a.mp4", frames=50)
-    converted = []
+    converted: list[int] = []
     convert = DecodedFrame.to_image
-    monkeypatch.setattr(DecodedFrame, "to_image", lambda self: converted.append(self.index) or convert(self))
+
+    def noted(frame: DecodedFrame) -> ImageArray:
+        converted.append(frame.index)
+        return convert(frame)
+
+    monkeypatch.setattr(DecodedFrame, "to_image", noted)
 
     with VideoSource(str(path), sampling=SamplingSettings(fps=1, min_frames=0)) as source:
         assert len(list(source.frames())) == 2

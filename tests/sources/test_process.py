@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return media.synthetic_video(tmp_path_factory.mktemp("process") / "clip.mp4", seconds=4)
 
 
-def messages(process: DecodingProcess) -> list[Opened | DecodingProgress | Closed]:
-    found = []
+def messages(process: DecodingProcess) -> list[Any]:
+    found: list[Any] = []
     while not found or not isinstance(found[-1], Closed):
         message = process.receive(20)
         assert message is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 
 import pytest
 
@@ -30,7 +32,7 @@ def machine(settings: LiveSettings, heard: list[Transition], clock: Clock) -> St
 
 def test_the_wait_doubles_up_to_its_limit_and_is_drawn_from_nothing_to_all_of_it() -> None:
     settings = LiveSettings(backoff_first=0.5, backoff_max=4.0)
-    longest, shortest = (Retries(settings, clock=Clock(), chance=lambda c=c: c) for c in (1.0, 0.0))
+    longest, shortest = (Retries(settings, clock=Clock(), chance=partial(float, c)) for c in (1.0, 0.0))
     assert [longest.failed(Cause.REFUSED, 0.0) for _ in range(6)] == [
         (False, wait) for wait in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
     ]
@@ -97,13 +99,13 @@ def test_no_order_of_calls_leaves_the_graph(seed: int) -> None:
     heard: list[Transition] = []
     clock, chance = Clock(), random.Random(seed)
     stream = machine(LiveSettings(retry_budget=2), heard, clock)
-    calls = [
+    calls: list[Callable[[], object]] = [
         stream.connected,
         lambda: stream.stalled("x"),
         stream.resumed,
         lambda: stream.lost(chance.choice(list(Cause)), "x"),
         stream.retry,
-        lambda: chance.random() < 0.05 and stream.stop(),
+        lambda: stream.stop() if chance.random() < 0.05 else None,
     ]
     refused = 0
     for _ in range(200):

@@ -40,7 +40,7 @@ def test_a_deadlock_is_told_by_its_type_and_the_victim_goes_again(postgres_serve
 
 
 def test_a_call_goes_again_a_few_times_and_after_no_other_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("streamwatch.store.database.time.sleep", lambda seconds: None)
     calls: list[str] = []
 
     @retried

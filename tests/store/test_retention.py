@@ -132,8 +132,9 @@ def live(store: Store, run: int, clock: UtcClock, day: int) -> None:
         ended_at=NOON + timedelta(days=day, seconds=10),
         evidence=(face,),
     )
-    changes = {"tracks": (track,), "scores": tuple(frames), "duration": begin + 10, "started_at": NOON}
-    store.save_verdict(run, dataclasses.replace(live_verdict(alert), **changes))
+    verdict = live_verdict(alert)
+    changed = dataclasses.replace(verdict, tracks=(track,), scores=tuple(frames), duration=begin + 10, started_at=NOON)
+    store.save_verdict(run, changed)
 
 
 def test_a_stream_that_is_still_watched_lets_go_of_its_old_days(
@@ -301,7 +302,7 @@ def test_a_run_writes_while_a_prune_goes_on(store: Store, run: int, clock: UtcCl
         save_file(store, run, number, scores=many)
     clock.advance(days=100)
     pruned = threading.Thread(target=store.prune, args=(RetentionSettings(scores=30),))
-    waits = []
+    waits: list[float] = []
     with Store.open(database_url) as other:
         pruned.start()
         while pruned.is_alive():

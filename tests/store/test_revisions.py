@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import alembic.command
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, Table, insert, inspect, select
@@ -286,7 +287,7 @@ def test_rows_outlive_a_revision_up_and_down(database_url: str, older: str, newe
     before = contents_of(engine)
     assert all(before.values())
 
-    schema._move(url, schema.command.upgrade, newer)
+    schema._move(url, alembic.command.upgrade, newer)
     after = contents_of(engine)
     for name, rows in before.items():
         assert [{key: row[key] for key in rows[0]} for row in after[name]] == rows
@@ -294,7 +295,7 @@ def test_rows_outlive_a_revision_up_and_down(database_url: str, older: str, newe
 
     schema.downgrade(url, older)
     assert contents_of(engine) == before
-    schema._move(url, schema.command.upgrade, newer)
+    schema._move(url, alembic.command.upgrade, newer)
     assert contents_of(engine) == after
     engine.dispose()
 

@@ -28,9 +28,10 @@ from streamwatch.records import (
     SegmentResult,
     Span,
     TrackVerdict,
+    VideoVerdict,
 )
 from streamwatch.sources import Input
-from streamwatch.sources.states import StreamState
+from streamwatch.sources.states import StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.leases import LEASE
@@ -166,7 +167,10 @@ def test_saving_twice_changes_nothing(
 ) -> None:
     first = store.save_verdict(run, full_verdict(), (SINK,))
     (alert,) = full_verdict().alerts[:1]
-    items = [make_transition(), EvidenceClip("clip.mp4", alert.id, None, failure="none was cut")]
+    items: list[Transition | EvidenceClip] = [
+        make_transition(),
+        EvidenceClip("clip.mp4", alert.id, None, failure="none was cut"),
+    ]
     content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
     store.contents.note([content])
@@ -372,7 +376,7 @@ def test_saving_a_live_verdict_twice_changes_nothing(
 def test_a_live_alert_keeps_its_id_and_counts_its_revisions(store: Store, run: int) -> None:
     opened = full_alert(source=CAMERA, end=None, peak=0.8, started_at=NOON)
     closed = dataclasses.replace(opened, end=9.8, peak=0.9, ended_at=NOON + timedelta(seconds=7))
-    seen = []
+    seen: list[tuple[object, ...]] = []
     for alert in (opened, opened, closed, closed):
         store.save_verdict(run, live_verdict(alert, reason=f"save {len(seen)}"))
         (row,) = store.alerts()
@@ -493,7 +497,10 @@ def test_a_full_disk_costs_the_clip_and_says_so(
     monkeypatch.setattr("streamwatch.files.os.fsync", full)
     folder = tmp_path / "clips"
     folder.mkdir()
-    items = [live_verdict(an_open_alert()), EvidenceClip(CAMERA, "live-1", b"an MP4 file")]
+    items: list[VideoVerdict | EvidenceClip] = [
+        live_verdict(an_open_alert()),
+        EvidenceClip(CAMERA, "live-1", b"an MP4 file"),
+    ]
     (trouble,) = store.save(run, items, clips=folder)
     assert trouble == f"{folder}: the clip of alert live-1 cannot be written (No space left on device)"
     found = store.clip("live-1")
@@ -537,13 +544,13 @@ def test_times_come_back_aware_and_in_utc(store: Store, run: int) -> None:
 @pytest.mark.parametrize("where", ["verdict", "alert", "score"])
 def test_naive_times_are_refused(store: Store, run: int, database_url: str, where: str) -> None:
     naive = datetime(2026, 3, 1, 12, 0)  # noqa: DTZ001
-    changes: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "verdict": {"started_at": naive},
         "alert": {"alerts": (full_alert(started_at=naive),)},
         "score": {"scores": (dataclasses.replace(make_record(1), wall_time=naive),)},
-    }[where]
+    }
     with pytest.raises(StoreError, match="2026-03-01T12:00:00 has no time zone"):
-        store.save_verdict(run, full_verdict(**changes))
+        store.save_verdict(run, full_verdict(**changes[where]))
     assert count(database_url, "verdicts") == 0
 
 
@@ -639,7 +646,8 @@ def test_a_listing_carries_tracks_and_alerts_but_no_pictures(filled: Store) -> N
         assert row.verdict.tracks[0].spans == (Span(3.2, 9.8, 0.99, 0.95), Span(11.0, 12.0, 0.91, 0.88))
         assert [alert.id for alert in row.verdict.alerts] == ["more-0", "alert-0"]
         assert not row.verdict.scores
-        assert not any(item.evidence for item in (*row.verdict.tracks, *row.verdict.alerts))
+        assert not any(track.evidence for track in row.verdict.tracks)
+        assert not any(alert.evidence for alert in row.verdict.alerts)
 
 
 def test_long_listings_keep_their_order(store: Store, run: int, database_url: str) -> None:

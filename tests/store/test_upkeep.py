@@ -73,7 +73,7 @@ def test_a_backup_while_a_run_writes_is_a_whole_store(
     file_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stop = threading.Event()
-    saved = []
+    saved: list[int] = []
 
     def write() -> None:
         with Store.open(file_url) as store:

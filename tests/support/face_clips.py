@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from streamwatch.records import ImageArray
+from streamwatch.sources.pictures import read_image
 from tests.support.media import encode
 from tests.support.paths import PORTRAIT
 
 
 @lru_cache(maxsize=1)
 def _portrait() -> ImageArray:
-    image = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
+    image = read_image(PORTRAIT)
     return np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -29,7 +31,7 @@ def face_picture(number: int, width: int = 256, height: int = 192) -> ImageArray
 
 
 def face_clip(
-    path: Path, seconds: float = 3.0, fps: int = 10, start: int = 0, still: bool = False, **options: object
+    path: Path, seconds: float = 3.0, fps: int = 10, start: int = 0, still: bool = False, **options: Any
 ) -> Path:
     """A clip with one face all the time; `start` makes its content another one. still: the picture does not move."""
     images = (face_picture(start + (0 if still else number)) for number in range(round(seconds * fps)))

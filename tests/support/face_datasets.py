@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from streamwatch.records import Box, FloatArray, ImageArray
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.forgeries import self_blend
 from streamwatch.training.prepare import list_digest, list_pictures
 from tests.support.paths import PORTRAIT
@@ -20,7 +21,7 @@ SIDE = 128
 
 def portrait(shift: int = 0) -> ImageArray:
     """The face of the portrait as a SIDE×SIDE picture, moved sideways by `shift` pixels of the portrait."""
-    image = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
+    image = read_image(PORTRAIT)
     x0, y0, x1, y1 = FACE
     return np.asarray(cv2.resize(image[y0:y1, x0 + shift : x1 + shift], (SIDE, SIDE)), np.uint8)
 

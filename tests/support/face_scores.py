@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from streamwatch.fusion import Policy
 from streamwatch.fusion.spans import to_logit
 from streamwatch.records import Face, FaceCrop, FaceQuality, FaceScore
 
-CARD = SimpleNamespace(
+CARD: Any = SimpleNamespace(
     name="model",
     thresholds=SimpleNamespace(real=0.5, fake=0.8),
     limits=Limits(min_face_side=40.0, min_sharpness=5.0, max_pose=0.9),
@@ -21,7 +22,7 @@ CARD = SimpleNamespace(
 GOOD = FaceQuality(short_side=200.0, sharpness=400.0, pose=0.0, upscaling=1.0)
 
 
-def policy(**changes: object) -> Policy:
+def policy(**changes: Any) -> Policy:
     return Policy.resolve(FusionSettings(**changes), CARD)
 
 

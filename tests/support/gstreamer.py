@@ -24,7 +24,7 @@ def installed() -> bool:
 def serve_gstreamer(clip: Path, *login: str) -> Iterator[str]:
     """The URL of a clip (MPEG-TS) that plays from its beginning for every client."""
     port = free_port()
-    command = [PYTHON, Path(__file__).with_name("gstreamer_server.py"), clip, str(port), *login]
+    command = [str(item) for item in (PYTHON, Path(__file__).with_name("gstreamer_server.py"), clip, port, *login)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"

@@ -237,7 +237,7 @@ class Reference:
             x = self.conv(f"decoder.stages.{stage}.{position}", x, padding=1)
             if (stage, position) != keys[-1]:
                 x = leaky(x)
-        return x[0]
+        return np.asarray(x[0])
 
 
 def taps(x: Array, weight: Array, stride: int, dilation: int, depthwise: bool) -> Array:
@@ -277,12 +277,12 @@ def bilinear(x: Array, side: int) -> Array:
         low = math.floor(position)
         matrix[target, low] += 1 - (position - low)
         matrix[target, min(low + 1, last)] += position - low
-    return np.einsum("th,chw,sw->cts", matrix, x, matrix)
+    return np.asarray(np.einsum("th,chw,sw->cts", matrix, x, matrix))
 
 
 def softmax(x: Array) -> Array:
     y = np.exp(x - x.max(axis=-1, keepdims=True))
-    return y / y.sum(axis=-1, keepdims=True)
+    return np.asarray(y / y.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(x: Array) -> Array:

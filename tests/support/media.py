@@ -77,8 +77,8 @@ def encode(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if sound is not None:
-            for frame in _silence(moments[-1] + 1 / fps):
-                container.mux(sound.encode(frame))
+            for silence in _silence(moments[-1] + 1 / fps):
+                container.mux(sound.encode(silence))
             container.mux(sound.encode(None))
     return path
 

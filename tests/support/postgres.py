@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -42,9 +43,9 @@ def temporary_server() -> Iterator[str]:
         password = folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        make = [initdb, "-D", data, "-U", "tester", "-E", "UTF8", "--locale=C", "-A", "scram-sha-256"]
+        make: list[str | Path] = [initdb, "-D", data, "-U", "tester", "-E", "UTF8", "--locale=C", "-A", "scram-sha-256"]
         _run([*make, "--no-sync", f"--pwfile={password}"], folder, user)
-        start = [
+        start: list[str | Path] = [
             pg_ctl,
             "-D",
             data,
@@ -128,7 +129,7 @@ def _unprivileged_user() -> pwd.struct_passwd:
 
 
 def _run(command: list[str | Path], folder: Path, user: pwd.struct_passwd | None) -> None:
-    options = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    options: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     # To a file: the server inherits the outputs, and a pipe would stay open as long as it runs.
     output = folder / "output"
     with output.open("w") as stream:

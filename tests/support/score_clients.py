@@ -9,8 +9,8 @@ from streamwatch.pipeline.scoring import BatchScores, PendingScores
 
 def scores_of(crops: np.ndarray) -> BatchScores:
     """The red of the first pixel as logit: says which crop a score belongs to."""
-    logits = crops[:, 0, 0, 0].astype(np.float32)
-    return BatchScores(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
+    logits = np.asarray(crops[:, 0, 0, 0], np.float32)
+    return BatchScores(logits, logits / np.float32(255), np.zeros((len(crops), 2), np.float32), None)
 
 
 class Brighter:

@@ -14,7 +14,7 @@ from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.fusion import AlertRules, Policy
 from streamwatch.pipeline.plan import Plan
-from streamwatch.records import Face
+from streamwatch.records import Face, FaceScore, ImageArray
 
 SIDE = 32
 
@@ -24,9 +24,13 @@ class RedDetector:
 
     name, input_size, device = "red", SIDE, "cpu"
     geometry = CropGeometry(scale=1.0)
+    card: ModelCard
 
-    def score_arrays(self, crops: Any) -> ScoreArrays:
-        red = crops[..., 0].astype(np.float32) / 255
+    def score(self, crops: ImageArray) -> list[FaceScore]:
+        return self.score_arrays(crops).scores()
+
+    def score_arrays(self, crops: ImageArray) -> ScoreArrays:
+        red = np.asarray(crops[..., 0], np.float32) / np.float32(255)
         level = np.clip(red.mean(axis=(1, 2)), 0.01, 0.99)
         return ScoreArrays(level - 0.5, level, level[:, None], red)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from streamwatch.config import Settings
 
@@ -47,9 +48,9 @@ def untrained_detector(folder: Path, bias: float = 0.0) -> Path:
     return path
 
 
-def settings_for(weights: Path, **changes: object) -> Settings:
+def settings_for(weights: Path, **changes: Any) -> Settings:
     """Settings with this detector on the CPU, sampled at 4 frames a second."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "detector": {"model": str(weights), "device": "cpu", "threads": 1},
         "sampling": {"fps": 4.0},
         "faces": {"long_side": 256, "batch": 4},

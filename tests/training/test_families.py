@@ -77,7 +77,7 @@ def test_every_family_forges_what_its_mask_says_and_repeats_its_draw(
 def test_a_forgery_that_nobody_could_see_is_drawn_again(
     face: FaceImage, partner: FaceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = []
+    drawn: list[float] = []
 
     def fainter_first(
         forger: Forger, family: Family, face: FaceImage, partner: FaceImage, rng: np.random.Generator
@@ -144,7 +144,7 @@ def test_bad_up_sampling_leaves_periodic_traces() -> None:
 
     def nyquist(image: ImageArray) -> float:
         spectrum = np.abs(np.fft.fft2(image[..., 1].astype(float) - image[..., 1].mean()))
-        return spectrum[SIDE // 2 - 1 : SIDE // 2 + 2].max() + spectrum[:, SIDE // 2 - 1 : SIDE // 2 + 2].max()
+        return float(spectrum[SIDE // 2 - 1 : SIDE // 2 + 2].max() + spectrum[:, SIDE // 2 - 1 : SIDE // 2 + 2].max())
 
     traces = [nyquist(upsample_badly(smooth, np.random.default_rng(seed))) for seed in range(20)]
     assert np.median(traces) > 2 * nyquist(smooth)
@@ -157,7 +157,7 @@ def test_bad_up_sampling_moves_nothing() -> None:
 
     def rise(picture: ImageArray, seed: int) -> float:
         drawn = upsample_badly(np.ascontiguousarray(picture), np.random.default_rng(seed))
-        return (drawn[24:-24, 24:-24].astype(float) - picture[24:-24, 24:-24]).mean()
+        return float((drawn[24:-24, 24:-24].astype(float) - picture[24:-24, 24:-24]).mean())
 
     for picture in (ramp, ramp.transpose(1, 0, 2)):
         shifts = [(rise(picture, seed) - rise(picture[::-1, ::-1], seed)) / 2 / slope for seed in range(60)]
@@ -171,19 +171,27 @@ def test_a_family_that_is_left_out_lends_the_others_nothing(face: FaceImage, for
 
     def asked_for(family: Family, made_by: Forger) -> int:
         asked = []
+
+        def lend() -> FaceImage:
+            asked.append(family)
+            return partner
+
         for seed in range(20):
-            made_by.forge(family, face, lambda: asked.append(family) or partner, np.random.default_rng(seed))
+            made_by.forge(family, face, lend, np.random.default_rng(seed))
         return len(asked)
 
     alone = Forger(forger.resynthesisers, transplants=False)
-    for family in ("region", "resynthesis"):
+    families: tuple[Family, ...] = ("region", "resynthesis")
+    for family in families:
         assert asked_for(family, forger) > 0
         assert asked_for(family, alone) == 0
     assert asked_for("swap", alone) == 20
 
 
 def test_a_draw_is_one_forgery_at_any_size(face: FaceImage) -> None:
-    larger = FaceImage(cv2.resize(face.image, (200, 200)), face.landmarks * 200 / SIDE)
+    larger = FaceImage(
+        np.asarray(cv2.resize(face.image, (200, 200)), np.uint8), face.landmarks * np.float32(200 / SIDE)
+    )
     for seed in range(8):
         one, two = (
             self_blend(f.image, f.landmarks, np.random.default_rng(seed), ["face"]).mask for f in (face, larger)
@@ -222,7 +230,7 @@ def test_poisson_blending_takes_the_colours_of_the_surroundings() -> None:
     centre = (slice(56, 72), slice(56, 72))
 
     def distance(image: ImageArray) -> float:
-        return np.abs(image[centre].astype(int) - target[centre]).mean()
+        return float(np.abs(image[centre].astype(int) - target[centre]).mean())
 
     assert distance(poisson(bright, target, half_mask())) < 0.5 * distance(composite(bright, target, half_mask()))
 
@@ -233,7 +241,7 @@ def test_colours_are_matched_inside_the_mask() -> None:
     inside = half_mask() > 0
 
     def distance(image: ImageArray) -> float:
-        return np.abs(image[inside].mean(axis=0) - target[inside].mean(axis=0)).max()
+        return float(np.abs(image[inside].mean(axis=0) - target[inside].mean(axis=0)).max())
 
     assert distance(match_colours(tinted, target, half_mask(), 1.0)) < 0.2 * distance(tinted)
     np.testing.assert_array_equal(match_colours(tinted, target, np.zeros((SIDE, SIDE), np.float32), 1.0), tinted)
@@ -305,7 +313,7 @@ def test_a_forged_track_is_one_forgery_that_trembles(face: FaceImage, forger: Fo
     assert not np.array_equal(fakes[0], fakes[1])
 
     def distance(a: ImageArray, b: ImageArray) -> float:
-        return np.abs(a.astype(int) - b).mean()
+        return float(np.abs(a.astype(int) - b).mean())
 
     assert np.mean([distance(a, b) for a, b in pairwise(fakes)]) < distance(fakes[0], other[0][1])
     np.testing.assert_array_equal(fakes[2], forge_track(forger, "hull", [face] * 4, lambda: face, seed=3)[2][1])

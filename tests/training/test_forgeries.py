@@ -70,7 +70,7 @@ def test_pairs_that_are_not_aligned_or_not_forged_have_no_region() -> None:
 def test_degradation_is_the_same_draw_for_both_classes_but_at_times_for_the_noise() -> None:
     pairs = [degrade([portrait(), portrait()], np.random.default_rng(seed)) for seed in range(60)]
     assert all(image.shape == (SIDE, SIDE, 3) and image.dtype == np.uint8 for pair in pairs for image in pair)
-    apart = [pair for pair in pairs if not np.array_equal(*pair)]
+    apart = [(one, two) for one, two in pairs if not np.array_equal(one, two)]
     assert 0.02 < len(apart) / len(pairs) < 0.3
     for one, two in apart:
         assert one.std() == pytest.approx(two.std(), rel=0.05), "the noise is drawn apart but equally strong"
@@ -86,7 +86,7 @@ def test_nothing_but_noise_is_drawn_apart_for_the_classes(monkeypatch: pytest.Mo
 def test_training_shows_faces_softer_and_darker_than_those_that_it_is_measured_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawn = {"blur": [], "motion_blur": [], "brightness": []}
+    drawn: dict[str, list[float]] = {"blur": [], "motion_blur": [], "brightness": []}
     for name, strengths in drawn.items():
         monkeypatch.setattr(augment, name, lambda image, strength, *rest, to=strengths: to.append(strength) or image)
     for seed in range(400):

@@ -21,13 +21,13 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training import nuisances as kinds_probe
 from streamwatch.training.data import MadePair, MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import Forger
-from streamwatch.training.prepare import FacePicture, list_pictures
+from streamwatch.training.prepare import FacePicture, Listed, list_pictures
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.resynthesis import Autoencoder, Resynthesiser
 from tests.support.face_datasets import SIDE, mesh
 
 
-def prepared(listed: Iterable[FacePicture]) -> Iterator[FacePicture]:
+def prepared(listed: Iterable[Listed]) -> Iterator[FacePicture]:
     detector = load_face_detector(FaceSettings(min_side=16, threads=1))
     for item in listed:
         face = face_of_cutout(detector, read_image(item.path))
@@ -97,13 +97,15 @@ def test_sharpness_is_found_where_it_tells_the_class_and_degradations_hide_it(
 
         def make(self, number: int) -> MadePair:
             real = np.asarray(np.random.default_rng(number).integers(0, 256, (96, 96, 3)), np.uint8)
-            fake = cv2.GaussianBlur(real, (0, 0), 1.0) if self.blurred else np.roll(real, 1, axis=2)
+            fake = (
+                np.asarray(cv2.GaussianBlur(real, (0, 0), 1.0), np.uint8) if self.blurred else np.roll(real, 1, axis=2)
+            )
             box, mask = (10.0, 10.0, 86.0, 86.0), np.full((96, 96), 255, np.uint8)
             paths = files if self.blurred else (files[0], files[0])
             return MadePair("hull", real, fake, mask, (box, box), (0.9, 1.1), str(number), True, paths)
 
     monkeypatch.setattr(kinds_probe, "MadePairs", Pairs)
-    found = kinds_probe.probe_kinds(None, ["resynthesis", "hull"], CropGeometry(1.0), 64, pairs=40, rounds=0)
+    found = kinds_probe.probe_kinds(Pools((), ()), ["resynthesis", "hull"], CropGeometry(1.0), 64, pairs=40, rounds=0)
     assert [probe.kind for probe in found] == ["resynthesis", "hull"]
     blurred, tinted = found
     assert (blurred.files.auc.value, tinted.files.auc.value) == (1.0, 0.5)

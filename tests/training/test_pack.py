@@ -153,7 +153,7 @@ def test_both_pictures_of_a_pair_are_degraded_alike() -> None:
 
 @pytest.mark.parametrize("quality", [30, 60, 90])
 def test_jpeg_on_the_device_loses_what_a_jpeg_file_loses(quality: int) -> None:
-    image = cv2.resize(portrait(), (96, 96), interpolation=cv2.INTER_AREA)
+    image = np.asarray(cv2.resize(portrait(), (96, 96), interpolation=cv2.INTER_AREA), np.uint8)
     tensor = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
     ours = jpeg(tensor, torch.tensor([float(quality)]))[0].permute(1, 2, 0).numpy()
     theirs = coded(image, quality).astype(np.float32)

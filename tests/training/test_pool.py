@@ -31,7 +31,7 @@ class Drawn:
 
 def same(one: MadePair, other: MadePair) -> bool:
     pictures = zip((one.real, one.fake, one.mask), (other.real, other.fake, other.mask), strict=True)
-    return all(np.array_equal(a, b) if a is not None else b is None for a, b in pictures) and (
+    return all(b is None if a is None else b is not None and np.array_equal(a, b) for a, b in pictures) and (
         (one.kind, one.boxes, one.zooms, one.source, one.related, one.files)
         == (other.kind, other.boxes, other.zooms, other.source, other.related, other.files)
     )

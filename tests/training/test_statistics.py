@@ -70,7 +70,7 @@ def web_picture(**changes: Any) -> WebPicture:
 
 def noisy_portrait(seed: int) -> ImageArray:
     """The portrait with room around the face, and a camera's noise."""
-    image = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)[:256, LEFT : LEFT + 256]
+    image = read_image(PORTRAIT)[:256, LEFT : LEFT + 256]
     noise = np.random.default_rng(seed).normal(0, 6, image.shape)
     return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
 

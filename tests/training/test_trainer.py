@@ -162,6 +162,7 @@ def test_masks_are_empty_for_reals_and_lie_on_what_differs(pictures: list[FacePi
         assert item["masks"][0, 0].max() == 0
         assert item["mask_known"].all()
         differs = np.abs(pair.real.astype(int) - pair.fake).max(axis=2) > 4
+        assert pair.mask is not None
         assert (pair.mask[differs] > 0).mean() > 0.99
 
 
@@ -201,6 +202,7 @@ def test_terms_without_evidence_are_zero_with_a_gradient() -> None:
     loss = contrastive_loss(features, torch.tensor([1, 1, 1]))
     loss.backward()
     assert loss.item() == 0
+    assert features.grad is not None
     assert torch.equal(features.grad, torch.zeros(3, 4))
     assert mask_loss(torch.randn(2, 1, 4, 4), torch.rand(2, 1, 4, 4), torch.tensor([False, False])).item() == 0
 
@@ -217,6 +219,7 @@ def test_ranking_asks_for_the_fake_above_its_own_original_alone() -> None:
     loss = ranking_loss(logits, torch.tensor([True, False]))
     assert loss.item() == pytest.approx(math.log1p(math.exp(1 - 3)))
     loss.backward()
+    assert logits.grad is not None
     assert logits.grad[1, 1] < 0 < logits.grad[0, 1]
     assert torch.equal(logits.grad[2:], torch.zeros(2, 2))
     none = ranking_loss(logits, torch.tensor([False, False]))
@@ -296,7 +299,7 @@ def test_amplitudes_are_mixed_alike_and_leave_the_face(pictures: list[FacePictur
     gap, before = one.astype(int) - other, real.astype(int) - fake
     assert np.abs(gap - before).mean() < 0.5 * np.abs(one.astype(int) - real).mean() + 1
     assert np.corrcoef(one.ravel(), real.ravel())[0, 1] > 0.8
-    small = cv2.resize(fake, (97, 101))
+    small = np.asarray(cv2.resize(fake, (97, 101)), np.uint8)
     assert [image.shape for image in mix_amplitudes([real, small], look, 0.5)] == [real.shape, small.shape]
     np.testing.assert_allclose(mix_amplitudes([real], look, 0.0)[0].astype(int), real, atol=1)
 
@@ -315,8 +318,9 @@ def test_the_fake_threshold_hears_every_set_of_real_faces(monkeypatch: pytest.Mo
     calibration = Calibration(temperature=1.0, bias=0.0)
     large = np.linspace(-3, 0, 200).tolist()
 
-    def threshold(**reals: list[float]) -> float:
-        return release_module.fake_threshold(None, reals, calibration, 0.01)
+    def threshold(**reals: Any) -> float:
+        detector: Any = None
+        return release_module.fake_threshold(detector, reals, calibration, 0.01)
 
     def alarms(logits: list[float], limit: float) -> int:
         return sum(float(p) >= limit for p in calibration.probability(np.array(logits)))
@@ -420,7 +424,7 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(
     trainer = Trainer(small, tmp_path / "run", Path("unused.tflite"), cache=data[1], report=said.append)
     honest = Trainer._objective
 
-    def objective_that_breaks(self, batch: dict[str, torch.Tensor]) -> Objective:
+    def objective_that_breaks(self: Trainer, batch: dict[str, torch.Tensor]) -> Objective:
         terms = honest(self, batch)
         if self.step == 1:
             return terms
@@ -455,7 +459,7 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(
     assert cv2.imread(str(curve)).std() > 1
     pairs = whole.watched_pairs()
     assert [pair.made.kind for pair in pairs[::2]] == list(whole.held_forgeries)
-    side, sheet = whole.size, cv2.cvtColor(cv2.imread(str(masks)), cv2.COLOR_BGR2RGB)
+    side, sheet = whole.size, read_image(masks)
     assert sheet.shape == (side * len(pairs) // 2, side * 10, 3)
     np.testing.assert_array_equal(sheet[:side, :side], pairs[0].real)
     np.testing.assert_array_equal(sheet[:side, 2 * side : 3 * side], pairs[0].fake)
@@ -483,9 +487,9 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(
     assert card.limits.min_sharpness > 0
     assert load_detector(tmp_path / "tiny.safetensors").card == card
 
-    expected, found = whole.best_model().state_dict(), second.best_model().state_dict()
+    expected, resumed = whole.best_model().state_dict(), second.best_model().state_dict()
     for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, msg=name)
+        torch.testing.assert_close(resumed[name], tensor, msg=name)
     log = (tmp_path / "cut" / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in log] == ["step", "2", "4"]
     with pytest.raises(ConfigError, match="another recipe"):

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,10 +57,12 @@ def test_pairs_in_a_row_may_share_their_scene(pictures: list[FacePicture], monke
         [*pictures, *(picture(f"many{n}", f, clip=f"honest{n}") for n in range(9) for f in range(2))]
     )
     monkeypatch.setattr("streamwatch.training.data._found", lambda kind, both, zooms, related: both)
-    scenes = [
-        [MadePairs(Pools((), (), web=related), {"web": 1.0}, 3, row).make(number)[1] for number in range(24)]
-        for row in (1, 4)
-    ]
+
+    def fakes(row: int) -> list[FacePicture]:
+        made: Any = MadePairs(Pools((), (), web=related), {"web": 1.0}, 3, row)
+        return [made.make(number)[1] for number in range(24)]
+
+    scenes = [fakes(row) for row in (1, 4)]
     runs = [[len({fake.source for fake in found[i : i + 4]}) for i in range(0, 24, 4)] for found in scenes]
     assert max(runs[0]) > 1
     assert set(runs[1]) == {1}
@@ -94,10 +97,11 @@ def test_sets_without_fakes_or_reals_give_no_pairs(pictures: list[FacePicture]) 
 def test_what_chooses_is_not_trained_on(
     pictures: list[FacePicture], clip: str, scene: str, method: str, said: str
 ) -> None:
-    dev = SimpleNamespace(picture=SimpleNamespace(clip=clip, scene=scene, method=method, path=Path("dev.jpg")))
+    dev: Any = SimpleNamespace(picture=SimpleNamespace(clip=clip, scene=scene, method=method, path=Path("dev.jpg")))
     with pytest.raises(ConfigError, match=rf"data\.dev: the {said} of dev\.jpg"):
         check_apart(pictures, [dev])
-    check_apart(pictures, [SimpleNamespace(picture=SimpleNamespace(clip="x", scene="y", method="", path=Path("d")))])
+    other: Any = SimpleNamespace(picture=SimpleNamespace(clip="x", scene="y", method="", path=Path("d")))
+    check_apart(pictures, [other])
 
 
 @pytest.mark.slow

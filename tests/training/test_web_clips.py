@@ -82,7 +82,7 @@ def test_a_part_of_the_picture_is_a_clip_of_its_own(folder: Path, tmp_path: Path
 
 def test_coding_loses_more_at_a_higher_rate_factor_and_scales() -> None:
     images = [portrait(shift) for shift in range(6)]
-    fine, coarse = (code_clip(images, Coding(codec, crf, 1.0)) for codec, crf in (("h264", 18), ("hevc", 40)))
+    fine, coarse = (code_clip(images, coding) for coding in (Coding("h264", 18, 1.0), Coding("hevc", 40, 1.0)))
     assert len(fine) == len(coarse) == 6
     lost = [
         np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(images, made, strict=True)])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamwatch.detectors.m2tr import detector as module
 from streamwatch.detectors.m2tr.detector import M2TRDetector, to_input
+from streamwatch.detectors.protocol import Precision
 from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.records import ImageArray
 from tests.support.m2tr_models import card_for, tiny_model
@@ -41,6 +41,7 @@ def test_scores_are_those_of_the_network(detector: M2TRDetector, crops: ImageArr
     np.testing.assert_allclose(arrays.logits, logits, atol=1e-4)
     np.testing.assert_allclose(arrays.probabilities, 1 / (1 + np.exp(-(logits / 1.5 - 0.25))), atol=1e-5)
     np.testing.assert_allclose(arrays.features, output.feature, atol=1e-4)
+    assert arrays.masks is not None
     np.testing.assert_allclose(arrays.masks, output.mask_logits.sigmoid()[:, 0], atol=1e-5)
 
 
@@ -72,7 +73,7 @@ def test_model_without_decoder_gives_no_masks(crops: ImageArray) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_batch_mates_do_not_matter(crops: ImageArray, precision: module.Precision) -> None:
+def test_batch_mates_do_not_matter(crops: ImageArray, precision: Precision) -> None:
     model = tiny_model()
     judge = M2TRDetector(model, card_for(model.config), device="cpu", precision=precision, max_batch=4)
     together = judge.score_arrays(crops)
@@ -110,7 +111,7 @@ def test_crops_of_another_shape_are_refused(detector: M2TRDetector, shape: tuple
 
 def test_crops_of_another_type_are_refused(detector: M2TRDetector) -> None:
     with pytest.raises(DetectorError, match="float32"):
-        detector.score(np.zeros((1, 64, 64, 3), np.float32))  # type: ignore[arg-type]
+        detector.score(np.zeros((1, 64, 64, 3), np.float32))
 
 
 def test_broken_weights_are_an_error_not_a_score(crops: ImageArray) -> None:

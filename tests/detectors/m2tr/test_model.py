@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def test_b4_is_the_released_configuration() -> None:
     assert [parameters(layer) for layer in model.layers] == [263_936] * 4
     assert parameters(model.classifier) == 3_586
     assert (model.channels, model.stride, model.feature_size) == (32, 4, 1792)
-    assert model.layers[0][1].filter.complex_weight.shape == (80, 41, 32, 2)
+    layer: Any = model.layers[0]
+    assert layer[1].filter.complex_weight.shape == (80, 41, 32, 2)
 
 
 def test_b4_has_the_names_of_the_authors_checkpoints() -> None:
@@ -122,7 +124,8 @@ def test_identity_start_learns() -> None:
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     model(torch.randn(2, 3, 64, 64)).logits[:, 1].sum().backward()
     optimiser.step()
-    for layer in model.layers:
+    layers: Iterable[Any] = model.layers
+    for layer in layers:
         for scale in (
             layer[0].t.attention.output_linear[1],
             layer[0].t.feed_forward.conv[4],
@@ -133,7 +136,7 @@ def test_identity_start_learns() -> None:
 
 def test_bf16_gradients_on_a_cpu_are_those_of_fp32() -> None:
     torch.manual_seed(0)
-    block = FeedForward(40).to(memory_format=torch.channels_last)
+    block = FeedForward(40).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     faces = torch.randn(8, 40, 32, 32).contiguous(memory_format=torch.channels_last)
 
     def gradient(bf16: bool) -> torch.Tensor:
@@ -142,7 +145,7 @@ def test_bf16_gradients_on_a_cpu_are_those_of_fp32() -> None:
         del poison  # what a kernel reads without having written it shows
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             output = block(faces)
-        output.float().square().mean().backward()  # type: ignore[no-untyped-call]
+        output.float().square().mean().backward()
         return torch.cat([p.grad.flatten() for p in block.parameters() if p.grad is not None])
 
     exact = gradient(False)
