@@ -365,14 +365,14 @@ def test_what_is_under_way_is_bounded_and_nothing_is_spilled(clips: list[str], s
     sampling = settings.sampling.model_copy(update={"fps": 10.0})
     settings = settings.model_copy(update={"engine": engine, "faces": faces, "sampling": sampling})
     bound = memory_for(Plan.resolve(settings), engine.workers)
-    total = ray.cluster_resources()["object_store_memory"]
+    total = ray.cluster_resources()["object_store_memory"]  # type: ignore[no-untyped-call]
     assert 0 < bound < total
     used: list[float] = []
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(0.05):
-            used.append(total - ray.available_resources().get("object_store_memory", 0.0))
+            used.append(total - ray.available_resources().get("object_store_memory", 0.0))  # type: ignore[no-untyped-call]
 
     def spilled() -> list[Path]:
         session = Path(ray._private.worker.global_worker.node.get_session_dir_path())

@@ -51,12 +51,14 @@ class Engine:
     def __init__(self, items: Sequence[object], *, scans: bool) -> None:
         self.items = items
         self.scans = scans
-        self.inputs: Sequence[str] = ()
+        self.inputs: Sequence[str | Input] = ()
         self.settings = Settings()
         self.options: dict[str, object] = {}
         self.closed = False
 
-    def __call__(self, inputs: Sequence[str], settings: Settings, **options: object) -> Generator[object, None, None]:
+    def __call__(
+        self, inputs: Sequence[str | Input], settings: Settings, **options: object
+    ) -> Generator[object, None, None]:
         self.inputs, self.settings, self.options = inputs, settings, options
         try:
             for item in self.items:

@@ -232,7 +232,8 @@ def test_counts_say_how_large_batches_were_how_long_requests_waited_and_scoring_
             await asyncio.gather(batcher.submit("a", crops(2)), batcher.submit("b", crops(3)))
         counts = batcher.counts
         assert (counts.requests, counts.batches, counts.faces) == (6, 3, 15)
-        assert (counts.sizes.mean, counts.waits.count, counts.busy) == (5.0, 6, pytest.approx(0.12))
+        assert (counts.sizes.mean, counts.waits.count) == (5.0, 6)
+        assert counts.busy == pytest.approx(0.12)
         assert counts.times.quantile(0.5) == pytest.approx(0.04, abs=0.011)
 
     run_batcher(work, takes=0.04)
@@ -244,14 +245,16 @@ def test_quantiles_of_a_histogram() -> None:
     for value in (0.5, 0.6, 1.5, 3.0):
         histogram.observe(value)
     histogram.observe(9.0)
-    assert (histogram.counts, histogram.mean) == ([2, 1, 1, 1], pytest.approx(2.92))
+    assert histogram.counts == [2, 1, 1, 1]
+    assert histogram.mean == pytest.approx(2.92)
     assert histogram.quantile(0.4) == 1.0
     assert histogram.quantile(0.7) == pytest.approx(3.0)
     assert histogram.quantile(1.0) == 4.0
     other = Histogram((1.0, 2.0, 4.0))
     other.observe(1.0)
     histogram.add(other)
-    assert (histogram.counts, histogram.total) == ([3, 1, 1, 1], pytest.approx(15.6))
+    assert histogram.counts == [3, 1, 1, 1]
+    assert histogram.total == pytest.approx(15.6)
 
 
 def test_batches_are_bounded_by_faces() -> None:

@@ -57,7 +57,8 @@ def detector() -> StatisticsDetector:
 def test_names_are_unique_and_there_is_a_number_for_each() -> None:
     assert len({statistic.name for statistic in CATALOGUE}) == COUNT
     row = statistics(noisy_crop())
-    assert (row.shape, row.dtype) == ((COUNT,), np.float32)
+    assert row.shape == (COUNT,)
+    assert row.dtype == np.float32
     np.testing.assert_array_equal(row, statistics(noisy_crop()))
 
 

@@ -63,7 +63,8 @@ def test_figures_over_clips_faces_pairs_methods() -> None:
     assert found.over_methods.value == pytest.approx((2.5 / 4 + 5.5 / 8) / 2)
     assert found.worst_quarter.value == pytest.approx(2.5 / 4)
     assert found.swaps is not None
-    assert (found.swaps.fake, found.swaps.plain.auc.value) == (1, pytest.approx(2.5 / 4))
+    assert found.swaps.fake == 1
+    assert found.swaps.plain.auc.value == pytest.approx(2.5 / 4)
     assert found.swap_pairs is not None
     assert (found.swap_pairs.pairs, found.swap_pairs.won.value) == (1, 1.0)
     assert found.called_fake == (2 / 4, 2 / 3)
@@ -196,7 +197,8 @@ def test_a_detector_of_size_or_of_bit_rate_alone_has_no_merit_on_matched_clips()
         assert found.pairs.won_matched.value == pytest.approx(0.5, abs=0.01)
         assert found.pairs.auc_matched.value == pytest.approx(0.5, abs=0.02)
     whole = measure(faces, rounds=0).whole
-    assert (whole.facts.side, whole.facts_matched.side) == (pytest.approx(0.83, abs=0.05), pytest.approx(0.5, abs=0.01))
+    assert whole.facts.side == pytest.approx(0.83, abs=0.05)
+    assert whole.facts_matched.side == pytest.approx(0.5, abs=0.01)
     assert whole.effective_real < whole.real
     assert whole.effective_fake < whole.fake
     # what does not come from size or bit rate stays

@@ -132,7 +132,10 @@ def test_the_head_is_the_ellipse_in_the_enlarged_box() -> None:
 def shifted(right: int, down: int) -> tuple[np.ndarray, np.ndarray]:
     """A texture and the same moved by whole pixels, without a border that comes in empty."""
     image, margin = texture(200, 240), 20
-    cut = lambda x, y: np.ascontiguousarray(image[margin - y : 180 - y, margin - x : 220 - x])  # noqa: E731
+
+    def cut(x: int, y: int) -> ImageArray:
+        return np.ascontiguousarray(image[margin - y : 180 - y, margin - x : 220 - x])
+
     return cut(0, 0), cut(right, down)
 
 

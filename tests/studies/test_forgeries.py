@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ def test_every_family_and_unseen_blends_are_judged_at_the_served_thresholds(
 ) -> None:
     recipe, cache = known
     detector = load_detector(untrained_detector(tmp_path))
-    heard = []
-    judge = lambda **options: held_back.judge_forgeries(detector, recipe, cache, Path("unused"), **options)  # noqa: E731
+    heard: list[tuple[int, ...]] = []
+    judge = partial(held_back.judge_forgeries, detector, recipe, cache, Path("unused"))
     levels = judge(pairs=6, progress=lambda *counts: heard.append(counts))
     assert [level.method for level in levels] == ["hull", "swap", held_back.UNSEEN]
     assert [level.fake.called_fake.of for level in levels] == [6, 6, 24]

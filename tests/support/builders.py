@@ -78,8 +78,9 @@ def make_record(frame: int = 0, **changes: Any) -> FrameRecord:
 
 
 def make_track(**changes: Any) -> TrackVerdict:
-    """A fake from 0 to 12.4 s."""
-    return replace(TrackVerdict(1, 0.0, 12.4, Label.FAKE, 0.9, 25), **changes)
+    """A fake from 0 to 12.4 s, forged from 3.2 to 9.8 s."""
+    spans = (Span(3.2, 9.8, 0.99, 0.95),)
+    return replace(TrackVerdict(1, 0.0, 12.4, Label.FAKE, 0.9, 25, spans), **changes)
 
 
 def make_alert(alert_id: str = "alert-1", source: str = FILE, **changes: Any) -> Alert:

@@ -129,9 +129,10 @@ def pools(pictures: list[FacePicture]) -> Pools:
 
 
 def test_an_item_depends_on_seed_and_index_alone(pictures: list[FacePicture], recipe: Recipe) -> None:
-    make = lambda seed: PairDataset(  # noqa: E731
-        MadePairs(pools(pictures), recipe.data.weights, seed), recipe.geometry.geometry(), 64, seed, 10
-    )
+    def make(seed: int) -> PairDataset:
+        made = MadePairs(pools(pictures), recipe.data.weights, seed)
+        return PairDataset(made, recipe.geometry.geometry(), 64, seed, 10)
+
     one, two, other = make(1)[4], make(1)[4], make(2)[4]
     assert torch.equal(one["images"], two["images"])
     assert torch.equal(one["masks"], two["masks"])
@@ -200,7 +201,7 @@ def test_objective_is_the_sum_of_its_switched_terms() -> None:
 def test_terms_without_evidence_are_zero_with_a_gradient() -> None:
     features = torch.randn(3, 4, requires_grad=True)
     loss = contrastive_loss(features, torch.tensor([1, 1, 1]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert features.grad is not None
     assert torch.equal(features.grad, torch.zeros(3, 4))
@@ -218,12 +219,12 @@ def test_ranking_asks_for_the_fake_above_its_own_original_alone() -> None:
     logits = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 9.0], [0.0, 2.0]], requires_grad=True)
     loss = ranking_loss(logits, torch.tensor([True, False]))
     assert loss.item() == pytest.approx(math.log1p(math.exp(1 - 3)))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad[1, 1] < 0 < logits.grad[0, 1]
     assert torch.equal(logits.grad[2:], torch.zeros(2, 2))
     none = ranking_loss(logits, torch.tensor([False, False]))
-    none.backward()
+    none.backward()  # type: ignore[no-untyped-call]
     assert none.item() == 0
 
 
@@ -248,7 +249,7 @@ def test_quality_loss_falls_as_qualities_agree_and_gives_a_gradient() -> None:
     faces = torch.randn(16, 8)
     far, near = (torch.cat([faces, faces + noise * torch.randn(16, 8)]).requires_grad_() for noise in (2.0, 0.1))
     assert quality_loss([near], 2) < quality_loss([far], 2)
-    quality_loss([far], 2).backward()
+    quality_loss([far], 2).backward()  # type: ignore[no-untyped-call]
     assert far.grad.abs().sum() > 0
 
 
