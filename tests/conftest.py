@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it in its workers, and output has the width that it names
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on two busy cores wait for each other
 
-ROOT = Path(__file__).parents[1]
+pytest_plugins = ["tests.support.postgres"]
 
 
 @pytest.fixture(scope="session")

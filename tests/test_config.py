@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from streamwatch.config import ANALYSIS_VERSION, PIPELINES, Settings, load_settings
 from streamwatch.errors import ConfigError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 SHIPPED = [ROOT / "config.yaml", *(ROOT / "pipelines" / f"{name}.yaml" for name in PIPELINES)]
 
 

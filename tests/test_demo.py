@@ -32,15 +32,12 @@ from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces import load_face_detector
 from streamwatch.records import (
     FloatArray,
-    FrameCounts,
     ImageArray,
     Label,
-    ModelRef,
     Span,
-    TrackVerdict,
-    VideoVerdict,
 )
-from tests.engine_support import untrained_detector
+from tests.support.builders import make_track, make_verdict
+from tests.support.untrained_detector import untrained_detector
 
 SHORT = ClipPlan(seconds=1.2, fps=10, size=(320, 192), forged=(0.4, 0.8))
 SWAP = Swap(colour=(10.0, 0.0, -10.0), scale=1.03, shift=(0.03, 0.0), blur=2.0)
@@ -58,20 +55,7 @@ def pictures(path: Path) -> list[ImageArray]:
 
 def result(*spans: tuple[float, float], label: Label = Label.FAKE) -> DemoResult:
     found = tuple(Span(start, end, 0.99, 0.9) for start, end in spans)
-    track = TrackVerdict(1, 0.0, 12.0, label, 0.9, 24, found)
-    verdict = VideoVerdict(
-        source="clip.mp4",
-        sha256=None,
-        label=label,
-        score=0.9,
-        duration=12.0,
-        frames=FrameCounts(),
-        tracks=(track,),
-        alerts=(),
-        model=ModelRef("m2tr-lite", "0" * 64),
-        config_sha256="0" * 64,
-        policy="none",
-    )
+    verdict = make_verdict(label=label, duration=12.0, tracks=(make_track(end=12.0, label=label, spans=found),))
     return DemoResult(ClipPlan(), verdict, Path("clip.mp4"), Path("annotated.mp4"), "sqlite:///x.db")
 
 

@@ -18,10 +18,9 @@ from streamwatch.cpu import cpu_features
 from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.doctor import Check, Status, examine, explain_import_error, require_opencv
 from streamwatch.errors import LibraryMissing
-from tests.engine_support import untrained_detector
-from tests.statistics_models import tiny_card, tiny_model
-
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+from tests.support.statistics_models import tiny_card, tiny_model
+from tests.support.untrained_detector import untrained_detector
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def test_store_that_is_no_database(settings: Settings, tmp_path: Path) -> None:
 
 def test_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
+    monkeypatch.setattr("streamwatch.doctor.shutil.disk_usage", lambda _: usage(2**30, 2**30 - 2**20, 2**20))
     check = doctor.disk(tmp_path)
     assert check.status is Status.WARN
     assert check.fix
@@ -180,9 +179,8 @@ def test_command_without_libgl(tmp_path: Path) -> None:
 def test_ray_needs_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(
-        doctor.shutil, "disk_usage", lambda path: usage(64 * 2**20, 0, 64 * 2**20) if path == tmp_path else real(path)
-    )
+    small = usage(64 * 2**20, 0, 64 * 2**20)
+    monkeypatch.setattr("streamwatch.doctor.shutil.disk_usage", lambda path: small if path == tmp_path else real(path))
     check = doctor.shared_memory(tmp_path)
     assert check.status is Status.WARN
     assert "--shm-size" in check.fix

@@ -13,8 +13,7 @@ import pytest
 from typer.main import get_command
 
 from streamwatch.cli.main import app
-
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
 
 
 def commands(command: Any, name: str = "streamwatch") -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamwatch.provenance import OFFLINE, Provenance, ProvenanceState, read_provenance
-from tests.media import encode, synthetic_video
+from tests.support.media import encode, synthetic_video
 
 c2pa = pytest.importorskip("c2pa")
 
@@ -24,7 +24,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def signed(plain: Path) -> Path:
-    from tests.c2pa_files import sign
+    from tests.support.c2pa_files import sign
 
     return sign(plain, plain.with_name("signed.mp4"))
 
@@ -47,13 +47,13 @@ def test_a_signed_file(signed: Path) -> None:
 
 
 def test_what_a_file_was_made_of_is_counted(plain: Path, signed: Path, tmp_path: Path) -> None:
-    from tests.c2pa_files import with_ingredient
+    from tests.support.c2pa_files import with_ingredient
 
     assert read_provenance(str(with_ingredient(plain, tmp_path / "made.mp4", signed))).ingredients == 1
 
 
 def test_a_summary_stays_short(plain: Path, tmp_path: Path) -> None:
-    from tests.c2pa_files import MANIFEST, sign
+    from tests.support.c2pa_files import MANIFEST, sign
 
     (assertion,) = MANIFEST["assertions"]
     actions = [*assertion["data"]["actions"], *({"action": "c2pa.edited"} for _ in range(100))]
@@ -153,7 +153,7 @@ def server() -> Iterator[tuple[int, list[str]]]:
 
 
 def test_a_manifest_on_a_server_is_not_fetched_and_its_password_not_told(plain: Path, tmp_path: Path) -> None:
-    from tests.c2pa_files import sign
+    from tests.support.c2pa_files import sign
 
     with server() as (port, asked):
         url = f"http://127.0.0.1:{port}/m.c2pa?token=geheim"
@@ -168,7 +168,7 @@ def test_a_manifest_on_a_server_is_not_fetched_and_its_password_not_told(plain: 
 
 def test_the_empty_list_of_hosts_forbids_every_request(plain: Path, tmp_path: Path) -> None:
     """Whatever else a later version of the library may want to fetch."""
-    from tests.c2pa_files import sign
+    from tests.support.c2pa_files import sign
 
     with server() as (port, asked):
         path = sign(plain, tmp_path / "remote.mp4", remote=f"http://127.0.0.1:{port}/m.c2pa")
