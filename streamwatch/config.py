@@ -274,7 +274,9 @@ def load_settings(
         try:
             text = config.read_text(encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{config}: cannot be read ({error.strerror}); give --config an existing file") from None
+            raise ConfigError(
+                f"{config}: cannot be read ({error.strerror})", "give --config an existing file"
+            ) from None
         origin = str(config)
         values = _merge(values, _parse(text, origin))
     values = _merge(values, EnvSettingsSource(Settings)())

@@ -306,7 +306,7 @@ class _Scan:
         if now - self._look_at >= LOOK_EVERY:
             self._look_at = now
             if self._job_id is not None and self._store.jobs.cancelled(self._job_id):
-                raise JobCancelled(f"job {self._job_id} was cancelled; the same scan goes on from here")
+                raise JobCancelled(f"job {self._job_id} was cancelled", "the same scan goes on from here")
             waiting, self._elsewhere = self._elsewhere, []
             for job in waiting:
                 self._look_again(job)
@@ -476,8 +476,8 @@ class _Scan:
             self._jobs.put_back(work)
             return
         lost = WorkerLost(
-            f"{job.name}: the process that worked on it died {attempts} times; "
-            "leave it out, or scan it with --workers 1 and watch the memory"
+            f"{job.name}: the process that worked on it died {attempts} times",
+            "leave it out, or scan it with --workers 1 and watch the memory",
         )
         failed = Analysis(error_verdict(self._subject(job), lost))
         if not isinstance(work, WorkItem):

@@ -83,6 +83,6 @@ def _missing(subject: Subject, source: str) -> bool:
 
 def _elsewhere(name: str) -> SourceNotFound:
     return SourceNotFound(
-        f"{name}: no such file on {this_machine()}, where a worker runs; give all machines of the cluster the files "
-        "under the same path, or put them into an object store"
+        f"{name}: no such file on {this_machine()}, where a worker runs",
+        "give all machines of the cluster the files under the same path, or put them into an object store",
     )

@@ -148,7 +148,7 @@ def writing_to(option: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror}); name another place") from None
+        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror})", "name another place") from None
 
 
 class TableFormat(StrEnum):

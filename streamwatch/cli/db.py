@@ -80,7 +80,7 @@ def prune(
     """Let go of what the settings under `retention` say, while others write. Reviewed alerts stay."""
     settings = load_settings(config)
     if not settings.retention.asked_for:
-        raise ConfigError("retention: nothing is set, so that everything is kept; config.yaml explains its keys")
+        raise ConfigError("retention: nothing is set, so that everything is kept", "config.yaml explains its keys")
     with common.open_store(store or settings.store.url, None) as opened:
         done = opened.prune(settings.retention, dry=dry_run)
     if as_json:

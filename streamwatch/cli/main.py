@@ -29,7 +29,7 @@ from streamwatch.cli import (
     verdicts,
     watch,
 )
-from streamwatch.doctor import explain_import_error, needs_opencv
+from streamwatch.doctor import library_missing, needs_opencv
 from streamwatch.errors import StreamwatchError
 
 EXIT_USAGE = 2
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ImportError as error:
         if "cannot open shared object file" not in str(error):
             raise
-        _end(explain_import_error(error))
+        _end(str(library_missing(error)))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(0)

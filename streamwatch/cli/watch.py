@@ -118,7 +118,7 @@ def _start_background(wanted: StreamSelection) -> None:
     settings = wanted.settings
     hooks = Hooks(wanted.again(), lambda: listen(settings, wanted.names))
     if not start_supervisor(settings, hooks):
-        raise ConfigError("a watch goes on in the background already; --background attach shows it, stop ends it")
+        raise ConfigError("a watch goes on in the background already", "--background attach shows it, stop ends it")
     typer.echo("watching in the background; --background attach shows it, --background stop ends it")
 
 

@@ -38,7 +38,7 @@ class DetectorActor:
         try:
             if not weights.exists():
                 raise WeightsError(
-                    f"{weights}: no such file on {this_machine()}; give all machines of the cluster the same"
+                    f"{weights}: no such file on {this_machine()}", "give all machines of the cluster the same"
                 )
             threads = 1 if device == "cpu" else None
             detector = load_detector(weights, device, threads=threads, precision=settings.precision)
@@ -80,7 +80,7 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
     """
     settings = plan.settings.detector
     if settings.device == "cuda" and cluster.gpus == 0:
-        raise ConfigError("detector.device: cuda, but Ray sees no GPU; use `--device cpu` or a machine with one")
+        raise ConfigError("detector.device: cuda, but Ray sees no GPU", "use `--device cpu` or a machine with one")
     on_gpu = settings.device != "cpu" and cluster.gpus > 0
     count = settings.actors or (cluster.gpus if on_gpu else cluster.nodes)
     lanes = 1 if on_gpu else settings.threads or max(1, cluster.cores // count)

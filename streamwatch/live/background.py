@@ -178,8 +178,8 @@ def stop_supervisor(settings: Settings) -> None:
 def _joined(settings: Settings) -> Iterator[object]:
     if settings.engine.address is None:
         raise ConfigError(
-            "engine.address: a watch in the background needs a Ray cluster that goes on by itself; start one with "
-            "`ray start --head`, and set engine.address to auto"
+            "engine.address: a watch in the background needs a Ray cluster that goes on by itself",
+            "start one with `ray start --head`, and set engine.address to auto",
         )
     with connect(settings.engine) as cluster:
         yield cluster.here()
@@ -196,6 +196,6 @@ def _found() -> Actor:
     supervisor = _find()
     if supervisor is None:
         raise ConfigError(
-            "nothing is watched in the background on this cluster; `streamwatch watch --background start` starts it"
+            "nothing is watched in the background on this cluster", "`streamwatch watch --background start` starts it"
         )
     return supervisor

@@ -285,7 +285,9 @@ class Feed:
             limit = decode.read_timeout
         if silent > limit + GRACE:
             self._end_process()
-            raise SourceTimeout(f"{self.name}: no new picture for {limit:g} s; its decoder was ended; check the sender")
+            raise SourceTimeout(
+                f"{self.name}: no new picture for {limit:g} s; its decoder was ended", "check the sender"
+            )
         if self.machine.state is StreamState.RUNNING and silent > live.stalled_after:
             self.machine.stalled(f"no new picture for {live.stalled_after:g} s")
 

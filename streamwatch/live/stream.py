@@ -257,7 +257,7 @@ class LiveStream:
         alerts = self._alerts.told(self._time() - live.horizon)
         silence = feed.silence(self._clock() if self._stopped_at is None else self._stopped_at)
         if counts.sampled == 0 or silence > live.horizon:
-            nothing = SourceTimeout(f"{feed.name}: no picture came; check that the sender is running")
+            nothing = SourceTimeout(f"{feed.name}: no picture came", "check that the sender is running")
             return error_verdict(subject, feed.failure or nothing, counts, alerts=alerts)
         verdict = self._fusion.verdict(subject, counts, self._duration(), self._now + silence, alerts)
         doubts = self._doubts(silence)

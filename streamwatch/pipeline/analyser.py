@@ -131,7 +131,9 @@ class Analyser:
         try:
             with VideoSource(source, self._plan.settings.decode, self._plan.settings.sampling) as video:
                 if video.live:
-                    raise SourceRefused(f"{redact(source)}: a live stream has no end to scan; use `streamwatch watch`")
+                    raise SourceRefused(
+                        f"{redact(source)}: a live stream has no end to scan", "use `streamwatch watch`"
+                    )
                 if self._plan.settings.sampling.triage and not trace:
                     skimmed = self._skim(source, video, segment)
                     if skimmed is not None:

@@ -169,7 +169,9 @@ def _about(url: str, settings: DecodeSettings | None) -> dict[str, Any]:
     store = _store(url, settings)
     about: dict[str, Any] = _asked(url, settings, lambda: store.info(_strip(url)))
     if about["type"] != "file":
-        raise SourceNotFound(f"{redact(url)}: no such object, only names that begin so; end it with / for all of them")
+        raise SourceNotFound(
+            f"{redact(url)}: no such object, only names that begin so", "end it with / for all of them"
+        )
     return about
 
 
@@ -182,8 +184,8 @@ def _store(url: str, settings: DecodeSettings | None) -> Any:
     """The file system of a URL. Raises LibraryMissing, and SourceRefused for a URL with credentials."""
     if "@" in _strip(url).partition("/")[0] and scheme_of(url) == "s3":
         raise SourceRefused(
-            f"{redact(url)}: credentials do not belong in the URL of an object; put them into the environment "
-            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile (AWS_PROFILE)"
+            f"{redact(url)}: credentials do not belong in the URL of an object",
+            "put them into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile (AWS_PROFILE)",
         )
     limits = settings or DecodeSettings()
     return _open_store(scheme_of(url), limits.open_timeout, limits.read_timeout)
@@ -198,7 +200,7 @@ def _open_store(scheme: str, open_timeout: float, read_timeout: float) -> Any:
     except ImportError:
         package = SCHEMES[scheme]
         install = "'streamwatch[s3]'" if scheme == "s3" else f"fsspec {package}"
-        raise LibraryMissing(f"{scheme}:// needs the package {package}: pip install {install}") from None
+        raise LibraryMissing(f"{scheme}:// needs the package {package}", f"pip install {install}") from None
     if scheme != "s3":
         return kind(use_listings_cache=False, skip_instance_cache=True)
     limits = {"connect_timeout": open_timeout, "read_timeout": read_timeout}
@@ -219,16 +221,17 @@ def _asked(url: str, settings: DecodeSettings | None, ask: Callable[[], T]) -> T
 def _source_error(error: Exception, url: str, settings: DecodeSettings) -> SourceError:
     name, kind = redact(url), type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return SourceNotFound(f"{name}: no such object or bucket; check its name, and the endpoint")
+        return SourceNotFound(f"{name}: no such object or bucket", "check its name, and the endpoint")
     if isinstance(error, PermissionError) or _CREDENTIALS.search(kind):
         return SourceUnauthorized(
-            f"{name}: the store wants other credentials ({kind}); give them as its client reads them, for s3 "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            f"{name}: the store wants other credentials ({kind})",
+            "give them as its client reads them, for s3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return SourceTimeout(
             f"{name}: nothing came within {settings.open_timeout:g} s to connect, or {settings.read_timeout:g} s to "
-            "read; check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout"
+            "read",
+            "check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout",
         )
     detail = _LISTED.sub(lambda found: redact(found[0]), " ".join(str(error).split())) or kind
-    return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail}); check the endpoint")
+    return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail})", "check the endpoint")
