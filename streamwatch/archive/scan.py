@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,15 +24,19 @@ from streamwatch.drawing.annotate import Drawing
 from streamwatch.drawing.muxing import Part
 from streamwatch.errors import JobCancelled, SourceError, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import Subject, error_verdict
+from streamwatch.logs import RemoteTraceback
 from streamwatch.pipeline.analyser import Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.segment_scores import SegmentScores
 from streamwatch.records import Failure, Label, ResultKey, SegmentResult, VideoVerdict
 from streamwatch.sources import Input, is_url
+from streamwatch.sources.redact import redact_text
 from streamwatch.sources.segments import Segment
 from streamwatch.store import Store
 from streamwatch.store.jobs import InputOutcome
 from streamwatch.store.leases import LEASE
+
+logger = logging.getLogger(__name__)
 
 POLL = 0.25
 """Seconds that the loop waits for something to finish before it looks around again."""
@@ -403,11 +408,13 @@ class _Scan:
         except RayTaskError as error:
             drawn = isinstance(work, WorkItem) and isinstance(work.file, AnnotatedFile)
             if isinstance(error.cause, StreamwatchError) and not (drawn and isinstance(error.cause, SourceError)):
-                raise error.cause from None
+                raise error.cause from error
             found = self._failure(error, job)
             if not drawn:
                 failed = error_verdict(self._subject(job), StreamwatchError(found.message))
                 found = Analysis(replace(failed, failure=found))
+        if isinstance(found, Analysis) and found.traceback:
+            logger.error("%s: the detector failed", job.name, exc_info=RemoteTraceback(found.traceback))
         self._idle.append(worker)
         if isinstance(found, SegmentPlan):
             self._cut.append(SegmentedFile(job, found, self._stored_segments(job)))
@@ -423,8 +430,10 @@ class _Scan:
 
     @staticmethod
     def _failure(error: RayTaskError, job: QueuedInput) -> Failure:
-        named = isinstance(error.cause, StreamwatchError)
-        return Failure(type(error.cause).__name__, str(error.cause) if named else f"{job.name}: {error.cause}")
+        if isinstance(error.cause, StreamwatchError):
+            return Failure(type(error.cause).__name__, str(error.cause))
+        logger.error("%s: its worker failed", job.name, exc_info=error)
+        return Failure(type(error.cause).__name__, redact_text(f"{job.name}: {error.cause}"))
 
     def _take_drawn(self, file: AnnotatedFile, segment: Segment | None, found: Part | Failure | None) -> None:
         if file.over:

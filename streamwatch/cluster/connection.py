@@ -117,7 +117,7 @@ def result_of(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StreamwatchError):
-            raise error.cause from None
+            raise error.cause from error
         raise
 
 
@@ -134,13 +134,13 @@ def _start(memory: int) -> None:
             logging_level=logging.ERROR,
             namespace=NAMESPACE,
         )
-    except Exception as error:  # noqa: BLE001 - Ray tells a failed start by a bare Exception
+    except Exception as error:
         ray.shutdown()
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
             f"Ray could not be started ({reason})",
             "an overloaded machine or a full /tmp are the usual causes: run `streamwatch doctor`, then try again",
-        ) from None
+        ) from error
 
 
 def too_little_memory(needed: int, there: str) -> ConfigError:

@@ -13,9 +13,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from streamwatch import logs
 from streamwatch.cluster.batching import BatchCounts, MicroBatcher
 from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
-from streamwatch.config import DetectorSettings
+from streamwatch.config import DetectorSettings, LogSettings
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import BatchScores, score_crops
@@ -31,7 +32,8 @@ class DetectorActor:
     split over threads than from running side by side.
     """
 
-    def __init__(self, weights: Path, settings: DetectorSettings, device: str, lanes: int) -> None:
+    def __init__(self, weights: Path, settings: DetectorSettings, device: str, lanes: int, log: LogSettings) -> None:
+        logs.configure(log)
         from streamwatch.detectors import load_detector
 
         self._failure: StreamwatchError | None = None
@@ -78,7 +80,7 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
 
     Raises ConfigError where cuda is asked for and the cluster has no GPU.
     """
-    settings = plan.settings.detector
+    settings, log = plan.settings.detector, plan.settings.log
     if settings.device == "cuda" and cluster.gpus == 0:
         raise ConfigError("detector.device: cuda, but Ray sees no GPU", "use `--device cpu` or a machine with one")
     on_gpu = settings.device != "cpu" and cluster.gpus > 0
@@ -95,7 +97,8 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
     }
     actor: Actor = ray.remote(DetectorActor)
     device = "cuda" if on_gpu else "cpu"
-    return [actor.options(**options).remote(plan.weights, settings, device, lanes) for _ in range(count)], lanes
+    made = [actor.options(**options).remote(plan.weights, settings, device, lanes, log) for _ in range(count)]
+    return made, lanes
 
 
 def gpu_share(actors: int, gpus: int) -> float:
@@ -119,7 +122,7 @@ class _RemoteScores:
             return ray.get(self._reference)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, StreamwatchError):
-                raise error.cause from None
+                raise error.cause from error
             raise DetectorError(f"the detector failed: {error.cause!r}") from error
         except ray.exceptions.RayActorError as error:
             raise DetectorError(f"the detector's process died {RESTARTS_PER_BATCH + 1} times over a batch") from error

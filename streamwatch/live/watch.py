@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -27,8 +28,11 @@ from streamwatch.records import Alert, AlertKind, EvidenceClip, VideoVerdict
 from streamwatch.sources import redact
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import check_watchable
+from streamwatch.sources.redact import redact_text
 from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
+
+logger = logging.getLogger(__name__)
 
 News = VideoVerdict | Alert | Transition | Notice
 """What a watch tells those who look at it."""
@@ -273,8 +277,9 @@ class _Watch:
             self._lose(stream, actors, "the process that watched it died")
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
-                raise error.cause from None
-            self._lose(stream, actors, str(error.cause))
+                raise error.cause from error
+            logger.error("%s: its worker failed", redact(stream.url), exc_info=error)
+            self._lose(stream, actors, redact_text(str(error.cause)))
 
     def _lose(self, stream: _Stream, actors: RunActors, message: str) -> None:
         now = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,7 +25,7 @@ from streamwatch.errors import (
     SourceUnreadable,
     StreamwatchError,
 )
-from streamwatch.sources.redact import redact, scheme_of
+from streamwatch.sources.redact import redact, redact_text, scheme_of
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """Schemes of object stores, with the package that speaks each. Of these only s3 is tested."""
@@ -36,8 +37,9 @@ BLOCKS = 4
 """Blocks of a video that are kept: the next one is fetched while the present one is decoded."""
 
 _ATTEMPTS = 2
-_LISTED = re.compile(r"\w+://[^\s\"']+")
 _CREDENTIALS = re.compile(r"Credential|TokenRetrieval|Profile|Unauthorized|LoginRefresh|Token.*Expired")
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -214,7 +216,8 @@ def _asked(url: str, settings: DecodeSettings | None, ask: Callable[[], T]) -> T
     """What the store answers; what its client raises, as a SourceError."""
     try:
         return ask()
-    except Exception as error:  # noqa: BLE001 - every store's client has errors of its own
+    except Exception as error:
+        logger.debug("%s: the client of the store failed", redact(url), exc_info=True)
         raise _source_error(error, url, settings or DecodeSettings()) from None
 
 
@@ -233,5 +236,5 @@ def _source_error(error: Exception, url: str, settings: DecodeSettings) -> Sourc
             "read",
             "check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout",
         )
-    detail = _LISTED.sub(lambda found: redact(found[0]), " ".join(str(error).split())) or kind
+    detail = redact_text(" ".join(str(error).split())) or kind
     return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail})", "check the endpoint")
