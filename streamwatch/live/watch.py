@@ -274,11 +274,12 @@ class _Watch:
             elif time.monotonic() > stream.leave_by:
                 self._lose(stream, actors, "")
         except LOST:
+            logger.info("%s: its worker died", redact(stream.url), exc_info=True)
             self._lose(stream, actors, "the process that watched it died")
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
                 raise error.cause from error
-            logger.error("%s: its worker failed", redact(stream.url), exc_info=error)
+            logger.exception("%s: its worker failed", redact(stream.url))
             self._lose(stream, actors, redact_text(str(error.cause)))
 
     def _lose(self, stream: _Stream, actors: RunActors, message: str) -> None:
@@ -344,6 +345,10 @@ class _Watch:
         if running:
             ray.wait([s.watching for s in running], num_returns=len(running), timeout=patience)
         for stream in running:
-            with contextlib.suppress(*LOST, RayTaskError, ray.exceptions.GetTimeoutError):
+            try:
                 last: VideoVerdict = ray.get(stream.watching, timeout=0)
                 self._unsaved += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
+            except RayTaskError:
+                logger.exception("%s: its worker failed", redact(stream.url))
+            except (*LOST, ray.exceptions.GetTimeoutError):
+                continue
