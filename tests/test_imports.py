@@ -54,7 +54,7 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 RAY = {"cluster", "archive", "live"}
 """Rooms that know Ray: its plumbing, and the two drivers that hand it work."""
 
-HEAVY = ("torch", "ray", "av", "cv2", "onnxruntime", "scipy")
+HEAVY = ("torch", "ray", "av", "cv2", "onnxruntime", "scipy", "sklearn")
 
 
 def modules() -> Iterator[tuple[str, Path]]:
