@@ -68,6 +68,8 @@ class Courier:
                     self._sinks[name].tell(delivery)
                 except NotTaken as error:
                     return self._put_off(name, delivery, str(error))
+                except Exception as error:  # noqa: BLE001 - a sink of another distribution may raise anything
+                    return self._put_off(name, delivery, f"it failed ({type(error).__name__})")
                 self._store.deliveries.delivered(delivery)
                 if name in self._failing:
                     self._failing.discard(name)
