@@ -29,6 +29,7 @@ from streamwatch.sources.clocks import (
     utc_now,
 )
 from streamwatch.sources.container import (
+    READ_ACCESS,
     access_for,
     check_size,
     open_container,
@@ -37,7 +38,7 @@ from streamwatch.sources.container import (
     timestamps_may_restart,
     video_stream,
 )
-from streamwatch.sources.objects import ObjectFile, is_object
+from streamwatch.sources.opened import open_file
 from streamwatch.sources.pixels import quarter_turns, upright
 from streamwatch.sources.recorder import PacketRecorder, RecordedClip, Recording
 from streamwatch.sources.redact import is_url, redact
@@ -79,7 +80,7 @@ class VideoSource:
     Damaged packets and pictures are skipped and counted, and a local file that breaks off gives what it has.
     Nothing blocks for longer than `decode.open_timeout` (opening) or `decode.read_timeout` (each read).
 
-    url: path, or URL of a scheme in `container.SCHEMES` or `objects.SCHEMES`.
+    url: path, or URL of a scheme in `container.SCHEMES` or `extensions.SOURCES`.
     live: treat the source as live whatever its scheme; rtsp, rtmp, srt and udp, and http(s) media without a
         duration, always are. Live frames carry `wall_time`, and `sampling.max_frames` does not apply to them.
     clock: gives the present UTC instant.
@@ -109,12 +110,12 @@ class VideoSource:
         self._sampling = sampling or SamplingSettings()
         self.source_id = redact(url)
         access = access_for(url)
-        self._streamed = is_url(url) and not is_object(url)
-        self._object = ObjectFile(url, self._settings) if is_object(url) else None
+        self._file = open_file(url, self._settings) if access is READ_ACCESS else None
+        self._streamed = is_url(url) and not (self._file is not None and self._file.seekable())
         with contextlib.ExitStack() as stack:
-            if self._object is not None:
-                stack.callback(self._object.close)
-            self._container = open_container(url, self._settings, self._object)
+            if self._file is not None:
+                stack.callback(self._file.close)
+            self._container = open_container(url, self._settings, self._file)
             stack.callback(self._container.close)
             duration = self._container.duration
             self.duration: float | None = duration / av.time_base if duration and duration > 0 else None
@@ -290,19 +291,19 @@ class VideoSource:
                 yield packet
                 asked = time.monotonic()
         except av.error.FFmpegError as error:
-            self._check_object()
+            self._check_file()
             if self._streamed or not isinstance(error, av.error.InvalidDataError):
                 raise self._failure(error, waited=time.monotonic() - asked) from error
             self._corrupt += 1
             flush: Packet[Stream] = Packet()
             flush.stream = self._stream
             yield flush
-        self._check_object()
+        self._check_file()
 
-    def _check_object(self) -> None:
-        """An object that cannot be read any more looks like the end of a file to FFmpeg."""
-        if self._object is not None:
-            self._object.check()
+    def _check_file(self) -> None:
+        """A file of ours that cannot be read any more looks like its end to FFmpeg."""
+        if self._file is not None:
+            self._file.check()
 
     def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
         if packet.is_corrupt:
