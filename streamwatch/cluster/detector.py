@@ -13,7 +13,8 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from streamwatch.cluster.batching import BatchCounts, MicroBatcher
+from streamwatch.cluster.batch_counts import BatchCounts
+from streamwatch.cluster.batching import MicroBatcher
 from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
 from streamwatch.config import DetectorSettings
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError
