@@ -43,6 +43,7 @@ class PictureDecoder:
         self._segment = segment
         self._recorder = None if recording is None else PacketRecorder(recording)
         self._clock = clock
+        self._time_base = reader.stream.time_base
         if segment.start is not None:
             reader.container.seek(segment.start, stream=reader.stream, backward=True)
         self._pictures = self._read_pictures()
@@ -72,7 +73,7 @@ class PictureDecoder:
 
     def timestamp(self, picture: VideoFrame) -> float | None:
         """Seconds, as the source has them; None where it does not say."""
-        ticks, base = _ticks(picture), self.reader.stream.time_base
+        ticks, base = _ticks(picture), self._time_base
         return None if ticks is None or base is None else ticks * base.numerator / base.denominator
 
     def skip_unreferenced(self, skip: bool) -> None:
