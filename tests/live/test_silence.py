@@ -9,14 +9,14 @@ from tests.support.clocks import Clock
 SETTINGS = Settings(decode=DecodeSettings(open_timeout=7.0, read_timeout=3.0))
 
 
-class Clock(Clock):
+class WaitingClock(Clock):
     def wait(self, seconds: float) -> str:
         self.now += seconds
         return f"{seconds} s"
 
 
 def test_only_waiting_counts_and_only_new_pictures_end_it() -> None:
-    clock = Clock()
+    clock = WaitingClock()
     silence = SilenceMonitor(SETTINGS, clock)
     silence.connect()
     assert silence.count(lambda: clock.wait(2.0)) == "2.0 s"
@@ -41,7 +41,7 @@ def test_opening_has_more_time_than_reading() -> None:
 
 
 def test_a_new_connection_has_a_media_time_of_its_own_but_the_picture_is_as_old_as_before() -> None:
-    clock = Clock()
+    clock = WaitingClock()
     silence = SilenceMonitor(SETTINGS, clock)
     silence.connect()
     assert silence.since_picture(clock.now) == 0.0
