@@ -143,7 +143,10 @@ class Analyser:
                 segments = video.segments(segment) if segment else []
                 if len(segments) > 1:
                     return SegmentPlan(tuple(segments), video.duration)
-                return self._analyse(video, subject, trace)
+                scores = self._score(video, subject, video.duration, trace)
+                if isinstance(scores, Analysis):
+                    return scores
+                return self._fuse(subject, SegmentPlan((Segment(),), video.duration), [scores])
         except StreamwatchError as error:
             return _failed(subject, error)
 
@@ -155,21 +158,20 @@ class Analyser:
         settings = self._plan.settings
         try:
             with VideoSource(source, settings.decode, settings.sampling, segment=segment) as video:
-                gathering = self._gathering(trace=trace)
-                try:
-                    gathering.run(video.frames(), settings.engine.segment)
-                except StreamwatchError as error:
-                    return _failed(subject, error, _counts(video, gathering.queue), video.duration)
-                return gathering.scores(_counts(video, gathering.queue)).to_bytes()
+                scores = self._score(video, subject, settings.engine.segment, trace)
+                return scores if isinstance(scores, Analysis) else scores.to_bytes()
         except StreamwatchError as error:
             return _failed(subject, error)
 
     def fuse(self, subject: Subject, cut: SegmentPlan, segments: Iterable[bytes]) -> Analysis:
         """The verdict on a file from all its segments, in order; with the traces, where the segments have them."""
+        return self._fuse(subject, cut, map(SegmentScores.from_bytes, segments))
+
+    def _fuse(self, subject: Subject, cut: SegmentPlan, segments: Iterable[SegmentScores]) -> Analysis:
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
-            segments, firsts = itertools.chain([cut.skim], segments), [0, *firsts]
-        fusion, counts, traces = fuse(map(SegmentScores.from_bytes, segments), self._plan, firsts=firsts, gap=cut.gap)
+            segments, firsts = itertools.chain([SegmentScores.from_bytes(cut.skim)], segments), [0, *firsts]
+        fusion, counts, traces = fuse(segments, self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
@@ -211,29 +213,16 @@ class Analyser:
         gathering.finder.relax(gap)
         return gathering
 
-    def _analyse(self, video: VideoSource, subject: Subject, trace: bool) -> Analysis:
-        fusion = SourceFusion(self._plan.policy)
-        traces: list[FaceTrace] = []
-
-        def deliver(score: FaceScore) -> None:
-            fusion.add(score)
-            if trace:
-                traces.append(trace_of(score, self._plan.policy))
-
-        queue = self._queue(deliver)
+    def _score(
+        self, video: VideoSource, subject: Subject, duration: float | None, trace: bool
+    ) -> SegmentScores | Analysis:
+        """The scores of what is open; the verdict `error` where that fails on the way. duration: about, seconds."""
+        gathering = self._gathering(trace=trace)
         try:
-            finder = self._plan.face_finder(self._face_detector)
-            score_frames(video.frames(), finder, queue, self._plan.settings.faces.batch, video.duration, self._progress)
+            gathering.run(video.frames(), duration)
         except StreamwatchError as error:
-            return _failed(subject, error, _counts(video, queue), video.duration)
-        counts = _counts(video, queue)
-        if counts.sampled == 0:
-            raise SourceUnreadable(f"{subject.source}: {NOTHING}")
-        return Analysis(fusion.verdict(subject, counts, video.duration), tuple(traces))
-
-    def _queue(self, deliver: Callable[[FaceScore], None]) -> ScoringQueue:
-        engine = self._plan.settings.engine
-        return ScoringQueue(self._client, engine.batch_faces, engine.in_flight, deliver)
+            return _failed(subject, error, _counts(video, gathering.queue), video.duration)
+        return gathering.scores(_counts(video, gathering.queue))
 
 
 class _Gathering:
@@ -255,8 +244,8 @@ class _Gathering:
         self.queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._found.add)
         self.finder = plan.face_finder(face_detector, on_view=self._found.views.append)
 
-    def run(self, frames: Iterable[Frame], duration: float) -> None:
-        """Raises StreamwatchError. duration: of the frames, about, seconds."""
+    def run(self, frames: Iterable[Frame], duration: float | None) -> None:
+        """Raises StreamwatchError. duration: of the frames, about, seconds; None where it is not known."""
         score_frames(frames, self.finder, self.queue, self._batch, duration, self._progress)
 
     def scores(self, counts: FrameCounts) -> SegmentScores:
