@@ -30,9 +30,6 @@ class QueuedInput:
     metadata: Metadata = field(default_factory=dict)
     sha256: str | None = None
     failure: SourceError | None = None
-    attempts: int = 0
-    alone: bool = False
-    """Not to be told by the result of a copy."""
 
     @property
     def name(self) -> str:
@@ -47,7 +44,7 @@ class QueuedInput:
 
 class InputQueue:
     """Inputs, the largest first, so that none is left over for the end that takes long; URLs, of which that is not
-    known, before them. Hashed on threads `ahead` of being asked for; those put back come last.
+    known, before them. Hashed on threads `ahead` of being asked for.
 
     known: contents by their keys; what has not changed since is not read.
     """
@@ -58,7 +55,6 @@ class InputQueue:
         self._known = known or {}
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
         self._hashing: deque[tuple[QueuedInput, Future[None]]] = deque()
-        self._again: deque[QueuedInput] = deque()
         self._fresh: deque[Content] = deque()
 
     def next(self) -> QueuedInput | None:
@@ -68,8 +64,6 @@ class InputQueue:
             job, done = self._hashing.popleft()
             done.result()
             return job
-        if not self._hashing and self._again:
-            return self._again.popleft()
         return None
 
     def wait(self, seconds: float) -> None:
@@ -78,10 +72,6 @@ class InputQueue:
             wait([self._hashing[0][1]], seconds)
         else:
             time.sleep(seconds)
-
-    def put_back(self, job: QueuedInput) -> None:
-        """Have an input come again."""
-        self._again.append(job)
 
     def take_fresh(self) -> list[Content]:
         """Contents that were not known, since the last call."""

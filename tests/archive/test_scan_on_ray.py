@@ -23,10 +23,11 @@ import pytest
 import ray
 from typer.testing import CliRunner
 
-from streamwatch.archive.input_queue import QueuedInput
-from streamwatch.archive.scan import ScanProgress, _Scan, iter_scan
+from streamwatch.archive.scan import ScanProgress, iter_scan
+from streamwatch.archive.work import OpenFile
 from streamwatch.bench.loopback.rtsp_server import serve_rtsp
 from streamwatch.cli.main import app, main
+from streamwatch.cluster.connection import Actor
 from streamwatch.cluster.placing import memory_for
 from streamwatch.config import EngineSettings, Settings
 from streamwatch.detectors import load_detector
@@ -246,13 +247,13 @@ def test_scans_that_share_a_store_share_the_work(
     clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[str] = []
-    begin = _Scan._begin
+    start = OpenFile.start
 
-    def counted(self: _Scan, job: QueuedInput) -> None:
-        begun.append(job.source)
-        begin(self, job)
+    def counted(self: OpenFile, worker: Actor) -> Any:
+        begun.append(self.file.item.source)
+        return start(self, worker)
 
-    monkeypatch.setattr(_Scan, "_begin", counted)
+    monkeypatch.setattr(OpenFile, "start", counted)
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda inputs: scan(inputs, settings), [clips, clips[::-1]]))
     assert sorted(begun) == sorted(clips)

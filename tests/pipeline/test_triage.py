@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamwatch.archive.file_work import SegmentedFile
-from streamwatch.archive.input_queue import QueuedInput
 from streamwatch.config import DecodeSettings, Settings
 from streamwatch.fusion import Policy
 from streamwatch.pipeline.analyser import Analyser, SegmentPlan
@@ -167,11 +165,6 @@ def test_a_clear_file_is_only_skimmed(weights: Path, tmp_path: Path) -> None:
     cut = analyser.begin(subject, str(path), trace=False, segment=5.0)
     assert isinstance(cut, SegmentPlan)
     assert cut.segments == ()
-    file = SegmentedFile(QueuedInput(str(path), 1), cut, {})
-    piece = file.next()
-    assert piece is not None
-    assert piece.segment is None
-    file.end()
     verdict = analyser.fuse(subject, cut, []).verdict
     assert (verdict.label, verdict.frames.analysed, len(verdict.tracks)) == (Label.REAL, 10, 1)
     assert analyser.analyse(str(path)).verdict.score == verdict.score

@@ -526,7 +526,7 @@ def test_a_model_that_cannot_say_why_is_not_loaded(
 
 
 def test_the_stored_result_becomes_a_page_here(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamwatch.archive.scan.start_actors", lambda *_: pytest.fail("nothing is to be analysed"))
+    monkeypatch.setattr("streamwatch.archive.pool.start_actors", lambda *_: pytest.fail("nothing is to be analysed"))
     result = report("my <b>clip.mp4")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("my <b>clip.report.html: ")
