@@ -12,6 +12,7 @@ Nothing heavy is loaded before it is used.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from streamwatch.records import Alert, Face, FaceCrop, FaceScore, Frame, Label, 
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Detector
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "Alert",

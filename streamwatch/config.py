@@ -28,6 +28,8 @@ ANALYSIS_VERSION = 1
 what earlier versions have stored is then not reused.
 """
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
 PIPELINES = ("archive", "live", "forensic")
 
 
@@ -178,6 +180,11 @@ class TracingSettings(Section):
     endpoint: str | None = Field(None, description="OTLP over HTTP, http://HOST:4318/v1/traces; null: as OTEL_… say")
 
 
+class LogSettings(Section):
+    level: LogLevel = Field("warning", description="least severity that is logged")
+    format: Literal["text", "json"] = Field("text", description="lines for people, or one JSON object a line")
+
+
 class SinkSettings(Section):
     """Where alerts are told. A webhook's URL often is a credential itself, so that it is kept secret as a whole."""
 
@@ -228,6 +235,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
+    log: LogSettings = LogSettings()
     sinks: tuple[SinkSettings, ...] = ()
     streams: tuple[StreamSettings, ...] = ()
 
@@ -274,7 +282,9 @@ def load_settings(
         try:
             text = config.read_text(encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{config}: cannot be read ({error.strerror}); give --config an existing file") from None
+            raise ConfigError(
+                f"{config}: cannot be read ({error.strerror})", "give --config an existing file"
+            ) from None
         origin = str(config)
         values = _merge(values, _parse(text, origin))
     values = _merge(values, EnvSettingsSource(Settings)())

@@ -95,7 +95,7 @@ def run_demo(
         folder.mkdir(parents=True, exist_ok=True)
         make_clip(clip, plan, lambda share: progress("making the clip", share))
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); name another --out") from None
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror})", "name another --out") from None
     progress("scanning it", 0.0)
     found = iter_scan(
         [str(clip)],
@@ -118,7 +118,7 @@ def portrait() -> ImageArray:
     data = (resources.files("streamwatch") / "assets" / "astronaut.png").read_bytes()
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise WeightsError("the demo's portrait is damaged; install streamwatch again")
+        raise WeightsError("the demo's portrait is damaged", "install streamwatch again")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -126,7 +126,7 @@ def find_landmarks(picture: ImageArray) -> FloatArray:
     """The five landmarks of the one face in `picture`, 5×2 in pixels: eyes, nose, mouth corners."""
     found = load_face_detector(FaceSettings()).detect([picture])[0]
     if not found:
-        raise WeightsError("the face detector does not find the demo's face; run streamwatch doctor")
+        raise WeightsError("the face detector does not find the demo's face", "run streamwatch doctor")
     return np.array(max(found, key=lambda face: face.confidence).landmarks, np.float32)
 
 

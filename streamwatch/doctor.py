@@ -26,7 +26,7 @@ from streamwatch.errors import LibraryMissing, StreamwatchError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OPENCV_MEND = "apt-get install libgl1 libglib2.0-0 (Debian, Ubuntu; as root)"
+OPENCV_FIX = "apt-get install libgl1 libglib2.0-0 (Debian, Ubuntu; as root)"
 DISK_NEEDED = 2 * 2**30
 """Free bytes that a run may want: Ray's session folder, annotated clips, the store."""
 
@@ -61,7 +61,7 @@ def require_opencv() -> None:
     try:
         importlib.import_module("cv2")
     except ImportError as error:
-        raise LibraryMissing(explain_import_error(error)) from None
+        raise library_missing(error) from None
 
 
 def needs_opencv(command: Callable[P, R]) -> Callable[P, R]:
@@ -75,16 +75,16 @@ def needs_opencv(command: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def explain_import_error(error: ImportError) -> str:
-    """One line that says what is missing and how to get it."""
+def library_missing(error: ImportError) -> LibraryMissing:
+    """What is missing and how to get it."""
     text = " ".join(str(error).split())
     if "cannot open shared object file" in text:
         library = text.split(":", 1)[0]
         if library.startswith(("libGL", "libglib", "libgthread")):
-            return f"OpenCV needs the system library {library}, which is missing: {OPENCV_MEND}"
-        return f"the system library {library} is missing: install the package that holds it"
+            return LibraryMissing(f"OpenCV needs the system library {library}, which is missing", OPENCV_FIX)
+        return LibraryMissing(f"the system library {library} is missing", "install the package that holds it")
     package = error.name or text
-    return f"the package {package} cannot be imported ({text}): install streamwatch again with pip"
+    return LibraryMissing(f"the package {package} cannot be imported ({text})", "install streamwatch again with pip")
 
 
 def examine(settings: Settings, folder: Path) -> Iterator[Check]:
@@ -160,10 +160,10 @@ def _package(name: str, purpose: str) -> Check:
 
 
 def _broken(name: str, error: ImportError | OSError) -> Check:
+    otherwise = f"pip install --force-reinstall {name}"
     if isinstance(error, ImportError):
-        problem, _, fix = explain_import_error(error).partition(": ")
-        return Check(name, Status.FAIL, problem, fix)
-    return Check(name, Status.FAIL, " ".join(str(error).split()), f"pip install --force-reinstall {name}")
+        return _failed(name, library_missing(error), otherwise)
+    return Check(name, Status.FAIL, " ".join(str(error).split()), otherwise)
 
 
 def face_detector(settings: Settings) -> Check:
@@ -247,5 +247,4 @@ def shared_memory(place: Path = Path("/dev/shm")) -> Check:
 
 
 def _failed(name: str, error: StreamwatchError, otherwise: str) -> Check:
-    problem, _, fix = str(error).partition("; ")
-    return Check(name, Status.FAIL, problem, fix or otherwise)
+    return Check(name, Status.FAIL, error.problem, error.fix or otherwise)

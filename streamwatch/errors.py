@@ -22,13 +22,26 @@
     ├── WorkerLost             the process that worked on a source died
     └── LibraryMissing         a package or system library that a command needs cannot be loaded
 
-Messages name the file, key or URL and say what to do about it. URLs in messages have their credentials
-masked: build messages with `streamwatch.sources.redact`.
+A problem names the file, key or URL; URLs have their credentials masked: build messages with
+`streamwatch.sources.redact`.
 """
+
+from __future__ import annotations
 
 
 class StreamwatchError(Exception):
-    """Root of all errors that streamwatch raises on purpose."""
+    """Root of all errors that streamwatch raises on purpose.
+
+    problem: what is wrong. fix: what to do about it, None where the problem says it all. The text is `problem; fix`.
+    """
+
+    def __init__(self, problem: str, fix: str | None = None) -> None:
+        super().__init__(problem, fix)
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return self.problem if self.fix is None else f"{self.problem}; {self.fix}"
 
 
 class ConfigError(StreamwatchError):

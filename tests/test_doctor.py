@@ -16,8 +16,8 @@ from streamwatch import doctor
 from streamwatch.config import Settings, load_settings
 from streamwatch.cpu import cpu_features
 from streamwatch.detectors.statistics.weights import save_statistics
-from streamwatch.doctor import Check, Status, examine, explain_import_error, require_opencv
-from streamwatch.errors import LibraryMissing
+from streamwatch.doctor import Check, Status, examine, library_missing, require_opencv
+from streamwatch.errors import LibraryMissing, StoreError
 from tests.support.paths import ROOT
 from tests.support.statistics_models import tiny_card, tiny_model
 from tests.support.untrained_detector import untrained_detector
@@ -108,6 +108,15 @@ def test_unusable_store(url: str, settings: Settings) -> None:
     assert "secret" not in check.detail + check.fix
 
 
+def test_a_failure_is_told_with_the_fields_of_its_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(address: str) -> None:
+        raise StoreError("store.db: locked; twice", "wait; or move it away")
+
+    monkeypatch.setattr("streamwatch.store.database.parse_url", unusable)
+    told = {"name": "store", "status": "fail", "detail": "store.db: locked; twice", "fix": "wait; or move it away"}
+    assert doctor.store(settings).to_json() == told
+
+
 def test_store_that_is_no_database(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"not a database" * 100)
     check = doctor.store(settings)
@@ -141,11 +150,12 @@ def test_cpu_features(text: str, expected: set[str], tmp_path: Path) -> None:
 
 def test_import_errors_are_explained() -> None:
     shared_object = "cannot open shared object file: No such file or directory"
-    glib = explain_import_error(ImportError(f"libgthread-2.0.so.0: {shared_object}"))
-    assert "libgthread-2.0.so.0" in glib
-    assert "apt-get install libgl1 libglib2.0-0" in glib
-    assert "apt-get" not in explain_import_error(ImportError(f"libcudart.so.12: {shared_object}"))
-    assert "package cv2" in explain_import_error(ImportError("No module named 'cv2'", name="cv2"))
+    glib = library_missing(ImportError(f"libgthread-2.0.so.0: {shared_object}"))
+    assert glib.problem == "OpenCV needs the system library libgthread-2.0.so.0, which is missing"
+    assert glib.fix is not None
+    assert "apt-get install libgl1 libglib2.0-0" in glib.fix
+    assert "apt-get" not in str(library_missing(ImportError(f"libcudart.so.12: {shared_object}")))
+    assert "package cv2" in library_missing(ImportError("No module named 'cv2'", name="cv2")).problem
 
 
 def test_require_opencv(monkeypatch: pytest.MonkeyPatch) -> None:

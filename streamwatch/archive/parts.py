@@ -47,4 +47,4 @@ class SegmentParts:
 
 def _no_room(error: OSError) -> ConfigError:
     folder = tempfile.gettempdir()
-    return ConfigError(f"{folder}: no room for the parts of long files ({error.strerror}); make some, or set TMPDIR")
+    return ConfigError(f"{folder}: no room for the parts of long files ({error.strerror})", "make some, or set TMPDIR")

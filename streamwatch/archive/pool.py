@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
 
-from streamwatch.archive.events import Event, Task
+from streamwatch.archive.events import Analysed, Event, Task
 from streamwatch.archive.work import Work
 from streamwatch.archive.worker import FileWorker
 from streamwatch.cluster.connection import LOST, Actor, result_of, usable_cores
 from streamwatch.cluster.placing import RunActors, start_actors
 from streamwatch.errors import StreamwatchError
+from streamwatch.logs import RemoteTraceback
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Failure
+from streamwatch.sources.redact import redact_text
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerPool:
@@ -68,11 +73,12 @@ class WorkerPool:
         except LOST:
             return work.lost()
         except RayTaskError as error:
-            named = isinstance(error.cause, StreamwatchError)
-            if named and not isinstance(error.cause, work.spared):
-                raise error.cause from None
-            message = str(error.cause) if named else f"{work.file.item.name}: {error.cause}"
-            event = work.failed(Failure(type(error.cause).__name__, message))
+            if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, work.spared):
+                raise error.cause from error
+            event = work.failed(_failure(error, work.file.item.name))
+        if isinstance(event, Analysed) and event.analysis.traceback:
+            traceback = RemoteTraceback(event.analysis.traceback)
+            logger.error("%s: the detector failed", work.file.item.name, exc_info=traceback)
         self._idle.append(worker)
         return event
 
@@ -91,3 +97,11 @@ class WorkerPool:
 
     def _workers_on(self, cores: int) -> int:
         return self._plan.settings.engine.workers or cores
+
+
+def _failure(error: RayTaskError, name: str) -> Failure:
+    kind = type(error.cause).__name__
+    if isinstance(error.cause, StreamwatchError):
+        return Failure(kind, str(error.cause))
+    logger.error("%s: its worker failed", name, exc_info=error)
+    return Failure(kind, redact_text(f"{name}: {error.cause}"))

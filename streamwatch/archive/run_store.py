@@ -168,7 +168,7 @@ class StoredRun(RunStore):
 
     def check_cancelled(self) -> None:
         if self.job_id is not None and self._store.jobs.cancelled(self.job_id):
-            raise JobCancelled(f"job {self.job_id} was cancelled; the same scan goes on from here")
+            raise JobCancelled(f"job {self.job_id} was cancelled", "the same scan goes on from here")
 
     def end(self, status: str) -> None:
         if self.run_id is None:

@@ -204,8 +204,8 @@ class Scheduler:
             return
         file = self._files[task.number]
         lost = WorkerLost(
-            f"{file.item.name}: the process that worked on it died {self._tasks.limit} times; "
-            "leave it out, or scan it with --workers 1 and watch the memory"
+            f"{file.item.name}: the process that worked on it died {self._tasks.limit} times",
+            "leave it out, or scan it with --workers 1 and watch the memory",
         )
         if task.kind in DRAWING:
             yield from self._end_clip(file, Failure(type(lost).__name__, str(lost)))

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamwatch import logs
 from streamwatch.allocator import give_back_freed_memory
 from streamwatch.cluster.connection import Actor, this_machine
 from streamwatch.cluster.detector import RemoteClient
@@ -29,6 +30,7 @@ class FileWorker:
     """
 
     def __init__(self, plan: Plan, detectors: list[Actor], name: str) -> None:
+        logs.configure(plan.settings.log)
         cv2.setNumThreads(1)
         self._plan = plan
         self._share = 0.0
@@ -83,6 +85,6 @@ def _missing(subject: Subject, source: str) -> bool:
 
 def _elsewhere(name: str) -> SourceNotFound:
     return SourceNotFound(
-        f"{name}: no such file on {this_machine()}, where a worker runs; give all machines of the cluster the files "
-        "under the same path, or put them into an object store"
+        f"{name}: no such file on {this_machine()}, where a worker runs",
+        "give all machines of the cluster the files under the same path, or put them into an object store",
     )

@@ -43,7 +43,7 @@ def bench_decode(clip: Path, settings: Settings, times: int = 3) -> DecodeResult
     try:
         import psutil
     except ImportError:
-        raise LibraryMissing("psutil is missing: pip install 'streamwatch[bench]'") from None
+        raise LibraryMissing("psutil is missing", "pip install 'streamwatch[bench]'") from None
     ffmpeg = shutil.which("ffmpeg")
     ours, theirs = [], []
     for _ in range(times):

@@ -66,7 +66,7 @@ def bench_kills(
         progress("undisturbed")
         begun = time.monotonic()
         if not _scan(inputs, options, Path(folder) / "undisturbed.db", None):
-            raise StreamwatchError("the undisturbed scan failed; `streamwatch scan` on the same inputs says why")
+            raise StreamwatchError("the undisturbed scan failed", "`streamwatch scan` on the same inputs says why")
         seconds = time.monotonic() - begun
         expected = _rows(Path(folder) / "undisturbed.db")
         killed = rounds = most = doubled = missing = 0

@@ -38,7 +38,7 @@ def bench_memory(
     try:
         import psutil
     except ImportError:
-        raise LibraryMissing("psutil is missing: pip install 'streamwatch[bench]'") from None
+        raise LibraryMissing("psutil is missing", "pip install 'streamwatch[bench]'") from None
     results = []
     for name in files:
         progress(name)
@@ -57,7 +57,7 @@ def bench_memory(
                 readings.append(total / (1 << 20))
                 time.sleep(SAMPLE_EVERY)
         if scan.returncode:
-            raise StreamwatchError(f"{name}: its scan failed; `streamwatch scan` says why")
+            raise StreamwatchError(f"{name}: its scan failed", "`streamwatch scan` says why")
         seconds = time.monotonic() - begun
         results.append(MemoryResult(name, seconds, max(readings), float(np.percentile(readings, 95))))
     return results

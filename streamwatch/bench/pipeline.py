@@ -268,7 +268,7 @@ def run_loop(clips: Sequence[str], settings: Settings, threads: int) -> LoopResu
     for clip in clips:
         capture = cv2.VideoCapture(clip)
         if not capture.isOpened():
-            raise SourceUnreadable(f"{clip}: OpenCV cannot open it; leave it out of the benchmark")
+            raise SourceUnreadable(f"{clip}: OpenCV cannot open it", "leave it out of the benchmark")
         rate = capture.get(cv2.CAP_PROP_FPS) or settings.sampling.fps
         read = taken = 0
         while True:

@@ -111,7 +111,7 @@ def _check_synthetic(engine: Engine, url: str) -> None:
         real = connection.execute(select(runs.c.id).where(runs.c.command != SYNTHETIC).limit(1)).first()
     if real is not None:
         raise StoreError(
-            f"{shown(parse_url(url))}: it holds results; name an empty store, or one that this command made"
+            f"{shown(parse_url(url))}: it holds results", "name an empty store, or one that this command made"
         )
 
 

@@ -263,7 +263,7 @@ class _Processes:
         try:
             import psutil
         except ImportError:
-            raise LibraryMissing("psutil is missing: pip install 'streamwatch[bench]'") from None
+            raise LibraryMissing("psutil is missing", "pip install 'streamwatch[bench]'") from None
         self._psutil: Any = psutil
         self._server = server
         self._seen: dict[tuple[str, int, float], float] = {}

@@ -145,7 +145,8 @@ def _second_look(alert: Alert, of_verdict: ModelRef, model: str | None, folder: 
     if model is None and of_verdict.name not in registered():
         raise ConfigError(
             f"--model is missing: the verdict is by {of_verdict.name} {of_verdict.sha256[:8]}, which does not ship "
-            "with streamwatch; name its .safetensors file"
+            "with streamwatch",
+            "name its .safetensors file",
         )
     detector = load_detector(model or of_verdict.name)
     used = ModelRef(detector.name, detector.card.sha256)

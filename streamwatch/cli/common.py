@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streamwatch.config import load_settings
+from streamwatch import logs
+from streamwatch.config import LogSettings, Settings, load_settings
 from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
 from streamwatch.records import AlertKind, Label
@@ -96,9 +97,40 @@ AfterOption = Annotated[
 ]
 
 
+def read_settings(
+    config: Path | None = None, pipeline: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """As `load_settings`; from now on the log is written as they say."""
+    settings = load_settings(config, pipeline, overrides)
+    logs.configure(settings.log)
+    return settings
+
+
+@contextmanager
+def log_options(level: str | None, *, as_json: bool) -> Iterator[None]:
+    """Have the log written as these options say: in the environment, they stand above every settings file, and reach
+    the processes that are started here.
+    """
+    given: dict[str, str] = {**({"level": level} if level else {}), **({"format": "json"} if as_json else {})}
+    names = {key: f"STREAMWATCH__LOG__{key.upper()}" for key in given}
+    before = {name: os.environ.get(name) for name in names.values()}
+    os.environ.update({names[key]: value for key, value in given.items()})
+    try:
+        logs.configure(load_settings().log)
+    except ConfigError:  # a command that needs settings says what is wrong with them
+        logs.configure(LogSettings.model_validate(given))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
 def store_url(store: str | None, config: Path | None) -> str:
     """The URL given on the command line, or else the settings'."""
-    return store if store is not None else load_settings(config).store.url
+    return store if store is not None else read_settings(config).store.url
 
 
 def progress_bar() -> Progress:
@@ -148,7 +180,7 @@ def writing_to(option: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror}); name another place") from None
+        raise ConfigError(f"{option} {path}: cannot be written ({error.strerror})", "name another place") from None
 
 
 class TableFormat(StrEnum):

@@ -25,7 +25,7 @@ def check(
     """Say whether a settings file is right, with the key that is not."""
     file = file or Path("config.yaml")
     if not file.is_file():
-        raise ConfigError(f"{file}: no such file; name one: streamwatch config check FILE")
+        raise ConfigError(f"{file}: no such file", "name one: streamwatch config check FILE")
     settings = load_settings(file, pipeline)
     if as_json:
         typer.echo(json.dumps(shown(settings), indent=2))

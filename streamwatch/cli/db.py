@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamwatch.cli import common
-from streamwatch.config import load_settings
 from streamwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,9 +77,9 @@ def prune(
     as_json: common.JsonOption = False,
 ) -> None:
     """Let go of what the settings under `retention` say, while others write. Reviewed alerts stay."""
-    settings = load_settings(config)
+    settings = common.read_settings(config)
     if not settings.retention.asked_for:
-        raise ConfigError("retention: nothing is set, so that everything is kept; config.yaml explains its keys")
+        raise ConfigError("retention: nothing is set, so that everything is kept", "config.yaml explains its keys")
     with common.open_store(store or settings.store.url, None) as opened:
         done = opened.prune(settings.retention, dry=dry_run)
     if as_json:

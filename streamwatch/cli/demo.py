@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.config import load_settings
 from streamwatch.records import Label
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def demo(
     """Make a clip with a forged span, scan it, show the verdict. Works offline."""
     from streamwatch.demo import run_demo
 
-    settings = load_settings(overrides={"store": {"url": f"sqlite:///{out / 'streamwatch.db'}"}})
+    settings = common.read_settings(overrides={"store": {"url": f"sqlite:///{out / 'streamwatch.db'}"}})
     stderr = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:

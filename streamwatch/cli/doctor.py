@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.config import load_settings
 from streamwatch.doctor import Check, Status, examine
 
 STYLES = {Status.OK: "green", Status.INFO: "dim", Status.WARN: "yellow", Status.FAIL: "bold red"}
@@ -22,7 +21,7 @@ def doctor(
     as_json: bool = typer.Option(False, "--json", help="Print the checks as JSON."),
 ) -> None:
     """Examine this machine. Exit status 1 where something that streamwatch needs is broken."""
-    settings = load_settings(config, overrides={"store": {"url": store}} if store else None)
+    settings = common.read_settings(config, overrides={"store": {"url": store}} if store else None)
     checks = list(examine(settings, Path.cwd()))
     if as_json:
         typer.echo(json.dumps([check.to_json() for check in checks], indent=2))

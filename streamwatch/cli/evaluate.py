@@ -80,12 +80,14 @@ def dataset(
         load_pyplot()
     if kind == "web":
         if robustness:
-            raise ConfigError("--robustness: not for sets of the kind web; --kind index treats them as single pictures")
+            raise ConfigError(
+                "--robustness: not for sets of the kind web", "--kind index treats them as single pictures"
+            )
         wanted = ClipSelection(split, tuple(methods or ()))
         _evaluate_web(folder, settings, wanted, frames, limit, crop_scale, join, out, as_json=as_json)
         return
     if join is not None:
-        raise ConfigError(f"--join: for sets of the kind web alone, and {folder} is of the kind {kind}; leave it out")
+        raise ConfigError(f"--join: for sets of the kind web alone, and {folder} is of the kind {kind}", "leave it out")
     with common.progress_bar() as bar:
         task = bar.add_task("scoring", total=None)
         done = evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -12,6 +13,7 @@ import typer
 from streamwatch.cli import (
     alerts,
     bench,
+    common,
     config,
     db,
     demo,
@@ -29,11 +31,15 @@ from streamwatch.cli import (
     verdicts,
     watch,
 )
-from streamwatch.doctor import explain_import_error, needs_opencv
+from streamwatch.config import LogLevel
+from streamwatch.doctor import library_missing, needs_opencv
 from streamwatch.errors import StreamwatchError
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="streamwatch",
@@ -51,11 +57,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and end."
     ),
+    log_level: LogLevel | None = typer.Option(None, "--log-level", help="Least severity that is logged to stderr."),
+    log_json: bool = typer.Option(False, "--log-json", help="Log one JSON object a line."),
 ) -> None:
     """Watches video streams and archives for manipulated faces."""
+    context.with_resource(common.log_options(log_level, as_json=log_json))
 
 
 app.command("demo")(needs_opencv(demo.demo))
@@ -80,17 +90,21 @@ app.command("doctor")(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and end the process: 0 done, 1 some input failed, 2 bad usage, 130 interrupted."""
+    """Run the command line and end the process: 0 done, 1 some input failed or an unexpected error, 2 bad usage,
+    130 interrupted.
+    """
     try:
         app(args=arguments)
     except StreamwatchError as error:
+        logger.debug("the command ended with an error", exc_info=True)
         _end(str(error))
-    except ImportError as error:
-        if "cannot open shared object file" not in str(error):
-            raise
-        _end(explain_import_error(error))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if isinstance(error, ImportError) and "cannot open shared object file" in str(error):
+            _end(str(library_missing(error)))
+        logger.critical("unexpected error", exc_info=True)
+        sys.exit(EXIT_FAILED)
     sys.exit(0)
 
 

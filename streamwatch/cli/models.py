@@ -83,7 +83,7 @@ def import_weights(
     """Convert a published checkpoint to safetensors, once."""
     target = output or file.with_suffix(".safetensors")
     if target.exists() and not force:
-        raise ConfigError(f"{target}: exists already; name another --output, or give --force")
+        raise ConfigError(f"{target}: exists already", "name another --output, or give --force")
     if not file.is_file():
         raise WeightsError(f"{file}: no such file")
     with common.writing_to("--output", target):

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from streamwatch.config import Settings, load_settings
+from streamwatch.cli import common
+from streamwatch.config import LogSettings, Settings
 from streamwatch.records import Label
 
 INTERRUPTED = 130
@@ -52,18 +53,22 @@ def settings(
     address: str | None = None,
     workers: int | None = None,
     triage: bool | None = None,
+    log: LogSettings | None = None,
 ) -> Settings:
-    """The settings of file, pipeline and environment, with the options that were given on top."""
+    """The settings of file, pipeline and environment, with the options that were given on top. log: in place of what
+    they say of it.
+    """
     given: dict[str, Any] = {
         "store": {"url": store},
         "detector": {"model": model, "device": device},
         "engine": {"workers": workers, "address": address},
         "sampling": {"triage": triage},
+        "log": {} if log is None else log.model_dump(),
     }
     overrides = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in given.items()
     }
-    return load_settings(config, pipeline, overrides)
+    return common.read_settings(config, pipeline, overrides)
 
 
 @contextlib.contextmanager

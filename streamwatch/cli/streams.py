@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.config import load_settings
 from streamwatch.sources import redact
 from streamwatch.sources.states import StreamState, Transition
 
@@ -85,7 +84,7 @@ def resume(which: WhichArgument, store: common.StoreOption = None, config: commo
 def _roster(store: str | None, config: Path | None) -> Roster:
     from streamwatch.live.roster import Roster, roster_path
 
-    settings = load_settings(config, overrides={"store": {"url": store}} if store is not None else {})
+    settings = common.read_settings(config, overrides={"store": {"url": store}} if store is not None else {})
     return Roster(roster_path(settings), settings.streams)
 
 

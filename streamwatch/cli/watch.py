@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import sys
@@ -74,8 +75,13 @@ def watch(
     from streamwatch.cluster.statistics import DetectorLoad
     from streamwatch.live.watch import iter_watch
 
+    read = functools.partial(
+        running.settings, config, pipeline, store=store, model=model, device=device, address=address
+    )
+    log = read().log  # a watch in the background, which reads them again, has neither the options nor the environment
+
     def load() -> Settings:
-        settings = running.settings(config, pipeline, store=store, model=model, device=device, address=address)
+        settings = read(log=log)
         if metrics_port is None:
             return settings
         return settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"port": metrics_port})})
@@ -118,7 +124,7 @@ def _start_background(wanted: StreamSelection) -> None:
     settings = wanted.settings
     hooks = Hooks(wanted.again(), lambda: listen(settings, wanted.names))
     if not start_supervisor(settings, hooks):
-        raise ConfigError("a watch goes on in the background already; --background attach shows it, stop ends it")
+        raise ConfigError("a watch goes on in the background already", "--background attach shows it, stop ends it")
     typer.echo("watching in the background; --background attach shows it, --background stop ends it")
 
 

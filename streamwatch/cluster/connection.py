@@ -117,7 +117,7 @@ def result_of(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, StreamwatchError):
-            raise error.cause from None
+            raise error.cause from error
         raise
 
 
@@ -134,28 +134,29 @@ def _start(memory: int) -> None:
             logging_level=logging.ERROR,
             namespace=NAMESPACE,
         )
-    except Exception as error:  # noqa: BLE001 - Ray tells a failed start by a bare Exception
+    except Exception as error:
         ray.shutdown()
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
-            f"Ray could not be started ({reason}); an overloaded machine or a full /tmp are the usual causes: "
-            "run `streamwatch doctor`, then try again"
-        ) from None
+            f"Ray could not be started ({reason})",
+            "an overloaded machine or a full /tmp are the usual causes: run `streamwatch doctor`, then try again",
+        ) from error
 
 
 def too_little_memory(needed: int, there: str) -> ConfigError:
     """The error for settings that keep more in shared memory than there is."""
     return ConfigError(
         "engine.workers, engine.in_flight, engine.batch_faces: the batches under way may need "
-        f"{needed >> 20} MiB of shared memory, and {there}; lower one of them, or give more"
+        f"{needed >> 20} MiB of shared memory, and {there}",
+        "lower one of them, or give more",
     )
 
 
 def _join(address: str) -> None:
     if address.startswith("ray://"):
         raise ConfigError(
-            f"engine.address: {address} is for Ray's client, on a machine that is none of the cluster; run this on one "
-            "that is, and give HOST:PORT of the head (6379), or auto"
+            f"engine.address: {address} is for Ray's client, on a machine that is none of the cluster",
+            "run this on one that is, and give HOST:PORT of the head (6379), or auto",
         )
     try:
         ray.init(
@@ -167,8 +168,8 @@ def _join(address: str) -> None:
     except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"engine.address: no Ray cluster at {address} ({reason}); start one with `ray start --head`, or, if "
-            "it asks for a token, set RAY_AUTH_MODE=token and the same token"
+            f"engine.address: no Ray cluster at {address} ({reason})",
+            "start one with `ray start --head`, or, if it asks for a token, set RAY_AUTH_MODE=token and the same token",
         ) from None
 
 

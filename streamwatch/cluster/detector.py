@@ -13,9 +13,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from streamwatch import logs
 from streamwatch.cluster.batching import BatchCounts, MicroBatcher
 from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
-from streamwatch.config import DetectorSettings
+from streamwatch.config import DetectorSettings, LogSettings
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import BatchScores, score_crops
@@ -31,14 +32,15 @@ class DetectorActor:
     split over threads than from running side by side.
     """
 
-    def __init__(self, weights: Path, settings: DetectorSettings, device: str, lanes: int) -> None:
+    def __init__(self, weights: Path, settings: DetectorSettings, device: str, lanes: int, log: LogSettings) -> None:
+        logs.configure(log)
         from streamwatch.detectors import load_detector
 
         self._failure: StreamwatchError | None = None
         try:
             if not weights.exists():
                 raise WeightsError(
-                    f"{weights}: no such file on {this_machine()}; give all machines of the cluster the same"
+                    f"{weights}: no such file on {this_machine()}", "give all machines of the cluster the same"
                 )
             threads = 1 if device == "cpu" else None
             detector = load_detector(weights, device, threads=threads, precision=settings.precision)
@@ -78,9 +80,9 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
 
     Raises ConfigError where cuda is asked for and the cluster has no GPU.
     """
-    settings = plan.settings.detector
+    settings, log = plan.settings.detector, plan.settings.log
     if settings.device == "cuda" and cluster.gpus == 0:
-        raise ConfigError("detector.device: cuda, but Ray sees no GPU; use `--device cpu` or a machine with one")
+        raise ConfigError("detector.device: cuda, but Ray sees no GPU", "use `--device cpu` or a machine with one")
     on_gpu = settings.device != "cpu" and cluster.gpus > 0
     count = settings.actors or (cluster.gpus if on_gpu else cluster.nodes)
     lanes = 1 if on_gpu else settings.threads or max(1, cluster.cores // count)
@@ -95,7 +97,8 @@ def start_detectors(plan: Plan, cluster: Cluster) -> tuple[list[Actor], int]:
     }
     actor: Actor = ray.remote(DetectorActor)
     device = "cuda" if on_gpu else "cpu"
-    return [actor.options(**options).remote(plan.weights, settings, device, lanes) for _ in range(count)], lanes
+    made = [actor.options(**options).remote(plan.weights, settings, device, lanes, log) for _ in range(count)]
+    return made, lanes
 
 
 def gpu_share(actors: int, gpus: int) -> float:
@@ -119,7 +122,7 @@ class _RemoteScores:
             return ray.get(self._reference)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, StreamwatchError):
-                raise error.cause from None
+                raise error.cause from error
             raise DetectorError(f"the detector failed: {error.cause!r}") from error
         except ray.exceptions.RayActorError as error:
             raise DetectorError(f"the detector's process died {RESTARTS_PER_BATCH + 1} times over a batch") from error

@@ -112,7 +112,8 @@ def start_actors(plan: Plan, run_id: int | None, workers: Callable[[int], int], 
         if run_id is not None and cluster.nodes > 1 and is_sqlite(settings.store.url):
             raise ConfigError(
                 f"store.url: an SQLite file is for one machine, and the cluster at {settings.engine.address} has "
-                f"{cluster.nodes}; use PostgreSQL: --store postgresql://USER:PASSWORD@HOST/DATABASE"
+                f"{cluster.nodes}",
+                "use PostgreSQL: --store postgresql://USER:PASSWORD@HOST/DATABASE",
             )
         writer = None if run_id is None else start_writer(settings, run_id, cluster)
         courier = start_courier(settings, cluster) if run_id is not None and settings.sinks else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from sqlalchemy.engine import make_url
 
+from streamwatch import logs
 from streamwatch.cluster.connection import QUIET, Actor, Cluster
 from streamwatch.config import Settings
 from streamwatch.records import EvidenceClip, SegmentResult, VideoVerdict
@@ -24,6 +25,7 @@ class StoreWriter:
     """Saves in the order of the calls. A call returns after its commit. Raises StoreError."""
 
     def __init__(self, settings: Settings, run_id: int) -> None:
+        logs.configure(settings.log)
         self._settings = settings
         self._run_id = run_id
         self._store: Store | None = None
@@ -43,6 +45,7 @@ class AlertCourier:
     """Tells sinks of alerts; see `Courier`. What it has not told when it dies is told by the one that comes back."""
 
     def __init__(self, settings: Settings) -> None:
+        logs.configure(settings.log)
         self._settings = settings
         self._courier: Courier | None = None
 

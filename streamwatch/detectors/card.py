@@ -139,7 +139,7 @@ def read_card(path: Path) -> ModelCard:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(
-            f"{path}: the model card cannot be read ({error.strerror}); weights need their card beside them"
+            f"{path}: the model card cannot be read ({error.strerror})", "weights need their card beside them"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
@@ -160,8 +160,8 @@ def verified_card(weights: Path) -> ModelCard:
     digest = file_sha256(weights)
     if digest != card.sha256:
         raise WeightsError(
-            f"{weights}: its SHA-256 is {digest}, its card says {card.sha256}; "
-            "the file is damaged or belongs to another card: fetch or import it again"
+            f"{weights}: its SHA-256 is {digest}, its card says {card.sha256}",
+            "the file is damaged or belongs to another card: fetch or import it again",
         )
     return card
 
@@ -169,7 +169,9 @@ def verified_card(weights: Path) -> ModelCard:
 def check_suffix(path: Path) -> None:
     """Raise WeightsError for a file that does not end in `.safetensors`."""
     if path.suffix != SUFFIX:
-        raise WeightsError(f"{path}: weights are {SUFFIX} files; convert a checkpoint with `streamwatch models import`")
+        raise WeightsError(
+            f"{path}: weights are {SUFFIX} files", "convert a checkpoint with `streamwatch models import`"
+        )
 
 
 def write_card(card: ModelCard, path: Path) -> None:
@@ -202,7 +204,7 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelCard:
     except ValidationError as error:
         raise WeightsError(f"{path}: {problems(error, _key)}") from None
     except ConfigError as error:
-        raise WeightsError(f"{path}: preset.{error}") from None
+        raise WeightsError(f"{path}: preset.{error.problem}", error.fix) from None
 
 
 def _key(loc: Sequence[int | str]) -> str:

@@ -135,7 +135,7 @@ def _authors_state(source: Path) -> dict[str, Tensor]:
         ) from None
     state = content.get("model_state", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{source}: holds no model state; expected a checkpoint of the released M2TR code")
+        raise WeightsError(f"{source}: holds no model state", "expected a checkpoint of the released M2TR code")
     bare = {str(key).removeprefix("module."): value for key, value in state.items()}
     return {key: value for key, value in bare.items() if not key.startswith("model._fc.")}
 

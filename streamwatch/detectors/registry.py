@@ -35,7 +35,7 @@ def weights_path(name_or_path: str | Path) -> Path:
     if text in _REGISTERED:
         path = WEIGHTS / f"{text}.safetensors"
         if not path.is_file():
-            raise WeightsError(f"{text}: no weights at {path}: {_REGISTERED[text]}")
+            raise WeightsError(f"{text}: no weights at {path}", _REGISTERED[text])
         return path
     path = Path(name_or_path)
     if not path.is_file():

@@ -102,7 +102,7 @@ class Drawing:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise ConfigError(f"{self.output}: cannot be written ({reason}); name another place") from None
+            raise ConfigError(f"{self.output}: cannot be written ({reason})", "name another place") from None
 
     def _draw(self, segment: Segment, length: float | None, progress: Callable[[float], None]) -> Part | None:
         # Two threads as for the encoder: pictures are drawn one by one, in between.

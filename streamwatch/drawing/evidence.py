@@ -82,5 +82,5 @@ def write_png(path: Path, image: ImageArray) -> Path:
 def _decode(data: bytes, mode: int, owner: str) -> ImageArray:
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), mode) if data else None
     if image is None:
-        raise StoreError(f"{owner}: a stored picture is damaged and cannot be decoded; scan the source again")
+        raise StoreError(f"{owner}: a stored picture is damaged and cannot be decoded", "scan the source again")
     return np.asarray(image, dtype=np.uint8)

@@ -55,14 +55,15 @@ def explain(alert: Alert, detector: Detector) -> list[Explanation]:
     and StoreError for a stored picture that is damaged.
     """
     if not isinstance(detector, (ExplainingDetector, ReasoningDetector)):
-        raise DetectorError(f"{detector.name} cannot explain its scores; name a model that can with --model")
+        raise DetectorError(f"{detector.name} cannot explain its scores", "name a model that can with --model")
     crops = [decode_crop(item, f"alert {alert.id}") for item in alert.evidence]
     side = detector.input_size
     for crop in crops:
         if crop.shape != (side, side, 3):
             raise DetectorError(
                 f"alert {alert.id}: its crops are {crop.shape[1]}×{crop.shape[0]} pixels and {detector.name} takes "
-                f"{side}×{side}; name the model of the verdict with --model"
+                f"{side}×{side}",
+                "name the model of the verdict with --model",
             )
     if not crops:
         return []

@@ -12,7 +12,9 @@ def load_pyplot() -> Any:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise LibraryMissing("matplotlib is missing, which draws the plots; pip install 'streamwatch[train]'") from None
+        raise LibraryMissing(
+            "matplotlib is missing, which draws the plots", "pip install 'streamwatch[train]'"
+        ) from None
     mpl.use("Agg")
     from matplotlib import pyplot
 

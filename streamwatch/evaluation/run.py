@@ -92,7 +92,7 @@ def write(evaluation: Evaluation, folder: Path) -> list[Path]:
         write_videos(evaluation.outcomes, table)
         return [document, table, *_draw(evaluation, folder)]
     except OSError as error:
-        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror}); name another place") from None
+        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror})", "name another place") from None
 
 
 def _draw(evaluation: Evaluation, folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,8 @@ from streamwatch.records import (
 )
 from streamwatch.sources.pictures import read_image
 from streamwatch.sources.video import VideoSource
+
+logger = logging.getLogger(__name__)
 
 PICTURES_AT_ONCE = 16
 """Single pictures whose faces share a call of the detector."""
@@ -210,6 +213,7 @@ class Evaluator:
                 with costs.stage("score"):
                     scores = self._scored(together)
             except StreamwatchError as error:
+                logger.exception("the detector failed on %d faces", len(together))
                 failure = Failure(type(error).__name__, str(error))
         costs.faces += len(scores)
         outcomes, start = [], 0

@@ -191,7 +191,7 @@ def write(evaluation: WebEvaluation, folder: Path) -> list[Path]:
         _write_clips(evaluation, table)
         web_plot.draw(evaluation.report.figures, evaluation.faces, _title(evaluation.report), picture)
     except OSError as error:
-        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror}); name another place") from None
+        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror})", "name another place") from None
     return [document, table, picture]
 
 

@@ -51,13 +51,13 @@ def read_weights() -> bytes:
         path = Path(str(metadata.distribution(DISTRIBUTION).locate_file(WEIGHTS_FILE)))
         source = path.read_text(encoding="utf-8")
     except metadata.PackageNotFoundError:
-        raise WeightsError(f"{DISTRIBUTION} is not installed; {fix}") from None
+        raise WeightsError(f"{DISTRIBUTION} is not installed", fix) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{DISTRIBUTION}: {WEIGHTS_FILE} cannot be read ({error}); {fix}") from None
+        raise WeightsError(f"{DISTRIBUTION}: {WEIGHTS_FILE} cannot be read ({error})", fix) from None
     try:
         model = ast.literal_eval(source.partition("=")[2].strip())
     except (ValueError, SyntaxError):
         model = None
     if not isinstance(model, bytes) or hashlib.sha256(model).hexdigest() != SHA256:
-        raise WeightsError(f"{path}: not the weights of {DISTRIBUTION} 0.1.0; {fix}")
+        raise WeightsError(f"{path}: not the weights of {DISTRIBUTION} 0.1.0", fix)
     return model

@@ -41,14 +41,16 @@ def load(settings: FaceSettings) -> RetinaFace:
     Raises WeightsError when no file is named, or it is missing or not of this network.
     """
     if settings.weights is None:
-        raise WeightsError(f"faces.weights: {NAME} needs a file; make one with `streamwatch models import {NAME} FILE`")
+        raise WeightsError(
+            f"faces.weights: {NAME} needs a file", f"make one with `streamwatch models import {NAME} FILE`"
+        )
     model = RetinaFaceResNet50()
     try:
         model.load_state_dict(load_file(settings.weights))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(
-            f"{settings.weights}: not usable as {NAME} weights ({_first_line(error)}); "
-            f"make the file with `streamwatch models import {NAME} FILE`"
+            f"{settings.weights}: not usable as {NAME} weights ({_first_line(error)})",
+            f"make the file with `streamwatch models import {NAME} FILE`",
         ) from None
     return RetinaFace(TorchNetwork(model, settings.threads), NORMALISATION, settings)
 
@@ -64,8 +66,8 @@ def import_resnet50(source: Path, output: Path) -> Path:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsError(
-            f"{source}: not a checkpoint of {NAME} ({_first_line(error)}); "
-            "expected retinaface-pytorch's resnet50_2020-07-20"
+            f"{source}: not a checkpoint of {NAME} ({_first_line(error)})",
+            "expected retinaface-pytorch's resnet50_2020-07-20",
         ) from None
     try:
         digest = hashlib.sha256(source.read_bytes()).hexdigest()

@@ -140,7 +140,7 @@ def write_parquet(rows: Iterable[Mapping[str, Any]], columns: Columns, file: Bin
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise LibraryMissing("pyarrow is missing: pip install 'streamwatch[parquet]'") from None
+        raise LibraryMissing("pyarrow is missing", "pip install 'streamwatch[parquet]'") from None
     kinds = {
         Kind.TEXT: pyarrow.string(),
         Kind.INTEGER: pyarrow.int64(),

@@ -67,7 +67,7 @@ def write_timeline(timeline: SourceTimeline, form: TimelineFormat, rate: float) 
     try:
         import opentimelineio
     except ImportError:
-        raise LibraryMissing("OpenTimelineIO is missing: pip install 'streamwatch[timelines]'") from None
+        raise LibraryMissing("OpenTimelineIO is missing", "pip install 'streamwatch[timelines]'") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the adapters' own
         text: str = opentimelineio.adapters.write_to_string(_timeline(timeline, form, rate), _ADAPTERS[form])

@@ -62,7 +62,7 @@ class AlertRules:
         enter = policy.fake if settings.enter is None else settings.enter
         leave = policy.real if settings.leave is None else settings.leave
         if leave > enter:
-            raise ConfigError(f"alerts.leave ({leave:g}) is above alerts.enter ({enter:g}); set both, leave ≤ enter")
+            raise ConfigError(f"alerts.leave ({leave:g}) is above alerts.enter ({enter:g})", "set both, leave ≤ enter")
         return cls(
             enter=enter,
             leave=leave,

@@ -54,8 +54,8 @@ class Policy:
         real = card.thresholds.real if settings.real is None else settings.real
         if real > fake:
             raise ConfigError(
-                f"fusion.real ({real:g}) is above fusion.fake ({fake:g}) "
-                f"with the thresholds of model {card.name}; set both, with real ≤ fake"
+                f"fusion.real ({real:g}) is above fusion.fake ({fake:g}) with the thresholds of model {card.name}",
+                "set both, with real ≤ fake",
             )
         names = [field.name for field in fields(Limits)]
         given = {name: value for name in names if (value := getattr(settings, name)) is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections import deque
@@ -14,6 +15,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from streamwatch import logs
 from streamwatch.cluster.connection import NAMESPACE, QUIET, Actor, connect, result_of
 from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import Settings
@@ -21,6 +23,9 @@ from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
 from streamwatch.live.outbox import Notice
 from streamwatch.live.watch import News, Told, iter_watch
 from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.redact import redact_text
+
+logger = logging.getLogger(__name__)
 
 NAME = "streamwatch-supervisor"
 
@@ -50,6 +55,7 @@ class Supervisor:
     """
 
     def __init__(self, settings: Settings, hooks: Hooks, folder: Path) -> None:
+        logs.configure(settings.log)
         os.chdir(folder)
         self._settings = settings
         self._hooks = hooks
@@ -102,8 +108,10 @@ class Supervisor:
                         self._keep(item)
         except StreamwatchError as error:
             self._failure = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who attach must hear that nothing is watched
-            self._failure = ClusterError(f"the watch in the background broke off: {error!r}")
+        except Exception as error:
+            logger.exception("the watch in the background broke off")
+            self._failure = ClusterError(redact_text(f"the watch in the background broke off: {error!r}"))
+            self._failure.__cause__ = error
         with self._filled:
             self._filled.notify_all()
 
@@ -178,8 +186,8 @@ def stop_supervisor(settings: Settings) -> None:
 def _joined(settings: Settings) -> Iterator[object]:
     if settings.engine.address is None:
         raise ConfigError(
-            "engine.address: a watch in the background needs a Ray cluster that goes on by itself; start one with "
-            "`ray start --head`, and set engine.address to auto"
+            "engine.address: a watch in the background needs a Ray cluster that goes on by itself",
+            "start one with `ray start --head`, and set engine.address to auto",
         )
     with connect(settings.engine) as cluster:
         yield cluster.here()
@@ -196,6 +204,6 @@ def _found() -> Actor:
     supervisor = _find()
     if supervisor is None:
         raise ConfigError(
-            "nothing is watched in the background on this cluster; `streamwatch watch --background start` starts it"
+            "nothing is watched in the background on this cluster", "`streamwatch watch --background start` starts it"
         )
     return supervisor

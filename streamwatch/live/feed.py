@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 
 from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
+from streamwatch.logs import RemoteTraceback
 from streamwatch.records import DropReason, EvidenceClip, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
 from streamwatch.sources.process import (
@@ -26,6 +28,8 @@ from streamwatch.sources.process import (
 )
 from streamwatch.sources.recorder import Recording
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
+
+logger = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 
@@ -118,7 +122,7 @@ class Feed:
     killed.
 
     on_clip: hears what becomes of the clips that `cut` asked for. machine: the state of the stream. failure: the latest
-    error; None after a connection that works.
+    error; None after a connection that works. crash: the unexpected error that ended the thread.
     """
 
     def __init__(
@@ -136,6 +140,7 @@ class Feed:
         self.name = redact(url)
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
+        self.crash: Exception | None = None
         self.duration: float | None = None
         self.started_at = started_at
         stale_after = None if self.is_file else settings.live.stale_after
@@ -212,10 +217,13 @@ class Feed:
                 if self._stop.wait(wait):
                     break
                 self.machine.retry()
+        except Exception as error:  # noqa: BLE001 - for the thread that analyses the frames, which ends with it
+            self.crash = error
         finally:
             self._end_process()
             self.frames.close()
-            self.machine.stop()
+            if self.crash is None:
+                self.machine.stop()
 
     def _connect(self) -> tuple[Cause, str]:
         """Read one connection to its end; why it ended."""
@@ -224,7 +232,9 @@ class Feed:
         except SourceError as error:
             self.failure = error
             return cause_of(error, connected=self.machine.state is not StreamState.CONNECTING), str(error)
-        except DecoderDied:
+        except DecoderDied as died:
+            if died.traceback:
+                logger.error("%s: its decoder failed", self.name, exc_info=RemoteTraceback(died.traceback))
             self._end_process()
             self.failure = WorkerLost(f"{self.name}: the process that decoded it died")
             return Cause.CRASHED, str(self.failure)
@@ -285,7 +295,9 @@ class Feed:
             limit = decode.read_timeout
         if silent > limit + GRACE:
             self._end_process()
-            raise SourceTimeout(f"{self.name}: no new picture for {limit:g} s; its decoder was ended; check the sender")
+            raise SourceTimeout(
+                f"{self.name}: no new picture for {limit:g} s; its decoder was ended", "check the sender"
+            )
         if self.machine.state is StreamState.RUNNING and silent > live.stalled_after:
             self.machine.stalled(f"no new picture for {live.stalled_after:g} s")
 

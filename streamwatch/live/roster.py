@@ -72,7 +72,7 @@ class Roster:
         with self._changed() as streams:
             stream = self._find(which, streams)
             if any(stream.url == known.url for known in self._configured):
-                raise ConfigError(f"{which}: stands in the settings; remove it there, or pause it")
+                raise ConfigError(f"{which}: stands in the settings", "remove it there, or pause it")
             streams[:] = [known for known in streams if known.url != stream.url]
 
     def pause(self, which: str, *, paused: bool) -> None:
@@ -86,7 +86,7 @@ class Roster:
         for stream in self._merged(added):
             if which in (stream.name, stream.url, redact(stream.url)):
                 return stream
-        raise ConfigError(f"{redact(which)}: no such stream; `streamwatch streams list` shows them")
+        raise ConfigError(f"{redact(which)}: no such stream", "`streamwatch streams list` shows them")
 
     def _added(self) -> list[StreamSettings]:
         if self._path is None:

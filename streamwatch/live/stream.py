@@ -123,7 +123,7 @@ class LiveStream:
     def run(self, stop: threading.Event, seconds: float | None = None) -> VideoVerdict:
         """Watch until `stop`, for `seconds`, or to the end of a file; returns the last verdict.
 
-        Raises DetectorError where the model fails.
+        Raises DetectorError where the model fails, and an unexpected error that ended the feed.
         """
         every = self._plan.settings.live.verdict_every
         begin = self._clock()
@@ -146,6 +146,8 @@ class LiveStream:
                 self._give_clips_up(self._clock())
         finally:
             self._feed.stop()
+        if self._feed.crash is not None:
+            raise self._feed.crash
         self._queue.drain()
         self._alerts.end(self._time())
         self._give_clips_up(math.inf)
@@ -257,7 +259,7 @@ class LiveStream:
         alerts = self._alerts.told(self._time() - live.horizon)
         silence = feed.silence(self._clock() if self._stopped_at is None else self._stopped_at)
         if counts.sampled == 0 or silence > live.horizon:
-            nothing = SourceTimeout(f"{feed.name}: no picture came; check that the sender is running")
+            nothing = SourceTimeout(f"{feed.name}: no picture came", "check that the sender is running")
             return error_verdict(subject, feed.failure or nothing, counts, alerts=alerts)
         verdict = self._fusion.verdict(subject, counts, self._duration(), self._now + silence, alerts)
         doubts = self._doubts(silence)

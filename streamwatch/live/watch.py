@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -27,8 +28,11 @@ from streamwatch.records import Alert, AlertKind, EvidenceClip, VideoVerdict
 from streamwatch.sources import redact
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import check_watchable
+from streamwatch.sources.redact import redact_text
 from streamwatch.sources.states import Cause, Retries, StreamState, Transition
 from streamwatch.store import Store
+
+logger = logging.getLogger(__name__)
 
 News = VideoVerdict | Alert | Transition | Notice
 """What a watch tells those who look at it."""
@@ -270,11 +274,13 @@ class _Watch:
             elif time.monotonic() > stream.leave_by:
                 self._lose(stream, actors, "")
         except LOST:
+            logger.info("%s: its worker died", redact(stream.url), exc_info=True)
             self._lose(stream, actors, "the process that watched it died")
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
-                raise error.cause from None
-            self._lose(stream, actors, str(error.cause))
+                raise error.cause from error
+            logger.exception("%s: its worker failed", redact(stream.url))
+            self._lose(stream, actors, redact_text(str(error.cause)))
 
     def _lose(self, stream: _Stream, actors: RunActors, message: str) -> None:
         now = time.monotonic()
@@ -339,6 +345,10 @@ class _Watch:
         if running:
             ray.wait([s.watching for s in running], num_returns=len(running), timeout=patience)
         for stream in running:
-            with contextlib.suppress(*LOST, RayTaskError, ray.exceptions.GetTimeoutError):
+            try:
                 last: VideoVerdict = ray.get(stream.watching, timeout=0)
                 self._unsaved += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
+            except RayTaskError:
+                logger.exception("%s: its worker failed", redact(stream.url))
+            except (*LOST, ray.exceptions.GetTimeoutError):
+                continue

@@ -6,6 +6,7 @@ import threading
 
 import cv2
 
+from streamwatch import logs
 from streamwatch.cluster.connection import Actor
 from streamwatch.cluster.detector import RemoteClient
 from streamwatch.live.stream import Handover, LiveStream
@@ -24,6 +25,7 @@ class StreamWorker:
     """
 
     def __init__(self, plan: Plan, detectors: list[Actor], name: str) -> None:
+        logs.configure(plan.settings.log)
         cv2.setNumThreads(1)
         self._plan = plan
         self._client = RemoteClient(detectors, name)

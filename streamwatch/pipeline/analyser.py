@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from traceback import format_exception
 from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from streamwatch.errors import SourceRefused, SourceUnreadable, StreamwatchError
+from streamwatch.errors import DetectorError, SourceRefused, SourceUnreadable, StreamwatchError
 from streamwatch.faces import FaceDetector, FaceFinder, load_face_detector
 from streamwatch.faces.tracking import View
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
@@ -56,7 +57,7 @@ class Analysis:
     """A verdict, and the traces of its faces in order of time where they were asked for.
 
     segments: in which the file was analysed. metadata: of the input. clip: the annotated clip where one was asked for
-    and there is a file to draw on, or why it could not be made.
+    and there is a file to draw on, or why it could not be made. traceback: of a detector that failed, for the log.
     """
 
     verdict: VideoVerdict
@@ -64,6 +65,7 @@ class Analysis:
     segments: tuple[Segment, ...] = (Segment(),)
     metadata: Metadata = field(default_factory=dict)
     clip: Path | Failure | None = None
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,9 @@ class Analyser:
         try:
             with VideoSource(source, self._plan.settings.decode, self._plan.settings.sampling) as video:
                 if video.live:
-                    raise SourceRefused(f"{redact(source)}: a live stream has no end to scan; use `streamwatch watch`")
+                    raise SourceRefused(
+                        f"{redact(source)}: a live stream has no end to scan", "use `streamwatch watch`"
+                    )
                 if self._plan.settings.sampling.triage and not trace:
                     skimmed = self._skim(source, video, segment)
                     if skimmed is not None:
@@ -141,7 +145,7 @@ class Analyser:
                     return SegmentPlan(tuple(segments), video.duration)
                 return self._analyse(video, subject, trace)
         except StreamwatchError as error:
-            return Analysis(error_verdict(subject, error))
+            return _failed(subject, error)
 
     def analyse_segment(self, subject: Subject, source: str, segment: Segment, trace: bool = False) -> bytes | Analysis:
         """What `SegmentScores` keep of a part of a file, as bytes; the verdict `error` on it where that fails.
@@ -155,10 +159,10 @@ class Analyser:
                 try:
                     gathering.run(video.frames(), settings.engine.segment)
                 except StreamwatchError as error:
-                    return Analysis(error_verdict(subject, error, _counts(video, gathering.queue), video.duration))
+                    return _failed(subject, error, _counts(video, gathering.queue), video.duration)
                 return gathering.scores(_counts(video, gathering.queue)).to_bytes()
         except StreamwatchError as error:
-            return Analysis(error_verdict(subject, error))
+            return _failed(subject, error)
 
     def fuse(self, subject: Subject, cut: SegmentPlan, segments: Iterable[bytes]) -> Analysis:
         """The verdict on a file from all its segments, in order; with the traces, where the segments have them."""
@@ -221,7 +225,7 @@ class Analyser:
             finder = self._plan.face_finder(self._face_detector)
             score_frames(video.frames(), finder, queue, self._plan.settings.faces.batch, video.duration, self._progress)
         except StreamwatchError as error:
-            return Analysis(error_verdict(subject, error, _counts(video, queue), video.duration))
+            return _failed(subject, error, _counts(video, queue), video.duration)
         counts = _counts(video, queue)
         if counts.sampled == 0:
             raise SourceUnreadable(f"{subject.source}: {NOTHING}")
@@ -302,6 +306,13 @@ def score_frames(
         if duration:
             progress(min(1.0, (some[-1].pts - began) / duration))
     queue.drain()
+
+
+def _failed(
+    subject: Subject, error: StreamwatchError, frames: FrameCounts | None = None, duration: float | None = None
+) -> Analysis:
+    trace = "".join(format_exception(error)) if isinstance(error, DetectorError) else ""
+    return Analysis(error_verdict(subject, error, frames, duration), traceback=trace)
 
 
 def _counts(video: VideoSource, queue: ScoringQueue) -> FrameCounts:

@@ -48,9 +48,9 @@ def render(report: VideoReport) -> str:
 def check_replaceable(path: Path) -> None:
     """Raise ConfigError where no page can go: no folder, or something other than an earlier page at `path`."""
     if not path.parent.is_dir():
-        raise ConfigError(f"{path}: there is no such folder; make it, or name another place with --html")
+        raise ConfigError(f"{path}: there is no such folder", "make it, or name another place with --html")
     if path.exists() and not (path.is_file() and _is_page(path)):
-        raise ConfigError(f"{path}: exists and is no page of `streamwatch report`; name another place with --html")
+        raise ConfigError(f"{path}: exists and is no page of `streamwatch report`", "name another place with --html")
 
 
 def write_page(report: VideoReport, path: Path) -> None:

@@ -95,13 +95,13 @@ def access_for(source: str) -> Access:
     except KeyError:
         known = ", ".join((*SCHEMES, *objects.SCHEMES))
         hint = "give the path alone" if scheme == "file" else f"use a path or one of {known}"
-        raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed; {hint}") from None
+        raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed", hint) from None
 
 
 def check_watchable(source: str) -> None:
     """Raise SourceRefused for what cannot be watched: a scheme that is not allowed, an object in a store."""
     if access_for(source) is OBJECT_ACCESS:
-        raise SourceRefused(f"{redact(source)}: an object in a store is no stream; use `streamwatch scan`")
+        raise SourceRefused(f"{redact(source)}: an object in a store is no stream", "use `streamwatch scan`")
 
 
 def open_container(source: str, settings: DecodeSettings, opened: ObjectFile | None = None) -> InputContainer:
@@ -168,8 +168,8 @@ def check_size(width: int, height: int, source: str, settings: DecodeSettings) -
     """Raise SourceTooLarge if a picture of this size is larger than `decode.max_pixels`."""
     if width * height > settings.max_pixels:
         raise SourceTooLarge(
-            f"{redact(source)}: {width}×{height} is more than decode.max_pixels = {settings.max_pixels}; "
-            "raise that setting if the source is to be trusted"
+            f"{redact(source)}: {width}×{height} is more than decode.max_pixels = {settings.max_pixels}",
+            "raise that setting if the source is to be trusted",
         )
 
 
@@ -187,23 +187,25 @@ def source_error(
     if waited >= limit or isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
         return timed_out(source, limit)
     if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
-        return SourceNotFound(f"{name}: the server says that there is no such stream or file; check the path")
+        return SourceNotFound(f"{name}: the server says that there is no such stream or file", "check the path")
     if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
         return SourceUnauthorized(
-            f"{name}: the server wants other credentials; give them as scheme://user:password@host/…"
+            f"{name}: the server wants other credentials", "give them as scheme://user:password@host/…"
         )
     if isinstance(error, av.error.ProtocolNotFoundError):
         return SourceRefused(
-            f"{name}: the installed FFmpeg cannot speak {scheme_of(source)}; install a build of PyAV that can"
+            f"{name}: the installed FFmpeg cannot speak {scheme_of(source)}", "install a build of PyAV that can"
         )
     if isinstance(error, av.error.ConnectionRefusedError):
-        return SourceRefused(f"{name}: connection refused; check host and port, and that the server runs")
+        return SourceRefused(f"{name}: connection refused", "check host and port, and that the server runs")
     scheme = scheme_of(source)
     if isinstance(error, av.error.EOFError) or (scheme in _SESSIONS and isinstance(error, av.error.InvalidDataError)):
-        return SourceEnded(f"{name}: the server broke the connection off; check its log, and that it serves this path")
+        return SourceEnded(
+            f"{name}: the server broke the connection off", "check its log, and that it serves this path"
+        )
     if opening and scheme in _ENCRYPTED and error.errno == errno.EIO:
         return SourceUntrusted(
-            f"{name}: no encrypted connection could be agreed on; check the port, and that the server speaks TLS"
+            f"{name}: no encrypted connection could be agreed on", "check the port, and that the server speaks TLS"
         )
     if isinstance(error, av.error.InvalidDataError):
         return SourceUnreadable(f"{name}: not a video, or damaged beyond reading")
@@ -211,15 +213,15 @@ def source_error(
         hint = "or the URL is malformed" if scheme else "playlists, pictures and audio are refused"
         return SourceUnreadable(f"{name}: not a video format that streamwatch opens ({hint})")
     if isinstance(error, (OSError, av.error.HTTPError, av.error.HTTPClientError)):
-        return SourceRefused(f"{name}: cannot be reached or read ({detail}); check its name and the network")
+        return SourceRefused(f"{name}: cannot be reached or read ({detail})", "check its name and the network")
     return SourceUnreadable(f"{name}: cannot be read as video ({detail})")
 
 
 def timed_out(source: str, limit: float) -> SourceTimeout:
     """The error for a source from which nothing came for `limit` seconds."""
     return SourceTimeout(
-        f"{redact(source)}: nothing came within {limit:g} s; check the sender, or raise decode.open_timeout or "
-        "decode.read_timeout"
+        f"{redact(source)}: nothing came within {limit:g} s",
+        "check the sender, or raise decode.open_timeout or decode.read_timeout",
     )
 
 

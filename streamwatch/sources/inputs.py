@@ -63,7 +63,7 @@ def read_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> li
             found.setdefault(_identity(entry.place), Input(entry.place, entry.metadata, error))
     if not found:
         where = f"{manifest}: names no input" if manifest is not None else "no input given"
-        raise SourceNotFound(f"{where}; give paths, directories, globs or URLs")
+        raise SourceNotFound(where, "give paths, directories, globs or URLs")
     return list(found.values())
 
 
@@ -118,8 +118,8 @@ def _videos_below(directory: str, origin: str) -> list[str]:
     found = [str(Path(folder) / name) for folder, _, names in os.walk(directory) for name in names if _is_video(name)]
     if not found:
         raise SourceNotFound(
-            f"{origin}{directory}: no video file below this directory (by suffix: .mp4, .mkv, .mov, .ts, …); "
-            "name files with an unusual suffix themselves"
+            f"{origin}{directory}: no video file below this directory (by suffix: .mp4, .mkv, .mov, .ts, …)",
+            "name files with an unusual suffix themselves",
         )
     return sorted(found)
 

@@ -93,7 +93,7 @@ def _column(row: Mapping[str, Any], origin: str) -> str:
 def _entry(row: Mapping[str, Any], column: str, origin: str) -> Entry:
     place = row.get(column)
     if not isinstance(place, str) or not place.strip():
-        raise SourceUnreadable(f"{origin}{column} is empty; it must be a path or a URL")
+        raise SourceUnreadable(f"{origin}{column} is empty", "it must be a path or a URL")
     values = {str(name).strip(): _plain(value) for name, value in row.items() if name != column}
     return Entry(place.strip(), origin, {name: value for name, value in values.items() if value not in (None, "")})
 
@@ -142,7 +142,7 @@ def _parquet_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise LibraryMissing("pyarrow is missing: pip install 'streamwatch[parquet]'") from None
+        raise LibraryMissing("pyarrow is missing", "pip install 'streamwatch[parquet]'") from None
     number = 0
     try:
         with _opened(place) as opened, pyarrow.parquet.ParquetFile(opened) as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,7 +25,7 @@ from streamwatch.errors import (
     SourceUnreadable,
     StreamwatchError,
 )
-from streamwatch.sources.redact import redact, scheme_of
+from streamwatch.sources.redact import redact, redact_text, scheme_of
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """Schemes of object stores, with the package that speaks each. Of these only s3 is tested."""
@@ -36,8 +37,9 @@ BLOCKS = 4
 """Blocks of a video that are kept: the next one is fetched while the present one is decoded."""
 
 _ATTEMPTS = 2
-_LISTED = re.compile(r"\w+://[^\s\"']+")
 _CREDENTIALS = re.compile(r"Credential|TokenRetrieval|Profile|Unauthorized|LoginRefresh|Token.*Expired")
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -169,7 +171,9 @@ def _about(url: str, settings: DecodeSettings | None) -> dict[str, Any]:
     store = _store(url, settings)
     about: dict[str, Any] = _asked(url, settings, lambda: store.info(_strip(url)))
     if about["type"] != "file":
-        raise SourceNotFound(f"{redact(url)}: no such object, only names that begin so; end it with / for all of them")
+        raise SourceNotFound(
+            f"{redact(url)}: no such object, only names that begin so", "end it with / for all of them"
+        )
     return about
 
 
@@ -182,8 +186,8 @@ def _store(url: str, settings: DecodeSettings | None) -> Any:
     """The file system of a URL. Raises LibraryMissing, and SourceRefused for a URL with credentials."""
     if "@" in _strip(url).partition("/")[0] and scheme_of(url) == "s3":
         raise SourceRefused(
-            f"{redact(url)}: credentials do not belong in the URL of an object; put them into the environment "
-            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile (AWS_PROFILE)"
+            f"{redact(url)}: credentials do not belong in the URL of an object",
+            "put them into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile (AWS_PROFILE)",
         )
     limits = settings or DecodeSettings()
     return _open_store(scheme_of(url), limits.open_timeout, limits.read_timeout)
@@ -198,7 +202,7 @@ def _open_store(scheme: str, open_timeout: float, read_timeout: float) -> Any:
     except ImportError:
         package = SCHEMES[scheme]
         install = "'streamwatch[s3]'" if scheme == "s3" else f"fsspec {package}"
-        raise LibraryMissing(f"{scheme}:// needs the package {package}: pip install {install}") from None
+        raise LibraryMissing(f"{scheme}:// needs the package {package}", f"pip install {install}") from None
     if scheme != "s3":
         return kind(use_listings_cache=False, skip_instance_cache=True)
     limits = {"connect_timeout": open_timeout, "read_timeout": read_timeout}
@@ -212,23 +216,25 @@ def _asked(url: str, settings: DecodeSettings | None, ask: Callable[[], T]) -> T
     """What the store answers; what its client raises, as a SourceError."""
     try:
         return ask()
-    except Exception as error:  # noqa: BLE001 - every store's client has errors of its own
+    except Exception as error:
+        logger.debug("%s: the client of the store failed", redact(url), exc_info=True)
         raise _source_error(error, url, settings or DecodeSettings()) from None
 
 
 def _source_error(error: Exception, url: str, settings: DecodeSettings) -> SourceError:
     name, kind = redact(url), type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return SourceNotFound(f"{name}: no such object or bucket; check its name, and the endpoint")
+        return SourceNotFound(f"{name}: no such object or bucket", "check its name, and the endpoint")
     if isinstance(error, PermissionError) or _CREDENTIALS.search(kind):
         return SourceUnauthorized(
-            f"{name}: the store wants other credentials ({kind}); give them as its client reads them, for s3 "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            f"{name}: the store wants other credentials ({kind})",
+            "give them as its client reads them, for s3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return SourceTimeout(
             f"{name}: nothing came within {settings.open_timeout:g} s to connect, or {settings.read_timeout:g} s to "
-            "read; check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout"
+            "read",
+            "check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout",
         )
-    detail = _LISTED.sub(lambda found: redact(found[0]), " ".join(str(error).split())) or kind
-    return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail}); check the endpoint")
+    detail = redact_text(" ".join(str(error).split())) or kind
+    return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail})", "check the endpoint")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -60,6 +61,13 @@ class Closed:
     counts: FrameCounts
 
 
+@dataclass(frozen=True, slots=True)
+class _Crashed:
+    """The process ends after an unexpected error."""
+
+    traceback: str
+
+
 Message = Opened | DecodingProgress | Closed | EvidenceClip
 
 
@@ -93,7 +101,11 @@ _Order = Effort | ClipOrder
 
 
 class DecoderDied(Exception):
-    """The process ended by itself."""
+    """The process ended by itself. traceback: of the error that ended it, empty where there was none."""
+
+    def __init__(self, traceback: str = "") -> None:
+        super().__init__(traceback)
+        self.traceback = traceback
 
 
 class DecodingProcess:
@@ -147,9 +159,11 @@ class DecodingProcess:
         try:
             if not self._connection.poll(timeout):
                 return None
-            message: Message = self._connection.recv()
+            message: Message | _Crashed = self._connection.recv()
         except (EOFError, OSError):
             raise DecoderDied from None
+        if isinstance(message, _Crashed):
+            raise DecoderDied(message.traceback)
         return message
 
     def kill(self) -> None:
@@ -181,8 +195,11 @@ def main() -> None:
     orders: SimpleQueue[_Order] = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, requests, orders), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
-        while True:
-            _serve(requests.get(), orders, connection)
+        try:
+            while True:
+                _serve(requests.get(), orders, connection)
+        except Exception:  # noqa: BLE001 - whatever it is, the other process logs it
+            connection.send(_Crashed(traceback.format_exc()))
 
 
 def _listen(connection: Connection, requests: SimpleQueue[_Request], orders: SimpleQueue[_Order]) -> None:

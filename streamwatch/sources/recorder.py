@@ -63,7 +63,7 @@ class PacketRecorder:
         kept = [group for group in self._groups if group[-1][0] >= start and group[0][0] <= end]
         packets = [(arrived, packet) for group in kept for arrived, packet in group if arrived <= end]
         if not packets:
-            raise SourceUnreadable("no packets of that time were kept; raise alerts.clip_max_bytes if they are large")
+            raise SourceUnreadable("no packets of that time were kept", "raise alerts.clip_max_bytes if they are large")
         try:
             data = _mux(stream, [packet for _, packet in packets])
         except (av.error.FFmpegError, ValueError) as error:

@@ -11,6 +11,9 @@ import re
 MASK = "***"
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{1,19}://"  # bounded: a text may hold long runs of such characters
+_RUN = re.compile(rf"{_SCHEME}\S+")
+_ONE = re.compile(rf"{_SCHEME}(?:(?!{_SCHEME})\S)+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
 _PARAMETER = re.compile(r"(?P<before>[?&;#](?P<key>[^=&;#?]+)=)(?P<value>[^&;#]*)")
@@ -50,6 +53,14 @@ def redact(url: str) -> str:
     elif "@" in rest and not _HOST_AND_PORT.fullmatch(rest[:end]):
         rest = f"{MASK}@" + rest.rpartition("@")[2]
     return f"{match['scheme']}://" + _PARAMETER.sub(_mask_parameter, rest)
+
+
+def redact_text(text: str) -> str:
+    """The URLs in a text masked as by `redact`, each up to the next blank or URL."""
+    if "://" not in text:
+        return text
+    whole = _RUN.sub(lambda found: redact(found[0]), text)  # a password may hold what looks like another URL
+    return _ONE.sub(lambda found: redact(found[0]), whole)
 
 
 def _mask_parameter(parameter: re.Match[str]) -> str:

@@ -275,8 +275,8 @@ class VideoSource:
                     last_picture = time.monotonic()
             if self._streamed and time.monotonic() - last_picture > self._settings.read_timeout:
                 raise SourceTimeout(
-                    f"{self.source_id}: data came, but no picture for {self._settings.read_timeout:g} s; "
-                    "check the sender"
+                    f"{self.source_id}: data came, but no picture for {self._settings.read_timeout:g} s",
+                    "check the sender",
                 )
 
     def _read_packets(self) -> Iterator[Packet[Stream]]:

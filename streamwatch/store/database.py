@@ -35,14 +35,14 @@ def parse_url(address: str) -> URL:
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):
-        raise StoreError(f"{redact(address)!r} is not the URL of a store; {_FORMS}") from None
+        raise StoreError(f"{redact(address)!r} is not the URL of a store", _FORMS) from None
     backend = url.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StoreError(f"{shown(url)}: {backend} is not supported; {_FORMS}")
+        raise StoreError(f"{shown(url)}: {backend} is not supported", _FORMS)
     if url.database in (None, "", ":memory:"):
-        raise StoreError(f"{shown(url)}: a store needs a file; {_FORMS}")
+        raise StoreError(f"{shown(url)}: a store needs a file", _FORMS)
     return url.set(drivername="sqlite")
 
 
@@ -81,10 +81,10 @@ def create_store_engine(url: URL, *, migrating: bool = False) -> Engine:
             **({"poolclass": NullPool} if migrating else {}),
         )
     except NoSuchModuleError as error:
-        raise StoreError(f"{shown(url)}: {_first_line(error)}; {_FORMS}") from None
+        raise StoreError(f"{shown(url)}: {_first_line(error)}", _FORMS) from None
     except ImportError:
         raise StoreError(
-            f"{shown(url)}: the PostgreSQL driver is missing; run pip install 'streamwatch[postgres]'"
+            f"{shown(url)}: the PostgreSQL driver is missing", "run pip install 'streamwatch[postgres]'"
         ) from None
     if path is not None:
         _set_up_sqlite(engine, foreign_keys=not migrating)
@@ -152,16 +152,16 @@ def translated(url: URL) -> Iterator[None]:
         if url.password:
             reason = reason.replace(str(url.password), "***")
         kind = StoreDeadlock if _is_deadlock(error) else StoreError
-        raise kind(f"{shown(url)}: {reason}{_mend(url, error, reason)}") from None
+        raise kind(f"{shown(url)}: {reason}", _fix(url, error, reason)) from None
 
 
 def _check_place(path: Path) -> None:
     if path.is_dir():
         raise StoreError(
-            f"sqlite:///{path} is a folder; name a file in it, such as sqlite:///{path / 'streamwatch.db'}"
+            f"sqlite:///{path} is a folder", f"name a file in it, such as sqlite:///{path / 'streamwatch.db'}"
         )
     if not path.parent.is_dir():
-        raise StoreError(f"sqlite:///{path}: the folder {path.parent} does not exist; create it or choose another")
+        raise StoreError(f"sqlite:///{path}: the folder {path.parent} does not exist", "create it or choose another")
 
 
 def _set_up_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
@@ -205,16 +205,16 @@ def _first_line(error: SQLAlchemyError) -> str:
     return lines[0] if lines else type(cause).__name__
 
 
-def _mend(url: URL, error: SQLAlchemyError, reason: str) -> str:
+def _fix(url: URL, error: SQLAlchemyError, reason: str) -> str | None:
     path = sqlite_file(url)
     if path is None:
         lost = isinstance(error, DBAPIError) and (error.connection_invalidated or "connect" in reason)
-        return "; check that the server runs and that the URL is right" if lost else ""
+        return "check that the server runs and that the URL is right" if lost else None
     fixes = {
-        "unable to open": "; check that the file and its folder can be written",
-        "readonly": "; check that the file and its folder can be written",
-        "not a database": "; name another file, or move this one away",
-        "locked": "; another program holds it, try again when that is done",
-        "disk is full": "; free some space",
+        "unable to open": "check that the file and its folder can be written",
+        "readonly": "check that the file and its folder can be written",
+        "not a database": "name another file, or move this one away",
+        "locked": "another program holds it, try again when that is done",
+        "disk is full": "free some space",
     }
-    return next((fix for mark, fix in fixes.items() if mark in reason), "")
+    return next((fix for mark, fix in fixes.items() if mark in reason), None)

@@ -70,7 +70,7 @@ def select_verdicts(filters: Filters, sources: Sources = None, among: int | None
     if filters.after is not None:
         at, key = filters.after.at, filters.after.id
         if not key.isdecimal():
-            raise StoreError(f"{filters.after} is a cursor of a listing of alerts; give one of verdicts")
+            raise StoreError(f"{filters.after} is a cursor of a listing of alerts", "give one of verdicts")
         earlier = or_(verdicts.c.occurred_at < at, verdicts.c.id < int(key))
         conditions += [verdicts.c.occurred_at <= at, earlier]
     named = _of_sources(verdicts, sources)

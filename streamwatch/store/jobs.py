@@ -169,7 +169,7 @@ class JobLedger:
         with reading(self._engine) as connection:
             for row in _load(connection, job_id):
                 return row
-        raise StoreError(f"no job has the id {job_id}; `streamwatch jobs list` shows them")
+        raise StoreError(f"no job has the id {job_id}", "`streamwatch jobs list` shows them")
 
     def items(self, job_id: int, state: ItemState | None = None) -> Iterator[ItemRow]:
         """The inputs of a job, or those in one state, in their order, with the verdicts on them."""

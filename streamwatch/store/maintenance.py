@@ -55,9 +55,9 @@ def backup(url: URL, path: Path) -> None:
     only once it is whole. Raises StoreError, where the file is there already too, and LibraryMissing without pg_dump.
     """
     if path.exists():
-        raise StoreError(f"{path}: it is there already, and is not written over; name a new file")
+        raise StoreError(f"{path}: it is there already, and is not written over", "name a new file")
     if not path.parent.is_dir():
-        raise StoreError(f"{path}: the folder {path.parent} does not exist; create it or choose another")
+        raise StoreError(f"{path}: the folder {path.parent} does not exist", "create it or choose another")
     try:
         with replacing(path) as draft:
             file = sqlite_file(url)
@@ -66,12 +66,12 @@ def backup(url: URL, path: Path) -> None:
             else:
                 _copy(url, file, draft)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); name another place") from None
+        raise StoreError(f"{path}: cannot be written ({error.strerror})", "name another place") from None
 
 
 def _copy(url: URL, file: Path, target: Path) -> None:
     if not file.exists():
-        raise StoreError(f"{shown(url)}: there is no store to back up; --store names another")
+        raise StoreError(f"{shown(url)}: there is no store to back up", "--store names another")
     try:
         with (
             contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as source,
@@ -89,7 +89,7 @@ def _copy(url: URL, file: Path, target: Path) -> None:
 def _dump(url: URL, target: Path) -> None:
     tool = shutil.which("pg_dump")
     if tool is None:
-        raise LibraryMissing("pg_dump is missing, which backs up PostgreSQL: apt-get install postgresql-client")
+        raise LibraryMissing("pg_dump is missing, which backs up PostgreSQL", "apt-get install postgresql-client")
     # Arguments are for everyone on the machine to read.
     secret = str(url.password or url.query.get("password") or "")
     place = url.set(drivername="postgresql").difference_update_query(["password"])

@@ -69,7 +69,9 @@ class Store:
         parsed = parse_url(url)
         file = sqlite_file(parsed)
         if not create and file is not None and not file.exists():
-            raise StoreError(f"{shown(parsed)}: there is no store; `streamwatch scan` makes one, --store names another")
+            raise StoreError(
+                f"{shown(parsed)}: there is no store", "`streamwatch scan` makes one, --store names another"
+            )
         store = cls(url, clock=clock)
         try:
             revision = schema.current(store._engine)
@@ -389,12 +391,12 @@ class Store:
             return prefix if prefix in found else found[0]
         if not found:
             raise _unknown_alert(prefix)
-        raise StoreError(f"several alerts begin with {prefix!r}: {', '.join(found)}; give more of the id")
+        raise StoreError(f"several alerts begin with {prefix!r}: {', '.join(found)}", "give more of the id")
 
 
 def _unknown_verdict(verdict_id: int) -> StoreError:
-    return StoreError(f"no verdict has the id {verdict_id}; `streamwatch verdicts list` shows them")
+    return StoreError(f"no verdict has the id {verdict_id}", "`streamwatch verdicts list` shows them")
 
 
 def _unknown_alert(alert_id: str) -> StoreError:
-    return StoreError(f"no alert has the id {alert_id!r}; `streamwatch alerts list` shows them")
+    return StoreError(f"no alert has the id {alert_id!r}", "`streamwatch alerts list` shows them")

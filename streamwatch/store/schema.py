@@ -68,7 +68,7 @@ def downgrade(url: URL, revision: str) -> None:
     older = [] if current is None else [step.revision for step in script.iterate_revisions(current, "base")][1:]
     if revision not in ("base", *older):
         has = "there is no store" if current is None else f"its schema is {current}"
-        raise StoreError(f"{shown(url)}: {has}; it can be taken back to {', '.join([*older, 'base'])}")
+        raise StoreError(f"{shown(url)}: {has}", f"it can be taken back to {', '.join([*older, 'base'])}")
     _move(url, command.downgrade, revision)
 
 
@@ -81,7 +81,8 @@ def check_known(url: URL, revision: str | None) -> None:
     except CommandError:
         raise StoreError(
             f"{shown(url)}: its schema {revision!r} is newer than this version of streamwatch, which knows"
-            f" {head()!r} at most; upgrade streamwatch, or name another store"
+            f" {head()!r} at most",
+            "upgrade streamwatch, or name another store",
         ) from None
 
 

@@ -116,7 +116,7 @@ def chosen(variants: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
     known = {variant.name: variant for variant in variants}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigError(f"--variant {unknown[0]}: not in this study; its rows: {', '.join(known)}")
+        raise ConfigError(f"--variant {unknown[0]}: not in this study", f"its rows: {', '.join(known)}")
     return [known[name] for name in names] or list(variants)
 
 

@@ -169,7 +169,7 @@ def serve_metrics(settings: MetricsSettings, collectors: Iterable[Collector]) ->
         server, thread = start_http_server(settings.port or 0, settings.host, registry)
     except OSError as error:
         place = f"{settings.host}:{settings.port}"
-        raise ConfigError(f"metrics: {place} cannot be listened on ({error.strerror}); choose another port") from None
+        raise ConfigError(f"metrics: {place} cannot be listened on ({error.strerror})", "choose another port") from None
     try:
         yield server.server_port
     finally:

@@ -31,7 +31,7 @@ def clip_pictures(
     clips. Returns `output`. Raises SourceNotFound for a folder without files.
     """
     if not folder.is_dir() or not (clips := sorted(p for p in folder.iterdir() if p.is_file())):
-        raise SourceNotFound(f"{folder}: no clips in it; check data.clips of the recipe")
+        raise SourceNotFound(f"{folder}: no clips in it", "check data.clips of the recipe")
     made_from = "\n".join([f"frames {frames}, one clip of {_KEPT_OUT} kept out", *(clip.name for clip in clips)])
     stamp = output / "made-from.txt"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == made_from:

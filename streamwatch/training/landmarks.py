@@ -26,7 +26,7 @@ class MeshLandmarks:
         """model: path of `face_landmark.tflite`. Raises WeightsError if it is missing or not that network."""
         if not model.is_file():
             raise WeightsError(
-                f"{model}: no such file; unzip face_landmark.tflite from the mediapipe 0.10 wheel and name it here"
+                f"{model}: no such file", "unzip face_landmark.tflite from the mediapipe 0.10 wheel and name it here"
             )
         try:
             self._net = cv2.dnn.readNetFromTFLite(str(model))
@@ -41,6 +41,6 @@ class MeshLandmarks:
         points = self._net.forward().reshape(-1)
         if points.size != 468 * 3:
             raise WeightsError(
-                f"the landmark network gives {points.size} numbers, not 468×3; take face_landmark.tflite"
+                f"the landmark network gives {points.size} numbers, not 468×3", "take face_landmark.tflite"
             )
         return np.asarray(points.reshape(468, 3)[:, :2] * ((x1 - x0) / _SIDE) + (x0, y0), np.float32)

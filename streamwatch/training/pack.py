@@ -63,7 +63,7 @@ def write_pack(
     ConfigError where the folder holds something already.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"--pack {folder}: not empty; name another folder, or delete it")
+        raise ConfigError(f"--pack {folder}: not empty", "name another folder, or delete it")
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
     for start in range(0, count, SHARD):
@@ -121,7 +121,7 @@ class PackedPairs:
         for shard in note["shards"]:
             self._places += _places(folder / shard["name"], shard)
         if len(self._places) != note["pairs"]:
-            raise ConfigError(f"{folder}: has {len(self._places)} of {note['pairs']} pairs; copy or write it again")
+            raise ConfigError(f"{folder}: has {len(self._places)} of {note['pairs']} pairs", "copy or write it again")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -183,12 +183,12 @@ def _read_note(folder: Path) -> dict[str, Any]:
         note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceNotFound(
-            f"{path}: cannot be read ({error.strerror}); name a folder that `streamwatch train --pack` wrote"
+            f"{path}: cannot be read ({error.strerror})", "name a folder that `streamwatch train --pack` wrote"
         ) from None
     except ValueError:
-        raise ConfigError(f"{path}: not JSON; copy or write the pack again") from None
+        raise ConfigError(f"{path}: not JSON", "copy or write the pack again") from None
     if note.get("format") != FORMAT:
-        raise ConfigError(f"{path}: format {note.get('format')!r}, and this version reads {FORMAT}; write it again")
+        raise ConfigError(f"{path}: format {note.get('format')!r}, and this version reads {FORMAT}", "write it again")
     return note
 
 
@@ -197,9 +197,9 @@ def _places(path: Path, shard: dict[str, Any]) -> list[tuple[Path, dict[str, tup
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SourceNotFound(f"{path}: cannot be read ({error.strerror}); copy the pack again") from None
+        raise SourceNotFound(f"{path}: cannot be read ({error.strerror})", "copy the pack again") from None
     if hashlib.sha256(content).hexdigest() != shard["sha256"]:
-        raise ConfigError(f"{path}: damaged (its SHA-256 is not that of {_NOTE}); copy the pack again")
+        raise ConfigError(f"{path}: damaged (its SHA-256 is not that of {_NOTE})", "copy the pack again")
     found: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(fileobj=io.BytesIO(content)) as members:
         for member in members:

@@ -76,7 +76,7 @@ def list_pictures(folder: Path) -> list[Listed]:
             for row in index_rows(folder)
         ]
     if not folder.is_dir():
-        raise SourceNotFound(f"{folder}: no such folder; check the data paths of the recipe")
+        raise SourceNotFound(f"{folder}: no such folder", "check the data paths of the recipe")
     named = [(folder / "real", False), (folder / "fake", True)]
     parts = [(p, fake) for p, fake in named if p.is_dir()] or [(folder, False)]
     found = [

@@ -125,7 +125,7 @@ class Recipe(_Part):
         known = [field.name for field in fields(M2TRConfig)]
         wrong = [name for name in self.switches if name not in known]
         if wrong:
-            raise ConfigError(f"recipe {self.name}: switches: no {', '.join(wrong)}; there are {', '.join(known)}")
+            raise ConfigError(f"recipe {self.name}: switches: no {', '.join(wrong)}", f"there are {', '.join(known)}")
         try:
             preset = asdict(resolve(self.preset))
             if preset["levels"]:

@@ -19,7 +19,7 @@ def find_recipe(recipe: str | Path) -> Path:
         path = RECIPES / f"{path.stem}.yaml"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"{recipe}: no such recipe; give a YAML file or one of: {shipped}")
+        raise ConfigError(f"{recipe}: no such recipe", f"give a YAML file or one of: {shipped}")
     return path
 
 

@@ -85,7 +85,7 @@ def release(
     try:
         temperature, bias = fit_platt(dev.logits, dev.fake)
     except ValueError as error:
-        raise ConfigError(f"{trainer.folder}: {error}; train for longer, or on more") from None
+        raise ConfigError(f"{trainer.folder}: {error}", "train for longer, or on more") from None
     calibration = Calibration(temperature, bias)
     more = {"dev": dev.logits[~dev.fake]} if split.dev else {}
     fake = fake_threshold(detector, split.held_reals, calibration, recipe.evaluation.false_alarms, more)

@@ -112,7 +112,7 @@ def load_or_train(
         try:
             model.load_state_dict(load_file(path))
         except RuntimeError:
-            raise WeightsError(f"{path}: not this auto-encoder; delete the file to train it again") from None
+            raise WeightsError(f"{path}: not this auto-encoder", "delete the file to train it again") from None
         found.append(Resynthesiser(model))
     return found
 

@@ -148,24 +148,26 @@ def _check(recipe: Recipe, trained: set[Kind], pools: Pools, held_faces: Sequenc
     if "paired" in trained and not pools.paired:
         raise ConfigError(
             f"{where}.weights.paired: no fake of {', '.join(data.paired) or 'data.paired (empty)'} has its original "
-            "among the real pictures; an index.csv names it (source_video, with one real picture each), or set the "
-            "weight to 0"
+            "among the real pictures",
+            "an index.csv names it (source_video, with one real picture each), or set the weight to 0",
         )
     if "generated" in trained and not all(pools.generated):
         raise ConfigError(
             f"{where}.weights.generated: {', '.join(data.generated) or 'data.generated (empty)'} lacks real or fake "
-            "pictures to train on; set the weight to 0"
+            "pictures to train on",
+            "set the weight to 0",
         )
     for kind, pairs in (("web", pools.web), ("web_unpaired", pools.web_unpaired)):
         if kind in trained and not pairs:
             raise ConfigError(
-                f"{where}.weights.{kind}: {', '.join(data.web) or 'data.web (empty)'} has no such forged pictures; "
-                "set the weight to 0"
+                f"{where}.weights.{kind}: {', '.join(data.web) or 'data.web (empty)'} has no such forged pictures",
+                "set the weight to 0",
             )
     if trained & set(FAMILIES) and not pools.sources:
         raise ConfigError(f"{where}.sources: no real picture to forge in {', '.join(data.sources) or 'any data set'}")
     if len({picture.fake for picture in held_faces}) < 2:
         raise ConfigError(
             f"{where}.paired: real and fake pictures are needed to calibrate with, and what is held back of "
-            f"{', '.join(data.paired) or 'no data set'} has not both; name a larger set, or raise data.held_back"
+            f"{', '.join(data.paired) or 'no data set'} has not both",
+            "name a larger set, or raise data.held_back",
         )

@@ -32,7 +32,7 @@ def start_from(model: M2TR, path: Path) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: no safetensors weights ({error}); see `start` of the recipe") from None
+        raise WeightsError(f"{path}: no safetensors weights ({error})", "see `start` of the recipe") from None
     for name, module in model.named_modules():
         key = f"{name}.complex_weight"
         if isinstance(module, GlobalFilter) and key in weights:
@@ -43,8 +43,8 @@ def start_from(model: M2TR, path: Path) -> None:
         model.load_state_dict(weights)
     except RuntimeError:
         raise WeightsError(
-            f"{path}: weights of another architecture than the recipe's; `preset` and `switches` must be as in the run "
-            "that wrote it, but for `input_size`"
+            f"{path}: weights of another architecture than the recipe's",
+            "`preset` and `switches` must be as in the run that wrote it, but for `input_size`",
         ) from None
 
 

@@ -248,7 +248,7 @@ class Trainer:
         path = self.folder / "best.pt"
         if not path.is_file():
             raise WeightsError(
-                f"{path}: no evaluation has been reached yet; train for at least `evaluation.every` steps"
+                f"{path}: no evaluation has been reached yet", "train for at least `evaluation.every` steps"
             )
         best: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return best
@@ -307,8 +307,8 @@ class Trainer:
         where = f"step {self.step + 1}: the gradient is not finite"
         if self._skipped == _MOST_SKIPPED:
             raise TrainingDiverged(
-                f"{self.folder}: {where}, for the {_MOST_SKIPPED}th step in a row; lower optimisation.learning_rate "
-                f"or set optimisation.precision: fp32, and train in another folder"
+                f"{self.folder}: {where}, for the {_MOST_SKIPPED}th step in a row",
+                "lower optimisation.learning_rate or set optimisation.precision: fp32, and train in another folder",
             )
         self._report(f"{where}; the step is skipped")
 
@@ -453,7 +453,7 @@ class Trainer:
 
     def _check_folder(self) -> None:
         if self._note.is_file() and self._note.read_text(encoding="utf-8") != self._noted:
-            raise ConfigError(f"{self.folder}: holds a run of another recipe; choose another --out or delete it")
+            raise ConfigError(f"{self.folder}: holds a run of another recipe", "choose another --out or delete it")
 
     def _restore(self) -> None:
         path = self.folder / "state.pt"

@@ -119,7 +119,9 @@ def _scenes(folder: Path) -> dict[str, list[WebClip]]:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
-        raise SourceNotFound(f"{path}: cannot be read ({error.strerror}); check data.web_clips of the recipe") from None
+        raise SourceNotFound(
+            f"{path}: cannot be read ({error.strerror})", "check data.web_clips of the recipe"
+        ) from None
     missing = [name for name in _NEEDED if not rows or name not in rows[0]]
     if missing:
         raise ConfigError(f"{path}: needs the columns {', '.join(missing)}, and a line per clip")

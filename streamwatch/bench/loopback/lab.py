@@ -51,7 +51,7 @@ def open_lab(clip: Path, count: int) -> Iterator[Lab]:
     try:
         import aio_rtsp_toolkit.server  # noqa: F401 - to see whether it is there
     except ImportError:
-        raise LibraryMissing("an RTSP server to measure with is missing: pip install 'streamwatch[bench]'") from None
+        raise LibraryMissing("an RTSP server to measure with is missing", "pip install 'streamwatch[bench]'") from None
     command = [sys.executable, "-c", f"from {__name__} import main; main()", str(clip), str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

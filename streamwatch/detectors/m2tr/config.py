@@ -125,5 +125,5 @@ def resolve(preset: str | M2TRConfig) -> M2TRConfig:
     if isinstance(preset, M2TRConfig):
         return preset
     if preset not in PRESETS:
-        raise ConfigError(f"no architecture {preset!r}; there are {', '.join(PRESETS)}")
+        raise ConfigError(f"no architecture {preset!r}", f"there are {', '.join(PRESETS)}")
     return PRESETS[preset]

@@ -92,8 +92,8 @@ class M2TRDetector:
         except (MemoryError, RuntimeError) as error:
             if ran_out_of_memory(error):
                 raise DetectorExhausted(
-                    f"{self.name}: not enough memory on {self.device} for {len(crops)} faces at once ({error}); free "
-                    "some, lower detector.max_batch, or set detector.device to cpu"
+                    f"{self.name}: not enough memory on {self.device} for {len(crops)} faces at once ({error})",
+                    "free some, lower detector.max_batch, or set detector.device to cpu",
                 ) from error
             raise
 
@@ -133,9 +133,9 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError:
-        raise DetectorError(f"device {device!r}: unknown; use auto, cpu or cuda") from None
+        raise DetectorError(f"device {device!r}: unknown", "use auto, cpu or cuda") from None
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise DetectorError(f"device {device!r}: torch finds no such GPU; use auto or cpu")
+        raise DetectorError(f"device {device!r}: torch finds no such GPU", "use auto or cpu")
     return resolved
 
 

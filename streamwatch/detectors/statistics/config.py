@@ -28,8 +28,8 @@ class StatisticsConfig:
     def __post_init__(self) -> None:
         if self.version != VERSION:
             raise ConfigError(
-                f"version: {self.version}, and this streamwatch computes version {VERSION} of the statistics; "
-                "train the weights again"
+                f"version: {self.version}, and this streamwatch computes version {VERSION} of the statistics",
+                "train the weights again",
             )
         if self.trees < 0:
             raise ConfigError(f"trees: {self.trees} must not be negative")

@@ -48,7 +48,7 @@ def list_clips(folder: Path, kind: Kind, wanted: ClipSelection) -> tuple[Kind, l
 def kind_of(folder: Path, kind: Kind) -> Kind:
     """The kind as it is, or for `auto` the one that the folder has. Raises SourceNotFound, ConfigError as `detect`."""
     if not folder.is_dir():
-        raise SourceNotFound(f"{folder}: no such folder; name the folder that a data set was unpacked to")
+        raise SourceNotFound(f"{folder}: no such folder", "name the folder that a data set was unpacked to")
     return detect(folder) if kind == "auto" else kind
 
 
@@ -64,4 +64,4 @@ def detect(folder: Path) -> Kind:
         return fits[0]
     names = ", ".join(LAYOUTS)
     what = f"looks like {' and '.join(fits)}" if fits else "is no data set that is known by its files"
-    raise ConfigError(f"{folder}: {what}; say which with --kind ({names})")
+    raise ConfigError(f"{folder}: {what}", f"say which with --kind ({names})")

@@ -57,7 +57,8 @@ def testing_videos(path: Path) -> list[str]:
         if label not in ("0", "1") or name.split("/")[0] not in (REAL if label == "1" else FAKE):
             raise ConfigError(
                 f"{path}, line {number}: {line.strip()!r} is not `1 Celeb-real/…`, `1 YouTube-real/…` or "
-                f"`0 Celeb-synthesis/…`; {_FIX}"
+                "`0 Celeb-synthesis/…`",
+                _FIX,
             )
         names.append(name)
     return names

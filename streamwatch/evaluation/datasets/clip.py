@@ -73,9 +73,9 @@ def read_text(path: Path, fix: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise SourceNotFound(f"{path}: cannot be read ({error.strerror}); {fix}") from None
+        raise SourceNotFound(f"{path}: cannot be read ({error.strerror})", fix) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; {fix}") from None
+        raise ConfigError(f"{path}: not UTF-8 text", fix) from None
 
 
 def read_json(path: Path, fix: str) -> Any:
@@ -83,7 +83,7 @@ def read_json(path: Path, fix: str) -> Any:
     try:
         return json.loads(read_text(path, fix))
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); {fix}") from None
+        raise ConfigError(f"{path}: not valid JSON ({error})", fix) from None
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
@@ -105,7 +105,7 @@ def check_files(clips: Sequence[LabelledClip], fix: str) -> None:
     missing = [path for clip in clips for path in clip.paths if not path.is_file()]
     if missing:
         total = sum(len(clip.paths) for clip in clips)
-        raise SourceNotFound(f"{missing[0]}: listed but missing ({len(missing)} of {total} files); {fix}")
+        raise SourceNotFound(f"{missing[0]}: listed but missing ({len(missing)} of {total} files)", fix)
 
 
 def of_split(clips: Sequence[LabelledClip], split: str, folder: Path) -> list[LabelledClip]:
@@ -115,7 +115,7 @@ def of_split(clips: Sequence[LabelledClip], split: str, folder: Path) -> list[La
         return list(clips)
     if split not in present:
         names = ", ".join(sorted(present))
-        raise ConfigError(f"{folder}: has no split {split!r}; its splits: {names} (--split)")
+        raise ConfigError(f"{folder}: has no split {split!r}", f"its splits: {names} (--split)")
     return [clip for clip in clips if clip.split == split]
 
 
@@ -140,7 +140,7 @@ def of_methods(clips: Sequence[Item], methods: Sequence[str], folder: Path) -> l
     unknown = [name for name in methods if name.lower() not in present]
     if unknown:
         names = ", ".join(sorted(present.values())) or "not named in this set"
-        raise ConfigError(f"{folder}: has no fakes by {', '.join(unknown)}; its methods: {names} (--method)")
+        raise ConfigError(f"{folder}: has no fakes by {', '.join(unknown)}", f"its methods: {names} (--method)")
     chosen = {name.lower() for name in methods}
     return [clip for clip in clips if not clip.fake or clip.method.lower() in chosen]
 

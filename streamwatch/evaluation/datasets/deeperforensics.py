@@ -28,7 +28,9 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     """The fakes of the split, and the real videos that they were made from where those lie there."""
     if wanted.split not in SPLITS:
-        raise ConfigError(f"{folder}: DeeperForensics has no split {wanted.split!r}; its splits: {', '.join(SPLITS)}")
+        raise ConfigError(
+            f"{folder}: DeeperForensics has no split {wanted.split!r}", f"its splits: {', '.join(SPLITS)}"
+        )
     listed = read_text(folder / "lists" / "splits" / f"{wanted.split}.txt", "complete the download (lists)")
     names = [Path(line.strip()).name for line in listed.splitlines() if line.strip()]
     clips = [_fake(folder, variant, name, wanted.split) for variant in wanted.methods or (VARIANT,) for name in names]

@@ -35,7 +35,7 @@ def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     if splits and (folder / "real").is_dir():
         clips += [clip for split in splits for clip in _method(folder, folder / "real", split)]
     if not clips:
-        raise SourceNotFound(f"{folder}: no pictures below it; unpack the archives of DF40 there")
+        raise SourceNotFound(f"{folder}: no pictures below it", "unpack the archives of DF40 there")
     return of_split(clips, wanted.split, folder)
 
 

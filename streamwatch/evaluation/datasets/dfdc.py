@@ -42,7 +42,7 @@ def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     if labels is not None:
         clips += _test(folder, labels)
     if not clips:
-        raise SourceNotFound(f"{folder}: neither dfdc_train_part_*/metadata.json nor test/labels.csv; {_COMPLETE}")
+        raise SourceNotFound(f"{folder}: neither dfdc_train_part_*/metadata.json nor test/labels.csv", _COMPLETE)
     chosen = of_split(clips, wanted.split, folder)
     check_files(chosen, _COMPLETE)
     return chosen
@@ -93,10 +93,10 @@ def _part(folder: Path, path: Path) -> Iterator[LabelledClip]:
 def _test(folder: Path, path: Path) -> Iterator[LabelledClip]:
     rows = csv.DictReader(read_text(path, _FIX).splitlines())
     if not {"filename", "label"} <= set(rows.fieldnames or ()):
-        raise ConfigError(f"{path}: needs the columns filename, label; {_FIX}")
+        raise ConfigError(f"{path}: needs the columns filename, label", _FIX)
     for row in rows:
         if row["label"] not in ("0", "1"):
-            raise ConfigError(f"{path}, line {rows.line_num}: label {row['label']!r} is neither 0 nor 1; {_FIX}")
+            raise ConfigError(f"{path}, line {rows.line_num}: label {row['label']!r} is neither 0 nor 1", _FIX)
         video = path.parent / row["filename"]
         if not video.is_file() and (path.parent / "videos" / row["filename"]).is_file():
             video = path.parent / "videos" / row["filename"]
@@ -107,12 +107,12 @@ def _test(folder: Path, path: Path) -> Iterator[LabelledClip]:
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     document = read_json(path, _FIX)
     if not isinstance(document, dict) or not all(isinstance(entry, dict) for entry in document.values()):
-        raise ConfigError(f"{path}: must map the name of each video to its label; {_FIX}")
+        raise ConfigError(f"{path}: must map the name of each video to its label", _FIX)
     yield from document.items()
 
 
 def _label(path: Path, name: str, entry: dict[str, Any]) -> bool:
     label = str(entry.get("label", "")).lower()
     if label not in ("real", "fake"):
-        raise ConfigError(f"{path}: {name}: label {entry.get('label')!r} is neither real nor fake; {_FIX}")
+        raise ConfigError(f"{path}: {name}: label {entry.get('label')!r} is neither real nor fake", _FIX)
     return label == "fake"

@@ -67,13 +67,13 @@ def split_pairs(folder: Path, split: str) -> list[tuple[str, str]]:
     """The pairs of ids of an official split. Raises ConfigError, SourceNotFound."""
     if split not in SPLITS:
         raise ConfigError(
-            f"{folder}: FaceForensics++ has no split {split!r}; its splits: {', '.join(SPLITS)} (--split)"
+            f"{folder}: FaceForensics++ has no split {split!r}", f"its splits: {', '.join(SPLITS)} (--split)"
         )
     nested, flat = folder / "splits" / f"{split}.json", folder / f"{split}.json"
     path = flat if flat.is_file() and not nested.is_file() else nested
     pairs = read_json(path, _LISTS)
     if not isinstance(pairs, list) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
-        raise ConfigError(f'{path}: must be a list of pairs of ids such as [["953", "974"]]; {_LISTS}')
+        raise ConfigError(f'{path}: must be a list of pairs of ids such as [["953", "974"]]', _LISTS)
     return [(str(first), str(second)) for first, second in pairs]
 
 
@@ -86,7 +86,7 @@ def _methods(folder: Path, wanted: ClipSelection) -> list[str]:
         return [by_name[name.lower()] for name in wanted.methods]
     present = [method for method in METHODS if (folder / "manipulated_sequences" / method).is_dir()]
     if not present:
-        raise SourceNotFound(f"{folder / 'manipulated_sequences'}: has none of {', '.join(METHODS)}; {_COMPLETE}")
+        raise SourceNotFound(f"{folder / 'manipulated_sequences'}: has none of {', '.join(METHODS)}", _COMPLETE)
     return present
 
 
@@ -97,6 +97,6 @@ def _compression(base: Path, wanted: ClipSelection) -> str:
     found = next((name for name in names if (base / name / "videos").is_dir()), None)
     if found is None:
         raise SourceNotFound(
-            f"{base / names[0] / 'videos'}: no such folder; {_COMPLETE}, or choose another --compression"
+            f"{base / names[0] / 'videos'}: no such folder", f"{_COMPLETE}, or choose another --compression"
         )
     return found

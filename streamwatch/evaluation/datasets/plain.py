@@ -57,8 +57,8 @@ def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     parts = [(folder / label, label == "fake") for label in ("real", "fake") if (folder / label).is_dir()]
     if not parts:
         raise SourceNotFound(
-            f"{folder}: has neither a folder real/ nor fake/; sort the files into them, or say --kind real or "
-            "--kind fake for a folder of one class"
+            f"{folder}: has neither a folder real/ nor fake/",
+            "sort the files into them, or say --kind real or --kind fake for a folder of one class",
         )
     return [clip for part, fake in parts for clip in _below(folder, part, fake)]
 
@@ -68,7 +68,7 @@ def read_srdf(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
     clips = read(folder, wanted)
     loose = next((clip for clip in clips if clip.fake and not clip.method), None)
     if loose is not None:
-        raise ConfigError(f"{folder / loose.name}: expected at fake/<generator>/; move it there")
+        raise ConfigError(f"{folder / loose.name}: expected at fake/<generator>/", "move it there")
     return clips
 
 
@@ -127,7 +127,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     path = folder / INDEX
     rows = list(csv.DictReader(read_text(path, f"it needs the columns {', '.join(COLUMNS)}").splitlines()))
     if not rows:
-        raise ConfigError(f"{path}: lists nothing; it needs a line per file with the columns {', '.join(COLUMNS)}")
+        raise ConfigError(f"{path}: lists nothing", f"it needs a line per file with the columns {', '.join(COLUMNS)}")
     return rows
 
 

@@ -78,17 +78,18 @@ def read_pictures(folder: Path, split: str | None = None) -> list[WebPicture]:
     rows = labelled_rows(folder)
     missing = [column for column in WEB_COLUMNS if column not in rows[0]]
     if missing:
-        raise ConfigError(f"{path}: the kind web needs the columns {', '.join(missing)} too; try --kind index")
+        raise ConfigError(f"{path}: the kind web needs the columns {', '.join(missing)} too", "try --kind index")
     pictures = [_picture(folder, row, number) for number, row in enumerate(rows, start=2)]
     _check_clips(path, pictures)
     splits = sorted({picture.split for picture in pictures})
     if split is not None and split not in splits:
-        raise ConfigError(f"{folder}: has no split {split!r}; its splits: {', '.join(splits)} (--split)")
+        raise ConfigError(f"{folder}: has no split {split!r}", f"its splits: {', '.join(splits)} (--split)")
     chosen = [picture for picture in pictures if split is None or picture.split == split]
     absent = [picture.path for picture in chosen if not picture.path.is_file()]
     if absent:
         raise SourceNotFound(
-            f"{absent[0]}: listed but missing ({len(absent)} of {len(chosen)} files); correct {path} or bring the files"
+            f"{absent[0]}: listed but missing ({len(absent)} of {len(chosen)} files)",
+            f"correct {path} or bring the files",
         )
     return chosen
 
@@ -143,11 +144,11 @@ def _picture(folder: Path, row: dict[str, str], number: int) -> WebPicture:
     if empty:
         raise ConfigError(f"{where}: {', '.join(empty)} is empty; every picture needs it")
     if row["aligned"] not in ("0", "1"):
-        raise ConfigError(f"{where}: aligned is {row['aligned']!r}; write 1 (same frame, same crop) or 0")
+        raise ConfigError(f"{where}: aligned is {row['aligned']!r}", "write 1 (same frame, same crop) or 0")
     if not (row["frame"] or "").isdecimal():
-        raise ConfigError(f"{where}: frame is {row['frame']!r}; write its place in the clip, 0, 1, 2, …")
+        raise ConfigError(f"{where}: frame is {row['frame']!r}", "write its place in the clip, 0, 1, 2, …")
     if row["label"] == "fake" and not row["method"]:
-        raise ConfigError(f"{where}: a fake without a method; name it, or write unknown")
+        raise ConfigError(f"{where}: a fake without a method", "name it, or write unknown")
     return WebPicture(
         path=place(folder, row),
         split=row["split"],
@@ -167,7 +168,7 @@ def _check_clips(path: Path, pictures: Sequence[WebPicture]) -> None:
     seen: set[Path] = set()
     for number, picture in enumerate(pictures, start=2):
         if picture.path in seen:
-            raise ConfigError(f"{path}, line {number}: {picture.path.name} is listed twice; take one line out")
+            raise ConfigError(f"{path}, line {number}: {picture.path.name} is listed twice", "take one line out")
         seen.add(picture.path)
         other = first.setdefault(picture.clip, picture)
         for name in ("split", "label", "scene", "method"):

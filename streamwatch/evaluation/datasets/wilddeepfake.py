@@ -26,7 +26,7 @@ def read(folder: Path, wanted: ClipSelection) -> list[LabelledClip]:
         if (folder / part).is_dir():
             clips += _sequences(folder, part, fake, split)
     if not clips:
-        raise SourceNotFound(f"{folder}: none of {', '.join(PARTS)}; name the folder that holds them")
+        raise SourceNotFound(f"{folder}: none of {', '.join(PARTS)}", "name the folder that holds them")
     return of_split(clips, wanted.split, folder)
 
 
@@ -35,7 +35,7 @@ def _sequences(folder: Path, part: str, fake: bool, split: str) -> list[Labelled
     for path in files_below(folder / part, IMAGE_SUFFIXES):
         sequences[path.parent].append(path)
     if not sequences:
-        raise SourceNotFound(f"{folder / part}: holds no pictures; unpack its archives (*.tar.gz) where they lie")
+        raise SourceNotFound(f"{folder / part}: holds no pictures", "unpack its archives (*.tar.gz) where they lie")
     return [
         LabelledClip(
             paths=tuple(sorted(paths, key=frame_number)),

@@ -256,7 +256,7 @@ def _steps(path: str, places: Sequence[int], frames: int) -> Iterator[tuple[Meas
 
 def _step_error(path: str, before: MeasuredPicture, after: MeasuredPicture) -> list[float]:
     if before.image.shape != after.image.shape:
-        raise SourceError(f"{path}: its pictures change their size at frame {after.index}; encode it at one size")
+        raise SourceError(f"{path}: its pictures change their size at frame {after.index}", "encode it at one size")
     if min(before.image.shape[:2]) < MIN_SIDE:
         raise SourceError(f"{path}: {_size(before.image)} is too small for optical flow; {MIN_SIDE} pixels are needed")
     error = warping_error(before.image, after.image)
@@ -266,8 +266,8 @@ def _step_error(path: str, before: MeasuredPicture, after: MeasuredPicture) -> l
 def _check_sizes(pair: VideoPair, real: ImageArray, fake: ImageArray) -> None:
     if real.shape != fake.shape:
         raise SourceError(
-            f"{pair.fake}: {_size(fake)}, but its original {pair.real} has {_size(real)}; they are compared pixel by "
-            "pixel: scale one to the size of the other"
+            f"{pair.fake}: {_size(fake)}, but its original {pair.real} has {_size(real)}",
+            "they are compared pixel by pixel: scale one to the size of the other",
         )
 
 

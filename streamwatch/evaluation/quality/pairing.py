@@ -48,7 +48,7 @@ def match(real: str, fake: str) -> Matching:
     if not any(folders):
         return Matching(tuple(reals), tuple(fakes), (VideoPair(reals[0], fakes[0]),))
     if not all(folders):
-        raise ConfigError(f"{real} and {fake}: one is a file, the other a folder; give two files or two folders")
+        raise ConfigError(f"{real} and {fake}: one is a file, the other a folder", "give two files or two folders")
     originals = _by_stem(reals)
     pairs = [
         VideoPair(original, name) for name in fakes if (original := _original(Path(name).stem, originals)) is not None
@@ -62,7 +62,7 @@ def _by_stem(names: list[str]) -> dict[str, str]:
         found[Path(name).stem].append(name)
     for stem, same in found.items():
         if len(same) > 1:
-            raise ConfigError(f"{same[0]} and {same[1]}: two originals are named {stem}; rename or remove one")
+            raise ConfigError(f"{same[0]} and {same[1]}: two originals are named {stem}", "rename or remove one")
     return {stem: same[0] for stem, same in found.items()}
 
 

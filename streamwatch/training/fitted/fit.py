@@ -105,4 +105,4 @@ def fit_linear(
 
 
 def _missing() -> LibraryMissing:
-    return LibraryMissing("training a statistics detector needs scikit-learn: pip install 'streamwatch[train]'")
+    return LibraryMissing("training a statistics detector needs scikit-learn", "pip install 'streamwatch[train]'")
