@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from streamwatch.errors import ConfigError
+from streamwatch.extensions import SINKS
 from streamwatch.records import AlertKind, Label
 from streamwatch.validation import problems
 
@@ -189,8 +190,10 @@ class SinkSettings(Section):
     """Where alerts are told. A webhook's URL often is a credential itself, so that it is kept secret as a whole."""
 
     name: str = Field(min_length=1, max_length=64, description="what the sink is called in messages and in the store")
-    kind: Literal["webhook", "mqtt"]
-    url: SecretStr = Field(description="https://HOST/PATH, or mqtt(s)://USER:PASSWORD@HOST:PORT/TOPIC")
+    kind: Literal["webhook", "mqtt"] | None = Field(None, description="null: whatever the url's scheme stands for")
+    url: SecretStr = Field(
+        description="https://HOST/PATH, mqtt(s)://USER:PASSWORD@HOST:PORT/TOPIC, or of an extension's scheme"
+    )
     secret: SecretStr | None = Field(None, description="key of a webhook's signature (HMAC-SHA256)")
     alerts: tuple[AlertKind, ...] = Field(tuple(AlertKind), description="kinds of alerts that it is told of")
     timeout: float = Field(10.0, gt=0, description="seconds that an attempt may take")
@@ -199,12 +202,18 @@ class SinkSettings(Section):
         """Whether it is told of alerts of this kind."""
         return kind in self.alerts
 
+    @property
+    def scheme(self) -> str:
+        """Of the URL; it says what kind of sink this is."""
+        return self.url.get_secret_value().partition("://")[0]
+
     @model_validator(mode="after")
     def _complete(self) -> SinkSettings:
-        scheme = self.url.get_secret_value().partition("://")[0]
-        if scheme not in SINK_SCHEMES[self.kind]:
-            raise ValueError(f"the url of sink {self.name} must begin with {' or '.join(SINK_SCHEMES[self.kind])}")
-        if self.kind == "webhook" and (self.secret is None or not self.secret.get_secret_value()):
+        allowed = SINKS.names() if self.kind is None else SINK_SCHEMES[self.kind]
+        if self.scheme not in allowed:
+            raise ValueError(f"the url of sink {self.name} must begin with {' or '.join(allowed)}")
+        is_webhook = self.scheme in SINK_SCHEMES["webhook"]
+        if is_webhook and (self.secret is None or not self.secret.get_secret_value()):
             raise ValueError(f"sink {self.name} needs a secret: receivers check the signature that is made with it")
         return self
 

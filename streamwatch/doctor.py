@@ -22,6 +22,7 @@ from typing import ParamSpec, TypeVar
 from streamwatch.config import Settings
 from streamwatch.cpu import cpu_features
 from streamwatch.errors import LibraryMissing, StreamwatchError
+from streamwatch.extensions import POINTS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,6 +99,7 @@ def examine(settings: Settings, folder: Path) -> Iterator[Check]:
     yield face_detector(settings)
     yield model(settings)
     yield store(settings)
+    yield from extensions()
     yield disk(folder)
     yield shared_memory()
 
@@ -220,6 +222,19 @@ def store(settings: Settings) -> Check:
     except ImportError as error:
         return _broken("store", error)
     return Check("store", Status.OK, f"{database.shown(url)}, schema {revision or 'not made yet'}")
+
+
+def extensions() -> Iterator[Check]:
+    """Whether what other distributions add can be loaded; nothing where they add nothing."""
+    for point in POINTS:
+        for name in (*point.added(), *point.builtin, *point.reserved):
+            try:
+                point.check(name)
+                if name in point.added():
+                    point.load(name)
+                    yield Check("extension", Status.OK, f"{name} of {point.group}")
+            except StreamwatchError as error:
+                yield _failed("extension", error, "remove its distribution")
 
 
 def disk(folder: Path) -> Check:

@@ -15,7 +15,9 @@ PACKAGE = Path(__file__).parents[1] / "streamwatch"
 MAY_IMPORT: dict[str, set[str]] = {}
 """Room → rooms that it may import. A top-level module is a room of its own."""
 
-BASE = {"enums", "allocator", "files", "cpu", "validation", "records", "errors", "config"}
+BASE = {"backoff", "extensions", "enums", "allocator", "files", "cpu", "validation", "records", "errors", "config"}
+MAY_IMPORT["backoff"] = set()
+MAY_IMPORT["extensions"] = {"errors"}
 MAY_IMPORT["enums"] = set()
 MAY_IMPORT["allocator"] = set()
 MAY_IMPORT["files"] = set()
@@ -23,7 +25,7 @@ MAY_IMPORT["cpu"] = set()
 MAY_IMPORT["validation"] = set()
 MAY_IMPORT["errors"] = set()
 MAY_IMPORT["records"] = {"enums", "errors"}
-MAY_IMPORT["config"] = {"enums", "errors", "records", "validation"}
+MAY_IMPORT["config"] = {"enums", "errors", "extensions", "records", "validation"}
 MAY_IMPORT["sources"] = BASE
 MAY_IMPORT["logs"] = {"config", "sources"}
 MAY_IMPORT["faces"] = BASE | {"sources"}
@@ -55,7 +57,7 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 RAY = {"cluster", "archive", "live"}
 """Rooms that know Ray: its plumbing, and the two drivers that hand it work."""
 
-HEAVY = ("torch", "ray", "av", "cv2", "onnxruntime", "scipy")
+HEAVY = ("torch", "ray", "av", "cv2", "onnxruntime", "scipy", "sklearn")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from streamwatch.bench.loopback.lab import Lab, open_lab
-from streamwatch.cluster.batching import BatchCounts
+from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import Settings
 from streamwatch.demo import ClipPlan, make_clip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Reason
+    from streamwatch.formats.timelines import TimelineFormat
     from streamwatch.store import AlertRow, Store
     from streamwatch.store.clips import ClipRow
     from streamwatch.store.deliveries import Delivery
@@ -27,14 +27,11 @@ app = typer.Typer(no_args_is_help=True)
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or its first characters.")]
 
 
-class ExportFormat(str, Enum):
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    VTT = "vtt"
-    OTIO = "otio"
-    EDL = "edl"
-    FCPXML = "fcpxml"
+def export_formats() -> list[str]:
+    """What alerts can be written as: tables, then time lines."""
+    from streamwatch.formats.timelines import TimelineFormat
+
+    return [*common.table_formats(), *TimelineFormat]
 
 
 @app.command("list")
@@ -165,7 +162,15 @@ def _second_look(alert: Alert, of_verdict: ModelRef, model: str | None, folder: 
 
 @app.command()
 def export(
-    file_format: Annotated[ExportFormat, typer.Option("--format", help="How to write.")] = ExportFormat.JSONL,
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="[jsonl|csv|parquet|vtt|otio|edl|fcpxml]",
+            autocompletion=export_formats,
+            help="How to write; or a table that an extension adds.",
+        ),
+    ] = "jsonl",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -191,21 +196,22 @@ def export(
     """Write alerts for other programs: as a table, or as marks on the time lines of their sources."""
     from streamwatch.formats.jsonl import alert_line
     from streamwatch.formats.tables import ALERTS
+    from streamwatch.formats.timelines import TimelineFormat
 
+    common.check_format(file_format, export_formats())
     with common.open_store(store, config) as opened:
         found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
-        if file_format.value in list(common.TableFormat):
-            common.write_table(map(alert_line, found), ALERTS, common.TableFormat(file_format.value), output)
+        if file_format in common.table_formats():
+            common.write_table(map(alert_line, found), ALERTS, file_format, output)
         else:
-            _write_timelines(list(found), opened, file_format, output, rate)
+            _write_timelines(list(found), opened, TimelineFormat(file_format), output, rate)
 
 
 def _write_timelines(
-    found: list[AlertRow], opened: Store, file_format: ExportFormat, output: Path | None, rate: float
+    found: list[AlertRow], opened: Store, form: TimelineFormat, output: Path | None, rate: float
 ) -> None:
-    from streamwatch.formats.timelines import TimelineFormat, file_names, timelines, write_timeline
+    from streamwatch.formats.timelines import file_names, timelines, write_timeline
 
-    form = TimelineFormat(file_format.value)
     lines = list(timelines(found, opened.durations(sorted({alert.verdict_id for alert in found}))))
     if output is None:
         if len(lines) > 1:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streamwatch import logs
 from streamwatch.config import LogSettings, Settings, load_settings
-from streamwatch.enums import StrEnum
 from streamwatch.errors import ConfigError
+from streamwatch.extensions import FORMATS
 from streamwatch.records import AlertKind, Label
 from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
@@ -183,33 +182,36 @@ def writing_to(option: str, path: Path) -> Iterator[None]:
         raise ConfigError(f"{option} {path}: cannot be written ({error.strerror})", "name another place") from None
 
 
-class TableFormat(StrEnum):
-    """How a table is written for other programs."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
+TEXT_TABLES = ("jsonl", "csv")
+"""What may go to standard output; other formats of tables need a file."""
 
 
-def write_table(rows: Iterable[Mapping[str, Any]], columns: Columns, form: TableFormat, output: Path | None) -> None:
+def table_formats() -> list[str]:
+    """What a table can be written as."""
+    from streamwatch.formats.tables import table_formats as names
+
+    return names()
+
+
+def check_format(form: str, allowed: Sequence[str]) -> None:
+    """Raise BadParameter for a `--format` that there is none of, ConfigError for one that several claim."""
+    FORMATS.check(form)
+    if form not in allowed:
+        raise typer.BadParameter(f"{form!r} is not one of {', '.join(allowed)}", param_hint="--format")
+
+
+def write_table(rows: Iterable[Mapping[str, Any]], columns: Columns, form: str, output: Path | None) -> None:
     """To a file, or to standard output. Raises ConfigError where the file cannot be written."""
-    from streamwatch.formats.tables import write_csv, write_jsonl, write_parquet
+    from streamwatch.formats import tables
 
-    if form is TableFormat.PARQUET:
-        if output is None:
-            raise typer.BadParameter("Parquet needs a file", param_hint="--output")
+    if output is not None:
         with writing_to("--output", output), output.open("wb") as file:
-            write_parquet(rows, columns, file)
+            tables.write_table(rows, columns, form, file)
         return
-    with contextlib.ExitStack() as stack:
-        stream: TextIO = sys.stdout
-        if output is not None:
-            stack.enter_context(writing_to("--output", output))
-            stream = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
-        if form is TableFormat.CSV:
-            write_csv(rows, columns, stream)
-        else:
-            write_jsonl(rows, stream)
+    if form not in TEXT_TABLES:
+        raise typer.BadParameter(f"{form} needs a file", param_hint="--output")
+    tables.write_table(rows, columns, form, sys.stdout.buffer)
+    sys.stdout.flush()
 
 
 def print_json_lines(lines: Iterable[dict[str, Any]]) -> None:

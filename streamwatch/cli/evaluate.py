@@ -71,11 +71,12 @@ def dataset(
     """Measure a detector on a labelled data set: by face, by track and by video; or by clip, pair and method."""
     from streamwatch.evaluation.datasets.catalogue import kind_of
     from streamwatch.evaluation.datasets.clip import ClipSelection
-    from streamwatch.evaluation.pyplot import load_pyplot
+    from streamwatch.evaluation.extra import load_pyplot, load_sklearn
     from streamwatch.evaluation.run import evaluate, write
 
     settings = running.settings(config, "archive", store=None, model=model, device=device)
     kind = kind_of(folder, kind)
+    load_sklearn("metrics")  # what is missing is said before the work, not after it
     if out is not None:
         load_pyplot()
     if kind == "web":

@@ -45,7 +45,7 @@ def list_models(as_json: common.JsonOption = False) -> None:
     table.add_column("metrics", overflow="fold")
     for name, card in cards.items():
         if card is None:
-            table.add_row(name, "", "", f"no weights here: streamwatch models show {name}")
+            table.add_row(name, "", "", f"no weights, or broken: streamwatch models show {name}")
         else:
             metrics = ", ".join(f"{key} {value:g}" for key, value in card.metrics.items())
             table.add_row(name, str(card.input.size), card.date, metrics)
@@ -104,6 +104,6 @@ def _card_or_none(name: str) -> ModelCard | None:
 
     try:
         path = weights_path(name)
-    except WeightsError:
+    except (WeightsError, ConfigError):
         return None
     return read_card(path)

@@ -33,7 +33,7 @@ def quality(
     Folders are paired by file stem, `000_003` with `000`. Exit status 1 where a video could not be used.
     """
     from streamwatch.config import FaceSettings
-    from streamwatch.evaluation.pyplot import load_pyplot
+    from streamwatch.evaluation.extra import load_pyplot, load_sklearn
     from streamwatch.evaluation.quality.measure import QualityMeter
     from streamwatch.evaluation.quality.pairing import match
     from streamwatch.evaluation.quality.perceptual import ImageNetFeatures
@@ -41,6 +41,7 @@ def quality(
     from streamwatch.faces import load_face_detector
 
     matching = match(real, fake)
+    load_sklearn("manifold")
     load_pyplot()  # what is missing is said before the work, not after it
     meter = QualityMeter(load_face_detector(FaceSettings()), ImageNetFeatures(), frames)
     console = Console(stderr=True)

@@ -94,6 +94,7 @@ def train(
 
     prepare_process()
     from streamwatch.detectors.m2tr.detector import resolve_device
+    from streamwatch.evaluation.extra import load_pyplot, load_sklearn
     from streamwatch.training.plots import draw_progress, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe, with_root, with_start, with_steps
     from streamwatch.training.release import release
@@ -101,6 +102,8 @@ def train(
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
     device = str(resolve_device(device))
+    load_sklearn("metrics")  # what is missing is said before the work, not at the first evaluation
+    load_pyplot()
     folder = out or Path("runs") / chosen.name
     if study is not None:
         _study(study, chosen, out or Path("runs") / f"{chosen.name}-{study}", landmark_model, device, variants)

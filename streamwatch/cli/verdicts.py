@@ -62,8 +62,14 @@ def export(
         bool, typer.Option("--scores", help="A row for each scored face, in place of one for each verdict.")
     ] = False,
     file_format: Annotated[
-        common.TableFormat, typer.Option("--format", help="How to write.")
-    ] = common.TableFormat.JSONL,
+        str,
+        typer.Option(
+            "--format",
+            metavar="[jsonl|csv|parquet]",
+            autocompletion=common.table_formats,
+            help="How to write; or a format that an extension adds.",
+        ),
+    ] = "jsonl",
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: standard output.")
     ] = None,
@@ -81,6 +87,7 @@ def export(
     """Write verdicts, or the scores of all their faces, as a table for other programs."""
     from streamwatch.formats.tables import SCORES, VERDICTS, verdict_cells
 
+    common.check_format(file_format, common.table_formats())
     wanted = common.filters(source, label, since, until, min_score, state, limit, kind)
     with common.open_store(store, config) as opened:
         if scores:

@@ -14,7 +14,8 @@ import ray
 from numpy.typing import NDArray
 
 from streamwatch import logs
-from streamwatch.cluster.batching import BatchCounts, MicroBatcher
+from streamwatch.cluster.batch_counts import BatchCounts
+from streamwatch.cluster.batching import MicroBatcher
 from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
 from streamwatch.config import DetectorSettings, LogSettings
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError

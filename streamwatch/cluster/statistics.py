@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from streamwatch.cluster.batching import BatchCounts
+from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.connection import LOST, Actor
 from streamwatch.sources.clocks import utc_now
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, Typ
 from streamwatch.detectors.m2tr.config import M2TRConfig
 from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.extensions import DETECTORS
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.files import replacing
 from streamwatch.records import FloatArray
@@ -29,14 +30,36 @@ Channels = tuple[float, float, float]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-def _kind(preset: Any) -> str:
-    """Which architecture a preset is of; cards of M2TR networks name no kind."""
+@dataclass(frozen=True)
+class ExtensionPreset:
+    """Of a detector that another distribution adds. kind: its name in `DETECTORS`. options: whatever it needs."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in DETECTORS.added():
+            raise ConfigError(
+                f"kind: {self.kind} is none of {', '.join(DETECTORS.names())}", "install what adds this detector"
+            )
+
+
+def kind_of(preset: Any) -> str:
+    """Which detector of `DETECTORS` a preset is of; those of M2TR networks name no kind."""
     kind = preset.get("kind", "m2tr") if isinstance(preset, Mapping) else getattr(preset, "kind", "m2tr")
     return str(kind)
 
 
+def _tag(preset: Any) -> str:
+    kind = kind_of(preset)
+    return kind if kind in DETECTORS.builtin else "extension"
+
+
 Preset = Annotated[
-    Annotated[M2TRConfig, Tag("m2tr")] | Annotated[StatisticsConfig, Tag("statistics")], Discriminator(_kind)
+    Annotated[M2TRConfig, Tag("m2tr")]
+    | Annotated[StatisticsConfig, Tag("statistics")]
+    | Annotated[ExtensionPreset, Tag("extension")],
+    Discriminator(_tag),
 ]
 """What the weights are of. An architecture other than M2TR says so in its field `kind`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from streamwatch.detectors.card import ModelCard
@@ -61,6 +62,21 @@ class Detector(Protocol):
 
     def score_arrays(self, crops: ImageArray) -> ScoreArrays:
         """The same as arrays."""
+        ...
+
+
+class LoadableDetector(Protocol):
+    """What `DETECTORS` holds: a class of detectors that are made from a file.
+
+    One of another distribution may have an attribute `weights`, the path of the file that it comes with.
+    """
+
+    @classmethod
+    def load(cls, weights: Path, *, device: str, threads: int | None, precision: Precision) -> Detector:
+        """The detector of a file with its card beside it; the arguments are those of `load_detector`.
+
+        Raises WeightsError for a missing or damaged file, DetectorError for a device that is not there.
+        """
         ...
 
 

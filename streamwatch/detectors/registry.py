@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamwatch.detectors.card import check_suffix, read_card
+from streamwatch.detectors.card import card_path, check_suffix, kind_of, read_card
 from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import WeightsError
+from streamwatch.extensions import DETECTORS
 
 if TYPE_CHECKING:
-    from streamwatch.detectors.protocol import Detector, Precision
+    from streamwatch.detectors.protocol import Detector, LoadableDetector, Precision
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -25,22 +26,30 @@ _REGISTERED = {
 
 
 def registered() -> list[str]:
-    """The names that `load_detector` knows, the default first."""
-    return list(_REGISTERED)
+    """The names that `load_detector` knows, the default first, those of other distributions last."""
+    return [*_REGISTERED, *DETECTORS.added()]
 
 
 def weights_path(name_or_path: str | Path) -> Path:
-    """The safetensors file of a registered name or a path. Raises WeightsError saying how to get it."""
+    """The weights of a registered name or a path. Raises WeightsError saying how to get them, ConfigError for a broken
+    extension.
+    """
     text = str(name_or_path)
+    DETECTORS.check(text)
     if text in _REGISTERED:
         path = WEIGHTS / f"{text}.safetensors"
         if not path.is_file():
             raise WeightsError(f"{text}: no weights at {path}", _REGISTERED[text])
         return path
+    if text in DETECTORS.added():
+        weights = getattr(DETECTORS.load(text), "weights", None)
+        if weights is None:
+            raise WeightsError(f"{text}: comes without weights", "give the path of a file whose card names this kind")
+        return Path(weights)
     path = Path(name_or_path)
     if not path.is_file():
         raise WeightsError(
-            f"{text}: neither a detector's name ({', '.join(_REGISTERED)}) nor an existing .safetensors file"
+            f"{text}: neither a detector's name ({', '.join(registered())}) nor an existing .safetensors file"
         )
     return path
 
@@ -64,18 +73,13 @@ def load_detector(
     precision: `bf16` computes faster and rounds coarser; `auto` takes it where the hardware has it.
     A statistics detector runs on one core of the CPU whatever these say, and needs no torch.
 
-    Raises WeightsError for missing or damaged weights, DetectorError for a device that is not there.
+    Raises WeightsError for missing or damaged weights, DetectorError for a device that is not there, ConfigError for a
+    broken extension.
     """
     path = weights_path(name_or_path)
-    check_suffix(path)
-    # OpenCV and torch take their time to import: not needed to list names
-    if isinstance(read_card(path).preset, StatisticsConfig):
-        from streamwatch.detectors.statistics.detector import StatisticsDetector
-        from streamwatch.detectors.statistics.weights import load_statistics
-
-        return StatisticsDetector(*load_statistics(path))
-    from streamwatch.detectors.checkpoints import load_checkpoint
-    from streamwatch.detectors.m2tr.detector import M2TRDetector
-
-    model, card = load_checkpoint(path)
-    return M2TRDetector(model, card, device=device, threads=threads, precision=precision)
+    if not card_path(path).is_file():
+        check_suffix(path)  # perhaps it is somebody's checkpoint
+    kind = kind_of(read_card(path).preset)
+    made: LoadableDetector = DETECTORS.load(kind)
+    with DETECTORS.guard(kind):
+        return made.load(path, device=device, threads=threads, precision=precision)

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from streamwatch.detectors.card import Thresholds
 from streamwatch.evaluation import metrics
 from streamwatch.evaluation.bootstrap import LEVEL, bootstrap_interval
+from streamwatch.evaluation.weighted import Ranking
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -126,7 +127,7 @@ def _class_scores(p: NDArray[np.float64], thresholds: Thresholds) -> ClassScores
 def _separation(scores: LevelScores, threshold: float, seed: int) -> LevelSeparation:
     fake, p = scores.fake, scores.probability
     try:
-        interval = bootstrap_interval(metrics.roc_auc, fake, p, scores.groups, seed=seed)
+        interval = bootstrap_interval(Ranking.of(fake, p).auc, fake, scores.groups, seed=seed)
     except ValueError:
         interval = None
     return LevelSeparation(

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+
+from streamwatch.evaluation.extra import load_sklearn
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve, ties counted half (Mann–Whitney U). Raises ValueError if a class is missing."""
-    y, s = checked_scores(labels, scores)
-    positives = int(y.sum())
-    negatives = len(y) - positives
-    ranks = rankdata(s)
-    return float((ranks[y].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    """Area under the ROC curve, ties counted half. Raises ValueError if a class is missing.
+
+    For many weightings of the same samples `weighted.Ranking` is faster by far.
+    """
+    return float(load_sklearn("metrics").roc_auc_score(*checked_scores(labels, scores)))
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rates from (0, 0) to (1, 1), one point per distinct score."""
-    y, s = checked_scores(labels, scores)
-    order = np.argsort(-s, kind="stable")
-    y, s = y[order], s[order]
-    last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
-    true, false = np.cumsum(y)[last], np.cumsum(~y)[last]
-    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+    false, true, _ = load_sklearn("metrics").roc_curve(*checked_scores(labels, scores), drop_intermediate=False)
+    return false, true
 
 
 def equal_error_rate(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -48,13 +44,7 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
     It depends on the share of fakes: compare it only between results on the same items.
     """
-    y, s = checked_scores(labels, scores)
-    order = np.argsort(-s, kind="stable")
-    y, s = y[order], s[order]
-    last = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)
-    hits = np.cumsum(y)[last]
-    precision, recall = hits / (last + 1), hits / hits[-1]
-    return float(np.diff(recall, prepend=0.0) @ precision)
+    return float(load_sklearn("metrics").average_precision_score(*checked_scores(labels, scores)))
 
 
 def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:

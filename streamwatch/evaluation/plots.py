@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.evaluation.coverage import JudgedFaces, accuracy_by_coverage, trusts
+from streamwatch.evaluation.extra import load_pyplot
 from streamwatch.evaluation.levels import LevelScores
 from streamwatch.evaluation.metrics import expected_calibration_error, reliability, roc_auc, roc_curve
-from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.report import Robustness
 
 DPI = 110

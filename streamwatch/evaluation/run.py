@@ -82,7 +82,7 @@ def with_crop_scale(plan: Plan, scale: float) -> Plan:
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Write `report.json`, `videos.csv` and the plots that the data allow; the paths written.
 
-    Raises ConfigError where the folder cannot be written to, LibraryMissing without matplotlib.
+    Raises ConfigError where the folder cannot be written to, LibraryMissing without the extra `evaluate`.
     """
     report = evaluation.report
     try:

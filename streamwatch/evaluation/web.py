@@ -181,7 +181,7 @@ def threshold_logit(calibration: Calibration, probability: float) -> float:
 def write(evaluation: WebEvaluation, folder: Path) -> list[Path]:
     """Write `report.json`, `clips.csv` and `clips.png`; the paths written.
 
-    Raises ConfigError where the folder cannot be written to, LibraryMissing without matplotlib.
+    Raises ConfigError where the folder cannot be written to, LibraryMissing without the extra `evaluate`.
     """
     document, table, picture = (folder / name for name in ("report.json", "clips.csv", "clips.png"))
     try:

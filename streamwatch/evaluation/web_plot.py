@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from streamwatch.evaluation.clips import ClipFigures, ScoredFace, clips_of, pairs_of
+from streamwatch.evaluation.extra import load_pyplot
 from streamwatch.evaluation.metrics import roc_curve
-from streamwatch.evaluation.pyplot import load_pyplot
 from streamwatch.evaluation.swaps import is_swap
 
 DPI = 110

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 from streamwatch.errors import LibraryMissing
+from streamwatch.extensions import FORMATS
 from streamwatch.store.loading import VerdictRow
 
 PARQUET_ROWS = 10_000
@@ -27,6 +29,7 @@ class Kind(Enum):
 
 
 Columns = Mapping[str, Kind]
+Rows = Iterable[Mapping[str, Any]]
 
 ALERTS: Columns = {
     "id": Kind.TEXT,
@@ -116,25 +119,39 @@ def verdict_cells(row: VerdictRow) -> dict[str, Any]:
     }
 
 
-def write_jsonl(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> None:
+def write_table(rows: Rows, columns: Columns, form: str, file: BinaryIO) -> None:
+    """Write rows in one of `table_formats()`. Raises LibraryMissing, and ConfigError for a broken extension."""
+    write = FORMATS.load(form)
+    with FORMATS.guard(form):
+        write(rows, columns, file)
+
+
+def table_formats() -> list[str]:
+    """What a table can be written as; each name is also the suffix of such files."""
+    return FORMATS.names()
+
+
+def write_jsonl(rows: Rows, columns: Columns, file: BinaryIO) -> None:
     """One JSON object a line, in ASCII."""
     for row in rows:
-        stream.write(json.dumps(row) + "\n")
+        file.write(f"{json.dumps(row)}\n".encode("ascii"))
 
 
-def write_csv(rows: Iterable[Mapping[str, Any]], columns: Columns, stream: TextIO) -> None:
-    """A header, then one row a line (RFC 4180); what is not known is empty.
+def write_csv(rows: Rows, columns: Columns, file: BinaryIO) -> None:
+    """A header, then one row a line (RFC 4180), in UTF-8; what is not known is empty.
 
     A text that a spreadsheet would run as a formula gets an apostrophe in front
     (https://owasp.org/www-community/attacks/CSV_Injection).
     """
-    writer = csv.DictWriter(stream, list(columns))
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.DictWriter(text, list(columns))
     writer.writeheader()
     for row in rows:
         writer.writerow({name: _harmless(value) for name, value in row.items()})
+    text.detach()  # flushes it, and leaves the file open
 
 
-def write_parquet(rows: Iterable[Mapping[str, Any]], columns: Columns, file: BinaryIO) -> None:
+def write_parquet(rows: Rows, columns: Columns, file: BinaryIO) -> None:
     """Raises LibraryMissing where the extra `parquet` is not installed."""
     try:
         import pyarrow

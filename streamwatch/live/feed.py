@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -10,23 +9,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from streamwatch.config import Settings
 from streamwatch.errors import SourceError, SourceTimeout, StreamwatchError, WorkerLost
+from streamwatch.live.decoder import StreamDecoder
+from streamwatch.live.silence import SilenceMonitor
+from streamwatch.live.timeline import Timeline
 from streamwatch.logs import RemoteTraceback
 from streamwatch.records import DropReason, EvidenceClip, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
-from streamwatch.sources.process import (
-    ClipOrder,
-    Closed,
-    DecoderDied,
-    DecodingProcess,
-    DecodingProgress,
-    Effort,
-    Opened,
-)
-from streamwatch.sources.recorder import Recording
+from streamwatch.sources.process import ClipOrder, Closed, DecoderDied, DecodingProgress, Effort, Opened
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
 logger = logging.getLogger(__name__)
@@ -35,9 +28,6 @@ Clock = Callable[[], float]
 
 TICK = 0.1
 """Seconds between two looks at a decoder that says nothing."""
-
-DELAY = 10.0
-"""Seconds from a face to the alert that it opens for which packets are kept, beyond those of the clip."""
 
 GRACE = 0.5
 """Seconds beyond its own limits after which a decoder must be hanging."""
@@ -135,27 +125,19 @@ class Feed:
         clock: Clock = time.monotonic,
         started_at: datetime | None = None,
     ) -> None:
-        self._on_clip = on_clip
         self.is_file = not is_url(url)
         self.name = redact(url)
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
         self.crash: Exception | None = None
         self.duration: float | None = None
-        self.started_at = started_at
         stale_after = None if self.is_file else settings.live.stale_after
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
-        self._url = url
-        self._settings = settings
-        self._effort = Effort(settings.sampling.fps)
-        self._clock = clock
+        self._on_clip = on_clip
+        self._decoder = StreamDecoder(url, settings, live=not self.is_file)
+        self._timeline = Timeline(settings.sampling.fps, started_at, clock)
+        self._silence = SilenceMonitor(settings, clock)
         self._stop = threading.Event()
-        self._process: DecodingProcess | None = None
-        self._tally = FrameCounts(), FrameCounts()
-        self._began: float | None = None
-        self._heard_at: float | None = None
-        self._last_pts = 0.0
-        self._next_index = 0
         self._thread = threading.Thread(target=self._run, name=f"feed {self.name}", daemon=True)
 
     def start(self) -> None:
@@ -170,29 +152,26 @@ class Feed:
 
     def adjust(self, effort: Effort) -> None:
         """Sample and decode with another effort from now on, over all connections."""
-        self._effort = effort
-        process = self._process
-        if process is not None:
-            with contextlib.suppress(DecoderDied):
-                process.adjust(effort)
+        self._decoder.adjust(effort)
 
     def cut(self, order: ClipOrder) -> None:
         """Have a clip cut from what was received."""
-        process = self._process
         try:
-            if process is None:
-                raise DecoderDied
-            process.cut(order)
+            self._decoder.cut(order)
         except DecoderDied:
             self._on_clip(EvidenceClip(self.name, order.alert_id, None, failure="the stream was not connected"))
 
     @property
+    def started_at(self) -> datetime | None:
+        """UTC instant of media second 0; None before the first frame, and for a file."""
+        return self._timeline.started_at
+
+    @property
     def counts(self) -> FrameCounts:
         """Frames decoded, sampled, dropped and damaged so far, over all connections."""
-        past, present = self._tally
         sampled, dropped = self.frames.counts
         return replace(
-            past + present,
+            self._decoder.counts,
             sampled=sampled,
             dropped=dropped,
             dropped_by={DropReason.STALE: dropped} if dropped else {},
@@ -202,7 +181,7 @@ class Feed:
         """Seconds, at the instant `now` of the clock, for which no new picture had come; 0 for a file, or before the
         first one.
         """
-        return 0.0 if self.is_file or self._heard_at is None else max(0.0, now - self._heard_at)
+        return 0.0 if self.is_file else self._silence.since_picture(now)
 
     def _run(self) -> None:
         try:
@@ -220,7 +199,7 @@ class Feed:
         except Exception as error:  # noqa: BLE001 - for the thread that analyses the frames, which ends with it
             self.crash = error
         finally:
-            self._end_process()
+            self._decoder.end()
             self.frames.close()
             if self.crash is None:
                 self.machine.stop()
@@ -235,91 +214,46 @@ class Feed:
         except DecoderDied as died:
             if died.traceback:
                 logger.error("%s: its decoder failed", self.name, exc_info=RemoteTraceback(died.traceback))
-            self._end_process()
+            self._decoder.end()
             self.failure = WorkerLost(f"{self.name}: the process that decoded it died")
             return Cause.CRASHED, str(self.failure)
-        finally:
-            past, present = self._tally
-            self._tally = past + present, FrameCounts()
         self.failure = None
         return Cause.ENDED, "" if self.is_file else "the server ended the stream"
 
     def _read(self) -> None:
-        settings = self._settings
-        if self._process is None:
-            self._process = DecodingProcess()
-        process = self._process
-        live, alerts = not self.is_file, settings.alerts
-        recording = None
-        if live and alerts.clip_max_bytes:
-            recording = Recording(alerts.clip_before + alerts.clip_after + DELAY, alerts.clip_max_bytes)
-        process.open(self._url, settings.decode, settings.sampling, live=live, recording=recording)
-        if self._effort != Effort(settings.sampling.fps):
-            process.adjust(self._effort)
-        reached, offset = -math.inf, None
-        first_index = self._next_index
-        silent = 0.0
+        self._timeline.connect()
+        self._silence.connect()
+        self._decoder.connect()
         while not self._stop.is_set():
-            asked = self._clock()
-            message = process.receive(TICK)
-            silent += self._clock() - asked
+            message = self._silence.count(lambda: self._decoder.receive(TICK))
             if isinstance(message, Closed):
-                self._tally = self._tally[0], message.counts
                 if message.error is not None:
                     raise message.error
                 return
-            if isinstance(message, EvidenceClip):
-                self._on_clip(message)
-            elif isinstance(message, Opened):
-                silent = 0.0
-                self.duration = message.duration
-                self.machine.connected(f"{message.codec} {message.width}×{message.height}")
-            elif isinstance(message, DecodingProgress):
-                self._tally = self._tally[0], message.counts
-                if message.pts > reached:
-                    reached, silent = message.pts, 0.0
-                    self._heard_at = self._clock()
-                    if self.machine.state is StreamState.STALLED:
-                        self.machine.resumed()
-                if message.frame is not None:
-                    offset = self._join(message.frame) if offset is None else offset
-                    self._pass_on(message.frame, offset, first_index)
-            self._judge(silent)
+            if message is not None:
+                self._handle(message)
+            self._judge()
 
-    def _judge(self, silent: float) -> None:
-        """Say that the stream stalls, or end a decoder that keeps to no limit."""
-        decode, live = self._settings.decode, self._settings.live
-        if self.machine.state is StreamState.CONNECTING:
-            limit = decode.open_timeout + decode.read_timeout
+    def _handle(self, message: Opened | DecodingProgress | EvidenceClip) -> None:
+        if isinstance(message, EvidenceClip):
+            self._on_clip(message)
+        elif isinstance(message, Opened):
+            self._silence.opened()
+            self.duration = message.duration
+            self.machine.connected(f"{message.codec} {message.width}×{message.height}")
         else:
-            limit = decode.read_timeout
-        if silent > limit + GRACE:
-            self._end_process()
+            if self._silence.reach(message.pts) and self.machine.state is StreamState.STALLED:
+                self.machine.resumed()
+            if message.frame is not None:
+                self.frames.put(self._timeline.place(message.frame))
+
+    def _judge(self) -> None:
+        """Say that the stream stalls, or end a decoder that keeps to no limit."""
+        silence = self._silence
+        if silence.seconds > silence.limit + GRACE:
+            self._decoder.end()
             raise SourceTimeout(
-                f"{self.name}: no new picture for {limit:g} s; its decoder was ended", "check the sender"
+                f"{self.name}: no new picture for {silence.limit:g} s; its decoder was ended", "check the sender"
             )
-        if self.machine.state is StreamState.RUNNING and silent > live.stalled_after:
-            self.machine.stalled(f"no new picture for {live.stalled_after:g} s")
-
-    def _pass_on(self, frame: Frame, offset: float, first_index: int) -> None:
-        self._last_pts = frame.pts + offset
-        self._next_index = first_index + frame.index + 1
-        self.frames.put(replace(frame, pts=self._last_pts, index=first_index + frame.index))
-
-    def _join(self, first: Frame) -> float:
-        """What is to be added to the media time of a connection that begins with this frame."""
-        if self._began is None:
-            offset = 0.0
-            if first.wall_time is not None:
-                if self.started_at is None:
-                    self.started_at = first.wall_time - timedelta(seconds=first.pts)
-                offset = max(0.0, (first.wall_time - self.started_at).total_seconds() - first.pts)
-            self._began = self._clock() - first.pts - offset
-            return offset
-        earliest = self._last_pts + 1.0 / self._settings.sampling.fps
-        return max(self._clock() - self._began, earliest) - first.pts
-
-    def _end_process(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
+        if self.machine.state is StreamState.RUNNING and silence.seconds > silence.stalled_after:
+            self.machine.stalled(f"no new picture for {silence.stalled_after:g} s")

@@ -22,6 +22,7 @@ from streamwatch.errors import ConfigError, DetectorError, SourceRefused, StoreE
 from streamwatch.fusion import SourceAlerts, error_verdict
 from streamwatch.live.outbox import Item, Notice, Outbox, Rounds
 from streamwatch.live.stream import Handover
+from streamwatch.live.targets import Targets
 from streamwatch.live.worker import StreamWorker
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Alert, AlertKind, EvidenceClip, VideoVerdict
@@ -40,9 +41,6 @@ News = VideoVerdict | Alert | Transition | Notice
 Told = News | DetectorLoad
 """All that a watch tells as it goes on."""
 
-FOLLOW_EVERY = 1.0
-"""Seconds between two looks at which streams are wanted."""
-
 POLL = 0.25
 """Seconds between two looks at the workers."""
 
@@ -54,16 +52,52 @@ PATIENCE = 5.0
 
 
 @dataclass(eq=False)
+class _Assignment:
+    """A worker that watches a stream. watching: ready with its last verdict. taking: ready with what it has to tell."""
+
+    worker: Actor
+    watching: Any
+    taking: Any
+    began: float
+
+    @classmethod
+    def begin(cls, worker: Actor, url: str, seconds: float | None, handover: Handover) -> _Assignment:
+        return cls(worker, worker.watch.remote(url, seconds, handover), worker.take.remote(), time.monotonic())
+
+    @property
+    def references(self) -> tuple[Any, Any]:
+        """Ready when the worker has something to tell, or has ended."""
+        return self.watching, self.taking
+
+    @property
+    def over(self) -> bool:
+        """Whether the worker has come to the end of the stream, or has failed."""
+        return bool(ray.wait([self.watching], timeout=0)[0])
+
+    def news(self) -> list[Item]:
+        """What the worker has told since the last call. Raises what its death, or its failure, is told by."""
+        if not ray.wait([self.taking], timeout=0)[0]:
+            return []
+        items: list[Item] = ray.get(self.taking)
+        self.taking = self.worker.take.remote()
+        return items
+
+    def last(self, patience: float | None = None) -> list[Item]:
+        """All that is left to tell once it is over, the last verdict too. Raises as `news` does, and GetTimeoutError
+        where it is not over within `patience` seconds.
+        """
+        verdict: VideoVerdict = ray.get(self.watching, timeout=patience)
+        return [*ray.get(self.taking), *ray.get(self.worker.take.remote()), verdict]
+
+
+@dataclass(eq=False)
 class _Stream:
     """A stream and the worker that watches it, if there is one at the moment."""
 
     url: str
     retries: Retries
     state: StreamState = StreamState.CONNECTING
-    worker: Actor = None
-    watching: Any = None
-    taking: Any = None
-    began: float = 0.0
+    assignment: _Assignment | None = None
     retry_at: float = 0.0
     over: bool = False
     leaving: bool = False
@@ -126,9 +160,7 @@ class _Watch:
         follow: Callable[[], Sequence[str] | None] | None,
         stop: threading.Event,
     ) -> None:
-        self._wanted: Sequence[str] = urls
-        self._follow = follow
-        self._follow_at = time.monotonic() + FOLLOW_EVERY
+        self._targets = Targets(urls, follow)
         self._stop = stop
         self._plan = plan
         self._store = store
@@ -147,7 +179,7 @@ class _Watch:
             if self._store is not None:
                 self._store.end_abandoned(settings.sinks)
                 self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
-            with start_actors(self._plan, self._run_id, lambda cores: len(self._wanted), StreamWorker) as actors:
+            with start_actors(self._plan, self._run_id, lambda cores: len(self._targets.urls), StreamWorker) as actors:
                 if actors.writer is not None:
                     self._outbox = Outbox(actors.writer, settings.live.store_patience)
                 if actors.courier is not None:
@@ -174,10 +206,10 @@ class _Watch:
         while not self._done() or (self._outbox and self._outbox.items):
             told: list[Told] = [*self._reconcile()]
             for stream in self._streams.values():
-                if stream.worker is None:
+                if stream.assignment is None:
                     self._begin(stream, actors)
                 else:
-                    self._look(stream, actors)
+                    self._look(stream, stream.assignment, actors)
                 told.extend(self._sort(stream))
             if self._outbox is not None:
                 told.extend(self._outbox.exchange())
@@ -202,7 +234,7 @@ class _Watch:
     def _done(self) -> bool:
         """Whether nothing is watched any more, nor will be."""
         ending = self._stop.is_set() or (self._deadline is not None and time.monotonic() >= self._deadline)
-        return all(stream.over for stream in self._streams.values()) and (self._follow is None or ending)
+        return all(stream.over for stream in self._streams.values()) and (not self._targets.followed or ending)
 
     def _steady(self) -> bool:
         """Whether every stream runs, and goes on."""
@@ -212,18 +244,14 @@ class _Watch:
     def _reconcile(self) -> Iterator[Notice]:
         """Have the streams that are watched be those that are wanted; those that stay are not touched."""
         if self._stop.is_set():
-            self._wanted = ()
-        elif self._follow is not None and time.monotonic() >= self._follow_at:
-            self._follow_at = time.monotonic() + FOLLOW_EVERY
+            self._targets.clear()
+        else:
             try:
-                wanted = self._follow()
-                for url in wanted or ():
-                    check_watchable(url)
+                self._targets.follow()
             except (ConfigError, SourceRefused) as error:
                 yield Notice(utc_now(), f"{error}; the streams stay as they are")
                 return
-            self._wanted = self._wanted if wanted is None else wanted
-        for url in self._wanted:
+        for url in self._targets.urls:
             if url not in self._streams:
                 self._streams[url] = _Stream.of(url, self._plan.settings.live)
             stream = self._streams[url]
@@ -231,15 +259,15 @@ class _Watch:
                 stream.leaving = stream.over = False
                 stream.leave_by, stream.retry_at = math.inf, 0.0
         for stream in self._streams.values():
-            if stream.url not in self._wanted and not stream.leaving:
+            if stream.url not in self._targets.urls and not stream.leaving:
                 self._dismiss(stream)
 
     def _dismiss(self, stream: _Stream) -> None:
         """Have a stream end that is not wanted any more."""
         stream.leaving = True
-        if stream.worker is not None:
+        if stream.assignment is not None:
             stream.leave_by = time.monotonic() + PATIENCE + self._plan.settings.decode.read_timeout
-            stream.worker.stop.remote()
+            stream.assignment.worker.stop.remote()
         elif not stream.over:
             stream.over = True
             stream.go(StreamState.STOPPED)
@@ -253,48 +281,43 @@ class _Watch:
             return
         if stream.workers:
             stream.go(StreamState.CONNECTING)
-        stream.began = now
-        stream.worker = actors.take_worker()
         handover = Handover.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
         stream.workers += 1
-        stream.watching = stream.worker.watch.remote(stream.url, left, handover)
-        stream.taking = stream.worker.take.remote()
+        stream.assignment = _Assignment.begin(actors.take_worker(), stream.url, left, handover)
 
-    def _look(self, stream: _Stream, actors: RunActors) -> None:
+    def _look(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
         """Take what the worker has to tell; where it has ended, its last verdict too."""
         try:
-            if ray.wait([stream.watching], timeout=0)[0]:
-                last: VideoVerdict = ray.get(stream.watching)
-                stream.items += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
+            if assignment.over:
+                stream.items += assignment.last()
                 stream.over = True
-                self._release(stream, actors)
-            elif ray.wait([stream.taking], timeout=0)[0]:
-                stream.items += ray.get(stream.taking)
-                stream.taking = stream.worker.take.remote()
+                self._release(stream, assignment, actors)
+            elif news := assignment.news():
+                stream.items += news
             elif time.monotonic() > stream.leave_by:
-                self._lose(stream, actors, "")
+                self._lose(stream, assignment, actors, "")
         except LOST:
             logger.info("%s: its worker died", redact(stream.url), exc_info=True)
-            self._lose(stream, actors, "the process that watched it died")
+            self._lose(stream, assignment, actors, "the process that watched it died")
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
                 raise error.cause from error
             logger.exception("%s: its worker failed", redact(stream.url))
-            self._lose(stream, actors, redact_text(str(error.cause)))
+            self._lose(stream, assignment, actors, redact_text(str(error.cause)))
 
-    def _lose(self, stream: _Stream, actors: RunActors, message: str) -> None:
+    def _lose(self, stream: _Stream, assignment: _Assignment, actors: RunActors, message: str) -> None:
         now = time.monotonic()
         if stream.leaving:
             stream.over = True
             stream.go(StreamState.STOPPED)
-            self._release(stream, actors)
+            self._release(stream, assignment, actors)
             return
-        failed, wait = stream.retries.failed(Cause.CRASHED, now - stream.began)
+        failed, wait = stream.retries.failed(Cause.CRASHED, now - assignment.began)
         stream.retry_at = now + wait
         stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
         if failed:
             stream.items.append(self._given_up(stream, message))
-        self._release(stream, actors)
+        self._release(stream, assignment, actors)
 
     def _given_up(self, stream: _Stream, message: str) -> VideoVerdict:
         """The verdict on a stream whose workers die one after the other, with an alert that says so."""
@@ -308,9 +331,9 @@ class _Watch:
         frames = Handover.after(before, 1).frames
         return error_verdict(subject, WorkerLost(f"{name}: {message}"), frames, alerts=alerts.told(now))
 
-    def _release(self, stream: _Stream, actors: RunActors) -> None:
-        actors.end_worker(stream.worker)
-        stream.worker = stream.watching = stream.taking = None
+    def _release(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
+        actors.end_worker(assignment.worker)
+        stream.assignment = None
 
     def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
         """Changes of state are told at once, verdicts after they were stored."""
@@ -326,8 +349,7 @@ class _Watch:
                 yield item
 
     def _pause(self) -> None:
-        working = [stream for stream in self._streams.values() if stream.worker is not None]
-        references = [reference for stream in working for reference in (stream.watching, stream.taking)]
+        references = [reference for assignment in self._assignments() for reference in assignment.references]
         references += [self._outbox.answer] if self._outbox and self._outbox.answer is not None else []
         if references:
             ray.wait(references, timeout=POLL)
@@ -338,17 +360,23 @@ class _Watch:
         """Interrupted: have every worker end its stream, and keep the last verdicts for the store."""
         if self._outbox is not None:
             self._unsaved = self._outbox.items
-        running = [stream for stream in self._streams.values() if stream.worker is not None]
-        for stream in running:
-            stream.worker.stop.remote()
+        assignments = self._assignments()
+        for assignment in assignments:
+            assignment.worker.stop.remote()
         patience = PATIENCE + self._plan.settings.decode.read_timeout
-        if running:
-            ray.wait([s.watching for s in running], num_returns=len(running), timeout=patience)
-        for stream in running:
+        if assignments:
+            ray.wait(
+                [assignment.watching for assignment in assignments], num_returns=len(assignments), timeout=patience
+            )
+        for stream in self._streams.values():
+            if stream.assignment is None:
+                continue
             try:
-                last: VideoVerdict = ray.get(stream.watching, timeout=0)
-                self._unsaved += [*ray.get(stream.taking), *ray.get(stream.worker.take.remote()), last]
+                self._unsaved += stream.assignment.last(patience=0)
             except RayTaskError:
                 logger.exception("%s: its worker failed", redact(stream.url))
             except (*LOST, ray.exceptions.GetTimeoutError):
                 continue
+
+    def _assignments(self) -> list[_Assignment]:
+        return [stream.assignment for stream in self._streams.values() if stream.assignment is not None]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from streamwatch.backoff import full_jitter
 from streamwatch.config import SinkSettings
 from streamwatch.sinks.opening import open_sink
 from streamwatch.sinks.sink import NotTaken, Sink
@@ -16,7 +17,7 @@ from streamwatch.store import Store
 from streamwatch.store.deliveries import Delivery
 
 BACKOFF_FIRST, BACKOFF_MAX = 1.0, 300.0
-"""Longest waits, in seconds, before the second try and before any later one; doubled in between, with full jitter."""
+"""Longest waits, in seconds, before the second try and before any later one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class Courier:
                     self._sinks[name].tell(delivery)
                 except NotTaken as error:
                     return self._put_off(name, delivery, str(error))
+                except Exception as error:  # noqa: BLE001 - a sink of another distribution may raise anything
+                    return self._put_off(name, delivery, f"it failed ({type(error).__name__})")
                 self._store.deliveries.delivered(delivery)
                 if name in self._failing:
                     self._failing.discard(name)
@@ -74,9 +77,8 @@ class Courier:
         return None
 
     def _put_off(self, name: str, delivery: Delivery, message: str) -> SinkFailure | None:
-        step = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(delivery.attempts, 60))
-        due_at = self._now() + timedelta(seconds=step * self._chance())
-        self._store.deliveries.failed(delivery, message, due_at)
+        wait = full_jitter(delivery.attempts, BACKOFF_FIRST, BACKOFF_MAX, self._chance)
+        self._store.deliveries.failed(delivery, message, self._now() + timedelta(seconds=wait))
         if name in self._failing:
             return None
         self._failing.add(name)

@@ -12,7 +12,7 @@ class NotTaken(Exception):
 
 
 class Sink(Protocol):
-    """The way to a receiver."""
+    """The way to a receiver. Its class is called with the settings, and connects when it has something to deliver."""
 
     def tell(self, delivery: Delivery) -> None:
         """Hand over a delivery; returns once the receiver has taken it. Raises NotTaken."""

@@ -38,8 +38,9 @@ from streamwatch.errors import (
     SourceUnreadable,
     SourceUntrusted,
 )
-from streamwatch.sources import objects
-from streamwatch.sources.objects import ObjectFile, is_object
+from streamwatch.extensions import SOURCES
+from streamwatch.sources.objects import is_object
+from streamwatch.sources.opened import OpenedFile
 from streamwatch.sources.redact import redact, scheme_of
 
 av.logging.set_level(None)
@@ -61,8 +62,8 @@ class Access:
 
 
 FILE_ACCESS = Access("file", _FILE_FORMATS, live=False)
-OBJECT_ACCESS = Access("none", _FILE_FORMATS, live=False)
-"""FFmpeg reads an object through this program, and nothing else."""
+READ_ACCESS = Access("none", _FILE_FORMATS, live=False)
+"""FFmpeg reads an `OpenedFile` through this program, and nothing else."""
 
 SCHEMES = {
     "http": Access("http,https,httpproxy,tcp,tls,crypto", _HTTP_FORMATS, live=False),
@@ -82,36 +83,40 @@ _SESSIONS = ("rtmp", "rtmps", "rtsp", "rtsps")
 
 
 def access_for(source: str) -> Access:
-    """What may be reached for a path or URL. Raises SourceRefused for a scheme that is neither in `SCHEMES` nor that of
-    an object store.
+    """What may be reached for a path or URL. Raises SourceRefused for a scheme that is neither in `SCHEMES` nor in
+    `SOURCES`, ConfigError where a distribution claims one of `SCHEMES`.
     """
     scheme = scheme_of(source)
     if not scheme:
         return FILE_ACCESS
-    if is_object(source):
-        return OBJECT_ACCESS
-    try:
+    SOURCES.check(scheme)
+    if scheme in SCHEMES:
         return SCHEMES[scheme]
-    except KeyError:
-        known = ", ".join((*SCHEMES, *objects.SCHEMES))
-        hint = "give the path alone" if scheme == "file" else f"use a path or one of {known}"
-        raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed", hint) from None
+    if scheme in SOURCES.names():
+        return READ_ACCESS
+    known = ", ".join((*SCHEMES, *SOURCES.names()))
+    hint = "give the path alone" if scheme == "file" else f"use a path or one of {known}"
+    raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed", hint)
 
 
 def check_watchable(source: str) -> None:
-    """Raise SourceRefused for what cannot be watched: a scheme that is not allowed, an object in a store."""
-    if access_for(source) is OBJECT_ACCESS:
+    """Raise SourceRefused for what cannot be watched: a scheme that is not allowed, an object in a store. Raises
+    ConfigError where a broken extension would open it.
+    """
+    if is_object(source):
         raise SourceRefused(f"{redact(source)}: an object in a store is no stream", "use `streamwatch scan`")
+    if access_for(source) is READ_ACCESS:
+        SOURCES.load(scheme_of(source))
 
 
-def open_container(source: str, settings: DecodeSettings, opened: ObjectFile | None = None) -> InputContainer:
-    """Open a path or URL for reading; the caller closes the container. opened: the object, if it is one; it is closed
-    with the container.
+def open_container(source: str, settings: DecodeSettings, opened: OpenedFile | None = None) -> InputContainer:
+    """Open a path or URL for reading; the caller closes the container. opened: of a scheme in `SOURCES`;
+    the caller closes it after the container.
 
     Raises SourceNotFound, SourceRefused, SourceTimeout or SourceUnreadable.
     """
     access = access_for(source)
-    name: str | ObjectFile
+    name: str | OpenedFile
     if opened is not None:
         name = opened
     elif access is FILE_ACCESS:
@@ -253,7 +258,7 @@ def _container_options(source: str, access: Access, settings: DecodeSettings) ->
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = settings.rtsp_transport
         options["timeout"] = socket_timeout
-    elif scheme and access is not OBJECT_ACCESS:
+    elif scheme and access is not READ_ACCESS:
         options["rw_timeout"] = socket_timeout
     return options
 

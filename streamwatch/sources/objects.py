@@ -23,7 +23,6 @@ from streamwatch.errors import (
     SourceTimeout,
     SourceUnauthorized,
     SourceUnreadable,
-    StreamwatchError,
 )
 from streamwatch.sources.redact import redact, redact_text, scheme_of
 
@@ -98,16 +97,14 @@ def read_object(url: str) -> io.BytesIO:
 
 
 class ObjectFile:
-    """An object as a file that FFmpeg reads: a few blocks in memory, the next one fetched ahead.
+    """An object as a `MediaFile`: a few blocks in memory, the next one fetched ahead.
 
-    Reading never raises: FFmpeg would take no notice, or tell another file of it. It ends instead, and `check` raises
-    what happened. Raises as `object_stamp` does where it cannot be opened, SourceUnreadable where it is empty.
+    Raises as `object_stamp` does, SourceUnreadable where it is empty.
     """
 
     def __init__(self, url: str, settings: DecodeSettings | None = None) -> None:
         self._url = url
         self._settings = settings
-        self._failure: StreamwatchError | None = None
         store = _store(url, settings)
         self._file: Any = _asked(
             url,
@@ -120,14 +117,8 @@ class ObjectFile:
             raise SourceUnreadable(f"{redact(url)}: is empty (zero bytes)")
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes; none at the end, or after a failure."""
-        if self._failure is not None:
-            return b""
-        try:
-            data: bytes = _asked(self._url, self._settings, lambda: self._file.read(size))
-        except StreamwatchError as error:
-            self._failure = error
-            return b""
+        """At most `size` bytes; none at the end. Raises as `object_stamp` does."""
+        data: bytes = _asked(self._url, self._settings, lambda: self._file.read(size))
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -141,13 +132,8 @@ class ObjectFile:
         return position
 
     def close(self) -> None:
-        """Let go of the blocks and of the connection."""
+        """Drop the blocks and close the connection."""
         self._file.close()
-
-    def check(self) -> None:
-        """Raise what kept it from being read."""
-        if self._failure is not None:
-            raise self._failure
 
 
 def object_sha256(url: str) -> str:

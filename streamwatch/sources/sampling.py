@@ -13,17 +13,28 @@ class TimeSampler:
 
     The due times are a grid of 1/fps seconds that starts at the first picture, so that rounding never adds up
     to a drift. A gap in the media skips the due times in it; it causes no burst afterwards.
+
+    limit: most pictures that are kept; None: no limit. kept: how many were so far.
     """
 
-    def __init__(self, fps: float) -> None:
-        if fps <= 0:
-            raise ValueError(f"fps must be positive, not {fps}")
-        self._fps = fps
+    def __init__(self, fps: float, limit: int | None = None) -> None:
+        self._set_rate(fps)
+        self.limit = limit
+        self.kept = 0
         self._anchor: float | None = None
         self._last_cell = -1
 
-    def restart(self) -> None:
-        """Start a new grid at the next picture, which is kept: media time has jumped."""
+    @property
+    def exhausted(self) -> bool:
+        """Whether no picture will be kept any more."""
+        return self.limit is not None and self.kept >= self.limit
+
+    def restart(self, fps: float | None = None) -> None:
+        """Start a new grid, of another rate if one is given, at the next picture, which is kept: media time has jumped,
+        or the rate has changed.
+        """
+        if fps is not None:
+            self._set_rate(fps)
         self._anchor = None
 
     def resume(self, first: float, before: float) -> None:
@@ -33,15 +44,23 @@ class TimeSampler:
 
     def keep(self, pts: float) -> bool:
         """Whether the picture at media second `pts` is due. `pts` must not decrease between restarts."""
+        if self.exhausted:
+            return False
         if self._anchor is None:
             self._anchor = pts
             self._last_cell = 0
-            return True
-        cell = self._cell(self._anchor, pts)
-        if cell <= self._last_cell:
-            return False
-        self._last_cell = cell
+        else:
+            cell = self._cell(self._anchor, pts)
+            if cell <= self._last_cell:
+                return False
+            self._last_cell = cell
+        self.kept += 1
         return True
+
+    def _set_rate(self, fps: float) -> None:
+        if fps <= 0:
+            raise ValueError(f"fps must be positive, not {fps}")
+        self._fps = fps
 
     def _cell(self, anchor: float, pts: float) -> int:
         return math.floor((pts - anchor + ROUNDING) * self._fps)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from streamwatch.backoff import full_jitter
 from streamwatch.config import LiveSettings
 from streamwatch.enums import StrEnum
 from streamwatch.errors import (
@@ -110,11 +111,10 @@ class Transition:
 class Retries:
     """When a source that failed is tried again, and when it counts as failed.
 
-    The wait is drawn evenly from 0 to a step that doubles from `backoff_first` up to `backoff_max` ("full jitter":
-    Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015), so that the streams of a server that came
-    back do not all return at one instant. More than `retry_budget` failures within `retry_window` seconds open a
-    circuit breaker, as do wrong credentials: from then on there is a try every `failed_retry` seconds until the source
-    has run for `backoff_max` seconds, which also begins the steps again.
+    The wait is that of `full_jitter` with steps from `backoff_first` to `backoff_max`, so that the streams of a server
+    that came back do not all return at one instant. More than `retry_budget` failures within `retry_window` seconds
+    open a circuit breaker, as do wrong credentials: from then on there is a try every `failed_retry` seconds until the
+    source has run for `backoff_max` seconds, which also begins the steps again.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class Retries:
             self._broken = True
         if self._broken:
             return True, settings.failed_retry
-        step = min(settings.backoff_max, settings.backoff_first * 2.0 ** min(self._steps, 60))
+        wait = full_jitter(self._steps, settings.backoff_first, settings.backoff_max, self._chance)
         self._steps += 1
-        return False, step * self._chance()
+        return False, wait
 
 
 class StreamMachine:

@@ -14,12 +14,15 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from streamwatch.backoff import full_jitter
 from streamwatch.errors import StoreDeadlock, StoreError
 from streamwatch.sources import redact
 
 BUSY_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10
 DEADLOCK_TRIES = 5
+DEADLOCK_WAIT, DEADLOCK_WAIT_MAX = 0.1, 0.8
+"""Longest waits, in seconds, before the second try and before any later one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,11 +106,11 @@ def retried(call: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(call)
     def again(*args: P.args, **named: P.kwargs) -> T:
-        for attempt in range(1, DEADLOCK_TRIES):
+        for failures in range(DEADLOCK_TRIES - 1):
             try:
                 return call(*args, **named)
             except StoreDeadlock:
-                time.sleep(0.05 * attempt)
+                time.sleep(full_jitter(failures, DEADLOCK_WAIT, DEADLOCK_WAIT_MAX))
         return call(*args, **named)
 
     return again

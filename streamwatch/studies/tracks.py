@@ -15,6 +15,7 @@ from streamwatch.detectors import Detector
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.bootstrap import bootstrap_interval
 from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.evaluation.weighted import Ranking
 from streamwatch.faces.crops import CropGeometry, crop_face
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
@@ -69,17 +70,13 @@ def compared(
 ) -> Compared:
     """values, reference: one per track, higher for fake. Raises ValueError without tracks of both classes."""
     fake, clips = np.array([track.fake for track in tracks]), [track.source for track in tracks]
-    auc = roc_auc(fake, values)
-    interval = bootstrap_interval(roc_auc, fake, values, clips)
+    own = Ranking.of(fake, values)
+    auc, interval = roc_auc(fake, values), bootstrap_interval(own.auc, fake, clips)
     if reference is None:
         return Compared(name, auc, *interval)
-    both = np.column_stack([values, reference])
-    gains = bootstrap_interval(_gain, fake, both, clips)
-    return Compared(name, auc, *interval, _gain(fake, both), *gains)
-
-
-def _gain(fake: NDArray[np.bool_], both: NDArray[np.float64]) -> float:
-    return roc_auc(fake, both[:, 0]) - roc_auc(fake, both[:, 1])
+    other = Ranking.of(fake, reference)
+    gains = bootstrap_interval(lambda weights: own.auc(weights) - other.auc(weights), fake, clips)
+    return Compared(name, auc, *interval, auc - roc_auc(fake, reference), *gains)
 
 
 def clip_faces(

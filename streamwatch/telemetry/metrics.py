@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streamwatch.cluster.batching import BatchCounts
+from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.histogram import SECONDS, Histogram
 from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import MetricsSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streamwatch.evaluation.pyplot import load_pyplot
+from streamwatch.evaluation.extra import load_pyplot
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.data import TrainingPair
 from streamwatch.training.trainer import LOG_COLUMNS, Trainer

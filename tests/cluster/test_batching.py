@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import streamwatch
-from streamwatch.cluster.batching import REGROW, MicroBatcher
+from streamwatch.cluster.batch_scorer import REGROW
+from streamwatch.cluster.batching import MicroBatcher
 from streamwatch.cluster.histogram import Histogram
 from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.pipeline.scoring import BatchScores

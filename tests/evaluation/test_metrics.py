@@ -1,8 +1,13 @@
+import sys
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
 from streamwatch.detectors.card import Thresholds
+from streamwatch.errors import LibraryMissing
+from streamwatch.evaluation import bootstrap
 from streamwatch.evaluation.bootstrap import bootstrap_interval
 from streamwatch.evaluation.calibration import fit_platt, threshold_at
 from streamwatch.evaluation.levels import LevelScores, Proportion, measure
@@ -19,6 +24,7 @@ from streamwatch.evaluation.metrics import (
     roc_curve,
     true_positive_rate_at,
 )
+from streamwatch.evaluation.weighted import Ranking
 
 
 def pairwise_auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -40,12 +46,32 @@ def test_auc_of_perfect_reversed_and_constant_scores() -> None:
     assert roc_auc(labels, [5, 5, 5, 5]) == 0.5
 
 
+@pytest.mark.parametrize("metric", [roc_auc, roc_curve, average_precision, equal_error_rate])
 @pytest.mark.parametrize(
     ("labels", "scores"), [([1, 1], [0.1, 0.2]), ([0, 1], [0.1, float("nan")]), ([0, 1, 1], [0.1, 0.2])]
 )
-def test_auc_refuses_what_it_cannot_answer(labels: ArrayLike, scores: ArrayLike) -> None:
+def test_metrics_refuse_what_they_cannot_answer(
+    metric: Callable[..., object], labels: ArrayLike, scores: ArrayLike
+) -> None:
     with pytest.raises(ValueError, match=r"needed|NaN|equal length"):
-        roc_auc(labels, scores)
+        metric(labels, scores)
+
+
+def test_roc_curve_by_hand_has_a_point_for_each_distinct_score() -> None:
+    false, true = roc_curve([1, 0, 1, 1, 0], [0.9, 0.8, 0.8, 0.5, 0.1])
+    np.testing.assert_allclose(false, [0, 0, 1 / 2, 1 / 2, 1])
+    np.testing.assert_allclose(true, [0, 1 / 3, 2 / 3, 1, 1])
+    false, _ = roc_curve([0, 0, 0, 1], [4, 3, 2, 1])  # on one line
+    np.testing.assert_allclose(false, [0, 1 / 3, 2 / 3, 1, 1])
+
+
+@pytest.mark.parametrize("metric", [roc_auc, roc_curve, average_precision])
+def test_without_scikit_learn_metrics_name_the_extra(
+    metric: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(LibraryMissing, match=r"scikit-learn .*pip install 'streamwatch\[evaluate\]'"):
+        metric([0, 1], [0.1, 0.9])
 
 
 def test_roc_area_equals_auc() -> None:
@@ -107,6 +133,8 @@ def test_average_precision_by_hand_and_at_chance() -> None:
     assert average_precision([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1]) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
     assert average_precision([0, 1, 0, 1], [1, 1, 1, 1]) == pytest.approx(0.5)
     assert average_precision([0, 0, 1], [1, 2, 3]) == 1
+    tied = average_precision([1, 0, 1, 1, 0], [0.9, 0.8, 0.8, 0.5, 0.1])
+    assert tied == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
 
 def test_accuracies_at_a_threshold() -> None:
@@ -154,13 +182,36 @@ def grouped(rng: np.random.Generator, groups: int, size: int) -> tuple[np.ndarra
 
 def test_bootstrap_resamples_whole_groups() -> None:
     labels, scores, groups = grouped(np.random.default_rng(5), 40, 20)
-    low, high = bootstrap_interval(roc_auc, labels, scores, groups, rounds=200)
+    ranking = Ranking.of(labels, scores)
+    low, high = bootstrap_interval(ranking.auc, labels, groups, rounds=200)
     assert low < roc_auc(labels, scores) < high
     alone = [f"f{i}" for i in range(len(labels))]
-    narrow = bootstrap_interval(roc_auc, labels, scores, alone, rounds=200)
+    narrow = bootstrap_interval(ranking.auc, labels, alone, rounds=200)
     assert high - low > 2 * (narrow[1] - narrow[0])
-    assert bootstrap_interval(roc_auc, labels, scores, groups, rounds=200) == (low, high)
-    assert bootstrap_interval(roc_auc, labels, scores, groups, rounds=200, seed=1) != (low, high)
+    assert bootstrap_interval(ranking.auc, labels, groups, rounds=200) == (low, high)
+    assert bootstrap_interval(ranking.auc, labels, groups, rounds=200, seed=1) != (low, high)
+
+
+def test_bootstrap_draws_as_many_groups_of_each_class_in_any_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, groups = [0, 0, 0, 1, 1, 1], ["a", "a", "b", "c", "a", "a"]
+    drawn: list[np.ndarray] = []
+
+    def count_fakes(weights: np.ndarray) -> np.ndarray:
+        drawn.append(weights)
+        return np.asarray(weights[:, 3:].sum(axis=1))
+
+    interval = bootstrap_interval(count_fakes, labels, groups, rounds=50)
+    whole = drawn.pop()
+    assert whole.shape == (50, 6)
+    assert (whole[:, 0] == whole[:, 1]).all()
+    assert (whole[:, 4] == whole[:, 5]).all()
+    assert (whole[:, [0, 2]].sum(axis=1) == 2).all()
+    assert (whole[:, [3, 4]].sum(axis=1) == 2).all()
+    assert (whole[:, 0] != whole[:, 4]).any()  # the fakes of a source are drawn apart from its real samples
+    monkeypatch.setattr(bootstrap, "_BLOCK", 100)
+    assert bootstrap_interval(count_fakes, labels, groups, rounds=50) == interval
+    assert [len(block) for block in drawn] == [16, 16, 16, 2]
+    np.testing.assert_array_equal(np.concatenate(drawn), whole)
 
 
 def test_bootstrap_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -169,14 +220,15 @@ def test_bootstrap_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for _ in range(100):
         labels, scores, groups = grouped(rng, 60, 1)
-        low, high = bootstrap_interval(roc_auc, labels, scores, groups, rounds=200)
+        low, high = bootstrap_interval(Ranking.of(labels, scores).auc, labels, groups, rounds=200)
         held += low <= truth <= high
     assert 85 <= held <= 100
 
 
 def test_bootstrap_needs_two_groups_of_each_class() -> None:
+    labels = [0, 0, 1, 1]
     with pytest.raises(ValueError, match="two groups"):
-        bootstrap_interval(roc_auc, [0, 0, 1, 1], [1, 2, 3, 4], ["a", "b", "c", "c"])
+        bootstrap_interval(Ranking.of(labels, [1, 2, 3, 4]).auc, labels, ["a", "b", "c", "c"])
 
 
 def test_wilson_interval() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,20 @@ def test_the_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
         main(["evaluate", "dataset", *arguments])
     assert ended.value.code == 0
     assert "balanced accuracy" in capsys.readouterr().out
+
+
+def test_the_command_names_the_missing_extra_before_it_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "broken.mp4").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(tmp_path), "--kind", "real", "--json"])
+    assert ended.value.code != 0
+    shown = capsys.readouterr()
+    assert "pip install 'streamwatch[evaluate]'" in shown.err
+    assert shown.out == ""
 
 
 def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,7 +126,9 @@ def test_a_stream_without_pictures_times_out(tmp_path: Path, monkeypatch: pytest
     whole = media.encode(tmp_path / "whole.mp4", container_options={"movflags": "faststart"})
     media.corrupted(whole, tmp_path / "a.mp4", start=0.4, share=0.6)
     ticks = itertools.count()
-    monkeypatch.setattr("streamwatch.sources.video.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    for module in ("packets", "decoding"):
+        time = SimpleNamespace(monotonic=lambda: float(next(ticks)))
+        monkeypatch.setattr(f"streamwatch.sources.{module}.time", time)
 
     settings = DecodeSettings(read_timeout=20)  # packets are a tick or two apart
     with serve_http(tmp_path) as root, VideoSource(f"{root}/a.mp4", settings) as source:

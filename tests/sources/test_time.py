@@ -51,6 +51,25 @@ def test_a_gap_causes_no_burst() -> None:
     assert kept(2, [0, 0.5, 60.1, 60.2, 60.3, 60.5]) == [0, 0.5, 60.1, 60.5]
 
 
+def test_restart_at_another_rate_counts_on() -> None:
+    sampler = TimeSampler(1)
+    assert [sampler.keep(time) for time in (0.0, 0.5)] == [True, False]
+    sampler.restart(4)
+    assert [sampler.keep(time) for time in (0.6, 0.7, 0.85)] == [True, False, True]
+    assert sampler.kept == 3
+    with pytest.raises(ValueError, match="fps"):
+        sampler.restart(0)
+
+
+def test_a_sampler_keeps_no_more_than_its_limit() -> None:
+    sampler = TimeSampler(1, limit=2)
+    found = [(sampler.keep(time), sampler.exhausted) for time in (0.0, 0.5, 1.0, 2.0)]
+    assert found == [(True, False), (False, False), (True, True), (False, True)]
+    sampler.restart()
+    assert not sampler.keep(3.0)
+    assert sampler.kept == 2
+
+
 def test_restart_keeps_the_next_picture_and_anchors_there() -> None:
     sampler = TimeSampler(1)
     assert sampler.keep(0.0)

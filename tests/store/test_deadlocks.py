@@ -40,7 +40,8 @@ def test_a_deadlock_is_told_by_its_type_and_the_victim_goes_again(postgres_serve
 
 
 def test_a_call_goes_again_a_few_times_and_after_no_other_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamwatch.store.database.time.sleep", lambda seconds: None)
+    waits: list[float] = []
+    monkeypatch.setattr("streamwatch.store.database.time.sleep", waits.append)
     calls: list[str] = []
 
     @retried
@@ -55,6 +56,8 @@ def test_a_call_goes_again_a_few_times_and_after_no_other_error(monkeypatch: pyt
     with pytest.raises(StoreDeadlock):
         write(StoreDeadlock("x"), 99)
     assert len(calls) == database.DEADLOCK_TRIES
+    assert len(set(waits)) > 1  # two that met do not wait alike
+    assert max(waits) <= database.DEADLOCK_WAIT_MAX
     calls.clear()
     with pytest.raises(StoreError):
         write(StoreError("x"), 99)

@@ -10,8 +10,8 @@ from tests.support.builders import NOON
 class Clock:
     """Seconds, as of `time.monotonic`."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamwatch.bench.loopback.rtsp_server import free_port
-from streamwatch.cluster.batching import BatchCounts
+from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import MetricsSettings
 from streamwatch.errors import ConfigError

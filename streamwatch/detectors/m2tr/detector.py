@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from streamwatch.allocator import keep_freed_memory
 from streamwatch.cpu import cpu_features
 from streamwatch.detectors.card import InputSpec, ModelCard
+from streamwatch.detectors.checkpoints import load_checkpoint
 from streamwatch.detectors.m2tr.explain import grad_cam
 from streamwatch.detectors.m2tr.folding import fold_batch_norms
 from streamwatch.detectors.m2tr.model import M2TR
@@ -57,6 +60,11 @@ class M2TRDetector:
         self._mask_side = model.mask_side
         folded = fold_batch_norms(model).requires_grad_(False)
         self._model = folded.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, weights: Path, *, device: str, threads: int | None, precision: Precision) -> M2TRDetector:
+        """See `LoadableDetector`."""
+        return cls(*load_checkpoint(weights), device=device, threads=threads, precision=precision)
 
     def score(self, crops: ImageArray) -> list[FaceScore]:
         """One record per crop; see `Detector`."""

@@ -267,6 +267,22 @@ def _border() -> Iterator[Statistic]:
 
 
 def _of_scale(scale: int) -> Iterator[Statistic]:
+    yield from _noise(scale)
+    yield from _shape_of_noise(scale)
+    if scale < CORRELATED:
+        yield from _colour_correlation(scale)
+    if scale in MIRRORED:
+        yield Statistic(
+            "symmetry",
+            f"mirror correlation, scale {scale}",
+            f"the two halves of the face mirror each other {_DETAIL[scale]} by {{}}, where 1 is alike",
+            "correlation",
+        )
+    if scale < RESAMPLED:
+        yield from _autocorrelation(scale)
+
+
+def _noise(scale: int) -> Iterator[Statistic]:
     where = _DETAIL[scale]
     for plane in PLANES:
         called = _CALLED[plane]
@@ -286,6 +302,10 @@ def _of_scale(scale: int) -> Iterator[Statistic]:
             f"compared with the part round the eyes, that round the mouth has {{}} noise in {_CALLED[plane]} {where}",
             "ratio",
         )
+
+
+def _shape_of_noise(scale: int) -> Iterator[Statistic]:
+    where = _DETAIL[scale]
     yield Statistic(
         "shape of noise",
         f"skewness, scale {scale}",
@@ -304,44 +324,39 @@ def _of_scale(scale: int) -> Iterator[Statistic]:
         f"compared with its surroundings, the face's noise {where} has {{}} strong specks",
         "ratio",
     )
-    if scale < CORRELATED:
-        for pair in PAIRS:
-            yield Statistic(
-                "colour correlation",
-                f"{pair}, scale {scale}",
-                f"the noise of {pair} in the face {where} agrees by {{}}, where 1 is alike",
-                "fisher",
-            )
-            yield Statistic(
-                "colour correlation",
-                f"{pair} of face to ring, scale {scale}",
-                f"compared with its surroundings, the noise of {pair} in the face {where} agrees by {{}}",
-                "fisher more",
-            )
-    if scale in MIRRORED:
+
+
+def _colour_correlation(scale: int) -> Iterator[Statistic]:
+    where = _DETAIL[scale]
+    for pair in PAIRS:
         yield Statistic(
-            "symmetry",
-            f"mirror correlation, scale {scale}",
-            f"the two halves of the face mirror each other {where} by {{}}, where 1 is alike",
-            "correlation",
+            "colour correlation",
+            f"{pair}, scale {scale}",
+            f"the noise of {pair} in the face {where} agrees by {{}}, where 1 is alike",
+            "fisher",
         )
-    if scale < RESAMPLED:
-        for down, right in LAGS:
-            moved = _moved(down << scale, right << scale)
-            agrees = f"the face's noise {where} agrees with itself {moved} by {{}}"
-            lag = f"({down}, {right}) pixels"
-            yield Statistic(
-                "resampling",
-                f"autocorrelation {lag}, scale {scale}",
-                f"{agrees}, where 1 is alike",
-                "correlation",
-            )
-            yield Statistic(
-                "resampling",
-                f"autocorrelation {lag} of face to ring, scale {scale}",
-                f"compared with its surroundings, {agrees}",
-                "more",
-            )
+        yield Statistic(
+            "colour correlation",
+            f"{pair} of face to ring, scale {scale}",
+            f"compared with its surroundings, the noise of {pair} in the face {where} agrees by {{}}",
+            "fisher more",
+        )
+
+
+def _autocorrelation(scale: int) -> Iterator[Statistic]:
+    for down, right in LAGS:
+        moved = _moved(down << scale, right << scale)
+        agrees = f"the face's noise {_DETAIL[scale]} agrees with itself {moved} by {{}}"
+        lag = f"({down}, {right}) pixels"
+        yield Statistic(
+            "resampling", f"autocorrelation {lag}, scale {scale}", f"{agrees}, where 1 is alike", "correlation"
+        )
+        yield Statistic(
+            "resampling",
+            f"autocorrelation {lag} of face to ring, scale {scale}",
+            f"compared with its surroundings, {agrees}",
+            "more",
+        )
 
 
 def _moved(down: int, right: int) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from streamwatch.allocator import keep_freed_memory
 from streamwatch.detectors.card import ModelCard
-from streamwatch.detectors.protocol import Reason, ScoreArrays
+from streamwatch.detectors.protocol import Precision, Reason, ScoreArrays
 from streamwatch.detectors.statistics.catalogue import COUNT
 from streamwatch.detectors.statistics.features import LEAST_SIDE, statistics
 from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.reasons import strongest_reasons
+from streamwatch.detectors.statistics.weights import load_statistics
 from streamwatch.errors import DetectorError, WeightsError
 from streamwatch.records import FaceScore, FloatArray, ImageArray
 
@@ -33,6 +36,11 @@ class StatisticsDetector:
         self.geometry = card.geometry
         self.device = "cpu"
         self._model = model
+
+    @classmethod
+    def load(cls, weights: Path, *, device: str, threads: int | None, precision: Precision) -> StatisticsDetector:
+        """See `LoadableDetector`; it runs on one core whatever the arguments say."""
+        return cls(*load_statistics(weights))
 
     def score(self, crops: ImageArray) -> list[FaceScore]:
         """One record per crop; see `Detector`."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streamwatch.evaluation.pyplot import load_pyplot
+from streamwatch.evaluation.extra import load_pyplot
 from streamwatch.evaluation.quality import perceptual, structure, warping
 from streamwatch.evaluation.quality.measure import Mean, PairQuality, QualityReport
 from streamwatch.evaluation.quality.tsne import effective_perplexity

@@ -1,0 +1,126 @@
+"""From packets to pictures: damage is skipped and counted, and only pictures of the segment are given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime
+
+import av.error
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+
+from streamwatch.errors import SourceTimeout, SourceUnreadable
+from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.container import check_size
+from streamwatch.sources.packets import PacketReader
+from streamwatch.sources.recorder import PacketRecorder, RecordedClip, Recording
+from streamwatch.sources.segments import Segment
+
+
+class PictureDecoder:
+    """Decodes the pictures of a video stream, once, front to back.
+
+    segment: the pictures that are given. recording: how much of the packets is kept for `cut`; None: nothing. clock:
+    gives the present UTC instant.
+    first: the picture that `next_picture` gives first, None once it was given; a part of a file may have none.
+    decoded: pictures given so far.
+
+    Raises SourceUnreadable where a whole source has no picture, and as `next_picture` does.
+    """
+
+    def __init__(
+        self,
+        reader: PacketReader,
+        segment: Segment,
+        recording: Recording | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.reader = reader
+        self.decoded = 0
+        self._damaged = 0
+        self._segment = segment
+        self._recorder = None if recording is None else PacketRecorder(recording)
+        self._clock = clock
+        self._time_base = reader.stream.time_base
+        if segment.start is not None:
+            reader.container.seek(segment.start, stream=reader.stream, backward=True)
+        self._pictures = self._read_pictures()
+        self.first = next(self._pictures, None)
+        if self.first is None and segment.start is None:
+            damage = f" ({self.corrupt} damaged packets)" if self.corrupt else ""
+            raise SourceUnreadable(f"{reader.name}: no picture could be decoded from its video{damage}")
+
+    def close(self) -> None:
+        """Release the pictures, and what is read. May be called more than once."""
+        self.first = None
+        self._pictures.close()
+        self.reader.close()
+
+    @property
+    def corrupt(self) -> int:
+        """Damaged packets and pictures so far."""
+        return self._damaged + self.reader.broken_off
+
+    def next_picture(self) -> VideoFrame | None:
+        """None at the end. Raises SourceTimeout, SourceRefused, SourceUnreadable or SourceTooLarge."""
+        picture, self.first = self.first, None
+        if picture is None:
+            picture = next(self._pictures, None)
+        self.decoded += picture is not None
+        return picture
+
+    def timestamp(self, picture: VideoFrame) -> float | None:
+        """Seconds, as the source has them; None where it does not say."""
+        ticks, base = _ticks(picture), self._time_base
+        return None if ticks is None or base is None else ticks * base.numerator / base.denominator
+
+    def skip_unreferenced(self, skip: bool) -> None:
+        """Whether pictures that no other one refers to are left undecoded from now on."""
+        self.reader.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+
+    def cut(self, start: datetime, end: datetime) -> RecordedClip:
+        """What came from `start` to `end`, from the key frame before it on. Raises SourceUnreadable."""
+        if self._recorder is None:
+            raise SourceUnreadable(f"{self.reader.name}: nothing of it is kept")
+        return self._recorder.cut(self.reader.stream, start.timestamp(), end.timestamp())
+
+    def _read_pictures(self) -> Generator[VideoFrame, None, None]:
+        reader, limit = self.reader, self.reader.settings.read_timeout
+        last_picture = time.monotonic()
+        for packet in reader.packets():
+            if packet.stream.index == reader.stream.index:
+                if self._recorder is not None and packet.size and not packet.is_corrupt:
+                    self._recorder.keep(packet, self._clock().timestamp())
+                for picture in self._decode(packet):
+                    if not self._segment.before_end(_ticks(picture)):
+                        return
+                    yield picture
+                    last_picture = time.monotonic()
+            if reader.streamed and time.monotonic() - last_picture > limit:
+                raise SourceTimeout(f"{reader.name}: data came, but no picture for {limit:g} s", "check the sender")
+
+    def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
+        if packet.is_corrupt:
+            self._damaged += self._segment.holds(packet.pts)
+            return
+        context = self.reader.stream.codec_context
+        try:
+            pictures = packet.decode()
+        except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError):
+            check_size(context.width, context.height, self.reader.url, self.reader.settings)
+            self._damaged += self._segment.holds(packet.pts)
+            return
+        except av.error.FFmpegError as error:
+            raise self.reader.failure(error) from error
+        for picture in pictures:
+            assert isinstance(picture, VideoFrame)
+            if picture.is_corrupt:
+                self._damaged += self._segment.holds(_ticks(picture))
+            elif self._segment.after_start(_ticks(picture)):
+                yield picture
+
+
+def _ticks(picture: VideoFrame) -> int | None:
+    return picture.pts if picture.pts is not None else picture.dts

@@ -1,0 +1,93 @@
+"""The compressed packets of an open file or stream."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import av
+import av.error
+from av.packet import Packet
+from av.stream import Stream
+
+from streamwatch.config import DecodeSettings
+from streamwatch.errors import SourceError
+from streamwatch.sources.container import READ_ACCESS, access_for, open_container, source_error, timed_out, video_stream
+from streamwatch.sources.opened import open_file
+from streamwatch.sources.redact import is_url, redact
+
+
+class PacketReader:
+    """Opens a path or URL and reads its packets. A read that takes longer than `decode.read_timeout` is an error, and
+    so is what fails on its way; a local file that breaks off just ends.
+
+    live: treat the source as live whatever its scheme.
+    name: the source, credentials masked. streamed: it comes from a server as it is read. container, stream: open; the
+    main video stream. broken_off: the packets of a local file ended in damage.
+
+    Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
+    """
+
+    def __init__(self, url: str, settings: DecodeSettings, *, live: bool = False) -> None:
+        self.url = url
+        self.name = redact(url)
+        self.settings = settings
+        access = access_for(url)
+        self._file = open_file(url, settings) if access is READ_ACCESS else None
+        self.streamed = is_url(url) and not (self._file is not None and self._file.seekable())
+        self.broken_off = False
+        with contextlib.ExitStack() as stack:
+            if self._file is not None:
+                stack.callback(self._file.close)
+            self.container = open_container(url, settings, self._file)
+            stack.callback(self.container.close)
+            self.live = live or access.live or (self.streamed and self.duration is None)
+            self.stream = video_stream(self.container, url, settings, live=self.live)
+            self._opened = stack.pop_all()
+
+    def close(self) -> None:
+        """Release the decoder and the file or connection. May be called more than once."""
+        self._opened.close()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds; None where there is no end."""
+        duration = self.container.duration
+        return duration / av.time_base if duration and duration > 0 else None
+
+    @property
+    def frame_rate(self) -> float | None:
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else None
+
+    def packets(self) -> Iterator[Packet[Stream]]:
+        """Those of all streams, as time must be checked between packets even when those of the video stay away; then
+        one of the video stream that is empty, which makes its decoder give what it holds back.
+        """
+        asked = time.monotonic()
+        try:
+            for packet in self.container.demux():
+                if self.streamed and time.monotonic() - asked >= self.settings.read_timeout:
+                    # FFmpeg empties its parser when a read ends by its limit: that packet came long ago.
+                    raise timed_out(self.url, self.settings.read_timeout)
+                yield packet
+                asked = time.monotonic()
+        except av.error.FFmpegError as error:
+            self._check_file()
+            if self.streamed or not isinstance(error, av.error.InvalidDataError):
+                raise self.failure(error, waited=time.monotonic() - asked) from error
+            self.broken_off = True
+            flush: Packet[Stream] = Packet()
+            flush.stream = self.stream
+            yield flush
+        self._check_file()
+
+    def failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:
+        """The typed error for one of FFmpeg's on the way. waited: seconds that the failed call took."""
+        return source_error(error, self.url, waited=waited, limit=self.settings.read_timeout, opening=False)
+
+    def _check_file(self) -> None:
+        """A file of ours that cannot be read any more looks like its end to FFmpeg."""
+        if self._file is not None:
+            self._file.check()
