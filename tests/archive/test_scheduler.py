@@ -37,8 +37,9 @@ from streamwatch.archive.scheduler import Scheduler, failed_verdict
 from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject
 from streamwatch.pipeline.analyser import Analysis
-from streamwatch.records import Failure, FrameCounts, Label, ModelRef, VideoVerdict
+from streamwatch.records import Failure, Label, ModelRef, VideoVerdict
 from streamwatch.sources.segments import Segment
+from tests.support.builders import make_verdict
 
 ATTEMPTS = 2
 
@@ -50,20 +51,7 @@ def subject(item: QueuedInput) -> Subject:
 
 
 def verdict(item: QueuedInput) -> VideoVerdict:
-    return VideoVerdict(
-        source=item.name,
-        sha256=item.sha256,
-        label=Label.REAL,
-        score=0.25,
-        duration=3.0,
-        frames=FrameCounts(),
-        tracks=(),
-        alerts=(),
-        model=ModelRef("m2tr", "0" * 64),
-        config_sha256="c" * 64,
-        policy="default",
-        failure=None,
-    )
+    return make_verdict(item.name, sha256=item.sha256, label=Label.REAL, score=0.25, duration=3.0, tracks=())
 
 
 def failed(item: QueuedInput) -> Analysis:

@@ -34,7 +34,6 @@ from streamwatch.records import (
     VideoVerdict,
     sigmoid,
 )
-from streamwatch.studies.fusion import as_served
 from tests.support.face_scores import CARD, GOOD, face, policy, scored
 
 SUBJECT = Subject("clip.mp4", "a" * 64, ModelRef("model", "b" * 64), "c" * 64, "policy")
@@ -482,19 +481,6 @@ def test_error_verdict_has_a_kind_and_no_score() -> None:
     assert (verdict.label, verdict.score) == (Label.ERROR, None)
     assert verdict.failure is not None
     assert (verdict.failure.kind, verdict.failure.message) == ("SourceUnreadable", "clip.mp4: empty file")
-
-
-def test_the_rule_that_is_compared_as_served_is_that_of_verdicts() -> None:
-    settings, rng = policy(), np.random.default_rng(0)
-    above = 0
-    for number in range(20):
-        logits = rng.normal(-2, 1, 24)
-        logits[6:16] += number / 3
-        track = track_of([sigmoid(logit) for logit in logits], settings)
-        found = as_served(settings, 2.0)(logits.astype(np.float32))
-        assert found == pytest.approx(track.verdict().score, abs=1e-6)
-        above += found > sigmoid(logits.mean()) + 1e-6
-    assert 0 < above < 20
 
 
 def test_a_recent_forgery_without_a_span_says_when_and_not_since_the_beginning() -> None:

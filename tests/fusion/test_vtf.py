@@ -1,13 +1,9 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from streamwatch.fusion.vtf import VTF, OnlineVTF, VTFConfig
 from streamwatch.records import FloatArray
-from streamwatch.studies.fusion import RULES, compare, train_vtf
-from streamwatch.studies.tracks import TrackScores, compared
 
 CONFIG = VTFConfig(features=6, frames=4, width=16, depth=1, heads=2)
 
@@ -59,42 +55,3 @@ def test_order_matters_and_long_windows_are_refused() -> None:
     assert not torch.allclose(net(rows), net(rows.flip(1)))
     with pytest.raises(ValueError, match="at most 4"):
         net(torch.zeros(1, 5, 6))
-
-
-def flickering(fake: bool, seed: int) -> TrackScores:
-    """Fakes whose feature jumps from face to face around the reals' mean: only time tells them."""
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(0, 0.3, (4, 6)).astype(np.float32)
-    rows[:, 0] += np.array([2, -2, 2, -2], np.float32) if fake else rng.choice([-2, 2]) * np.ones(4, np.float32)
-    return TrackScores(f"clip{seed}", "flicker", fake, rows[:, 1], rows)
-
-
-def test_the_transformer_learns_what_only_time_shows_and_plain_rules_do_not() -> None:
-    tracks = [flickering(fake, 2 * i + fake) for i in range(60) for fake in (False, True)]
-    net = train_vtf(tracks, CONFIG, epochs=30)
-    found = {
-        row.name: row
-        for row in compare(net, [flickering(f, 500 + 2 * i + f) for i in range(40) for f in (False, True)])
-    }
-    assert set(found) == {*RULES, "VTF"}
-    assert found["VTF"].auc > 0.9
-    assert found["mean of logits"].auc < 0.7
-    assert found["VTF"].low <= found["VTF"].auc <= found["VTF"].high
-
-
-def test_gains_are_over_the_mean_of_logits_on_the_same_tracks() -> None:
-    tracks = [flickering(fake, 900 + 2 * i + fake) for i in range(20) for fake in (False, True)]
-    right = np.array([float(track.fake) for track in tracks])
-    wrong = compared("wrong", tracks, -right, right)
-    assert (wrong.auc, wrong.gain, wrong.gain_low, wrong.gain_high) == (0, -1, -1, -1)
-    assert compared("same", tracks, right, right).gain == 0
-    assert math.isnan(compared("alone", tracks, right).gain)
-
-
-def test_plain_rules() -> None:
-    logits = np.array([-1.0, 2.0, 3.0, 4.0, 5.0, -6.0], np.float32)
-    values = {name: rule(logits) for name, rule in RULES.items()}
-    assert values["mean of logits"] == pytest.approx(7 / 6)
-    assert values["median of logits"] == 2.5
-    assert values["majority"] == pytest.approx(4 / 6)
-    assert values["mean of the 4 highest"] == 3.5

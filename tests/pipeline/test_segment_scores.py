@@ -181,6 +181,3 @@ def test_a_short_file_is_done_at_once(plan: Plan, clip: str) -> None:
     analyser, subject = Analyser(plan, Brighter()), plan.subject(clip, None)
     assert isinstance(analyser.begin(subject, clip, trace=False, segment=SECONDS / 1.4), Analysis)
     assert isinstance(analyser.begin(subject, clip, trace=False, segment=0.0), Analysis)
-
-
-# --- what is still to be done
