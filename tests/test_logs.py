@@ -261,7 +261,7 @@ def test_a_decoder_that_fails_leaves_its_traceback(
     settings = Settings()
     process = DecodingProcess()
     try:
-        process.open(None, settings.decode, settings.sampling, live=False)  # type: ignore[arg-type] - what breaks it
+        process.open(None, settings.decode, settings.sampling, live=False)  # type: ignore[arg-type]  # what breaks it
         with pytest.raises(DecoderDied) as died:
             process.receive(30.0)
     finally:
