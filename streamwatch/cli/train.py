@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from streamwatch.studies.variants import Variant
+    from streamwatch.training.held_back import HeldBackAucs
     from streamwatch.training.recipe import Recipe
-    from streamwatch.training.trainer import HeldBackAucs, Trainer
+    from streamwatch.training.trainer import Trainer
     from streamwatch.training.trainer import TrainingProgress as Step
 
 
@@ -95,9 +96,7 @@ def train(
     prepare_process()
     from streamwatch.detectors.m2tr.detector import resolve_device
     from streamwatch.evaluation.extra import load_pyplot, load_sklearn
-    from streamwatch.training.plots import draw_progress, pair_sheet, write_image
     from streamwatch.training.recipe import load_recipe, with_root, with_start, with_steps
-    from streamwatch.training.release import release
     from streamwatch.training.trainer import Trainer
 
     chosen = with_start(with_steps(with_root(load_recipe(recipe), data), steps), start)
@@ -121,15 +120,20 @@ def train(
     )
     if pack is not None:
         _pack(trainer, pack, count)
-        return
-    if preview is not None:
-        pairs = [trainer.data.pair(index) for index in range(min(50, len(trainer.data)))]
-        typer.echo(write_image(preview, pair_sheet(pairs)))
-        _probe(trainer)
-        return
+    elif preview is not None:
+        _preview(trainer, preview)
+    else:
+        _train(trainer)
+
+
+def _train(trainer: Trainer) -> None:
+    """Train to the end, and write what can be served."""
+    from streamwatch.training.plots import draw_progress
+    from streamwatch.training.release import release
 
     with common.progress_bar() as bar:
-        task = bar.add_task("training", total=chosen.optimisation.steps, completed=trainer.step)
+        steps = trainer.recipe.optimisation.steps
+        task = bar.add_task("training", total=steps, completed=trainer.state.step)
 
         def show(step: Step) -> None:
             state = f"loss {step.loss:.3f}{_aucs(step.latest)}"
@@ -142,12 +146,12 @@ def train(
         if not trainer.split.held_faces:
             common.say(
                 bar,
-                f"{folder}: trained; there are no held-back faces to calibrate with here. Give the same command "
-                "without --from-pack where the data sets are, with this folder as --out",
+                f"{trainer.folder}: trained; there are no held-back faces to calibrate with here. Give the same "
+                "command without --from-pack where the data sets are, with this folder as --out",
             )
             return
         measuring = bar.add_task("measuring", total=None)
-        weights = folder / f"{chosen.name}.safetensors"
+        weights = trainer.folder / f"{trainer.recipe.name}.safetensors"
         card = release(
             trainer, weights, progress=lambda done, total: bar.update(measuring, completed=done, total=total)
         )
@@ -156,6 +160,16 @@ def train(
     typer.echo(f"weights  {weights}")
     for name, value in card.metrics.items():
         typer.echo(f"{name:28} {value:g}")
+
+
+def _preview(trainer: Trainer, picture: Path) -> None:
+    """Draw the first pairs, and say what tells the classes of each kind apart without looking at faces."""
+    from streamwatch.training.plots import pair_sheet, write_image
+
+    dataset = trainer.pairs.dataset
+    pairs = [dataset.pair(index) for index in range(min(50, len(dataset)))]
+    typer.echo(write_image(picture, pair_sheet(pairs)))
+    _probe(trainer)
 
 
 def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path) -> None:
@@ -205,7 +219,7 @@ def _pack(trainer: Trainer, folder: Path, count: int) -> None:
     with common.progress_bar() as bar:
         task = bar.add_task("packing", total=count)
         write_pack(
-            trainer.made,
+            trainer.pairs.source,
             folder,
             count,
             geometry,

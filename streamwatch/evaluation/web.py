@@ -131,10 +131,6 @@ def evaluate_web(
         faces = _joined(faces, plan.card.calibration, second, found, costs, progress)
     costs.pictures, costs.faces = len(pictures), len(faces)
     bound = threshold_logit(plan.card.calibration, plan.policy.fake) if second is None else None
-    try:
-        figures = measure(faces, threshold=bound)
-    except ValueError as error:
-        raise ConfigError(f"{folder}: the part asked for cannot be measured: {error}") from None
     report = WebReport(
         dataset=str(folder),
         kind="web",
@@ -150,7 +146,7 @@ def evaluate_web(
         pictures=len(pictures),
         without_face=dict(Counter(picture.label for picture in found.missing)),
         faceless=tuple(picture.path.relative_to(folder).as_posix() for picture in found.missing),
-        figures=figures,
+        figures=_measure(faces, bound, folder),
         masks=mask_figures(masks, plan.card.mask_threshold),
         facts=facts_alone(pictures, lambda done, total: progress("facts", done, total)),
         speed=speed_of(costs, detector.device),
@@ -270,6 +266,13 @@ def _with_model(settings: Settings, model: str) -> Settings:
 
 def _described(detector: Detector) -> JoinedModel:
     return JoinedModel(detector.name, detector.card.sha256, detector.input_size, detector.geometry)
+
+
+def _measure(faces: Sequence[ScoredFace], threshold: float | None, folder: Path) -> ClipFigures:
+    try:
+        return measure(faces, threshold=threshold)
+    except ValueError as error:
+        raise ConfigError(f"{folder}: the part asked for cannot be measured: {error}") from None
 
 
 def _joined(

@@ -11,10 +11,10 @@ from streamwatch.detectors import Detector
 from streamwatch.evaluation.levels import Level, LevelScores, measure
 from streamwatch.training.data import TrainingPair
 from streamwatch.training.families import FAMILIES
+from streamwatch.training.held_back import held_back_pairs
 from streamwatch.training.recipe import Recipe
 from streamwatch.training.release import unseen_blends
 from streamwatch.training.split import split_data
-from streamwatch.training.trainer import held_back_pairs
 
 UNSEEN = "unseen blends"
 _BATCH = 8

@@ -16,10 +16,12 @@ from typing import Any
 
 from streamwatch.errors import ConfigError
 from streamwatch.evaluation.metrics import roc_auc
+from streamwatch.training.batches import images_seen
 from streamwatch.training.data import Kind
 from streamwatch.training.families import FAMILIES
+from streamwatch.training.inference import face_logits
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import Trainer, TrainingProgress, face_logits, images_seen
+from streamwatch.training.trainer import Trainer, TrainingProgress
 
 SELF_BLENDS: tuple[Kind, ...] = ("whole_face", "hull")
 
@@ -156,14 +158,15 @@ def run_study(
 
 def _measured(variant: Variant, trainer: Trainer, path: Path) -> dict[str, Any]:
     if not path.is_file():
-        assert trainer.latest is not None
-        cells = trainer.latest.cells()
+        state = trainer.state
+        assert state.latest is not None
+        cells = state.latest.cells()
         row: dict[str, Any] = {
             "variant": variant.name,
-            "pictures": images_seen(variant.recipe, trainer.step),
+            "pictures": images_seen(variant.recipe, state.step),
             "seed": variant.recipe.seed,
-            "minutes": trainer.minutes,
-            **{f"dev_{name}": value for name, value in trainer.latest.dev.items()},
+            "minutes": state.minutes,
+            **{f"dev_{name}": value for name, value in state.latest.dev.items()},
             "val": _reported(variant, trainer),
             "self_blends": _mean(cells, SELF_BLENDS),
             "unseen": _mean(cells, variant.unseen),
@@ -181,7 +184,8 @@ def _reported(variant: Variant, trainer: Trainer) -> float:
     fake = [face.fake for face in faces]
     if len(set(fake)) < 2:
         return math.nan
-    return roc_auc(fake, face_logits(trainer.average.module, faces, variant.recipe, trainer.size, trainer.device))
+    geometry = variant.recipe.geometry.geometry()
+    return roc_auc(fake, face_logits(trainer.average.module, faces, geometry, trainer.size, trainer.device))
 
 
 def _mean(cells: Mapping[Kind, float], kinds: Sequence[Kind]) -> float:

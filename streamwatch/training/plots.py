@@ -12,13 +12,14 @@ import numpy as np
 from streamwatch.evaluation.extra import load_pyplot
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.data import TrainingPair
-from streamwatch.training.trainer import LOG_COLUMNS, Trainer
+from streamwatch.training.run_folder import LOG_COLUMNS
+from streamwatch.training.trainer import Trainer
 
 
 def draw_progress(trainer: Trainer) -> list[Path]:
     """`curve.png`, and `masks.png` where there are masks to find, in the run's folder."""
     drawn = [draw_curve(trainer.folder / "log.csv", trainer.folder / "curve.png")]
-    if trainer.recipe.architecture.decoder and (pairs := trainer.watched_pairs()):
+    if trainer.recipe.architecture.decoder and (pairs := trainer.held_back.first_pairs(2)):
         drawn.append(write_image(trainer.folder / "masks.png", mask_sheet(pairs, trainer.found_masks(pairs))))
     return drawn
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from streamwatch.training.batches import images_seen
 from streamwatch.training.stages import StageTimes, measured_stages
-from streamwatch.training.trainer import Trainer, images_seen
+from streamwatch.training.trainer import Trainer
 
 WARM_UP = 3
 """Steps before the clock runs: the first ones allocate, and fork the processes."""
@@ -44,7 +45,7 @@ def profile(trainer: Trainer, steps: int) -> Profile:
 
     The trainer is used up: its steps count, and nothing is saved. Raises ValueError where the recipe has too few steps.
     """
-    first, last = trainer.step, trainer.recipe.optimisation.steps
+    first, last = trainer.state.step, trainer.recipe.optimisation.steps
     if last - first < 2 * (steps + WARM_UP):
         raise ValueError(f"profiling takes {2 * (steps + WARM_UP)} steps, and the recipe has {last - first} left")
     each = images_seen(trainer.recipe, 1)

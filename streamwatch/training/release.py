@@ -36,10 +36,11 @@ from streamwatch.faces.crops import crop_face
 from streamwatch.faces.quality import measure_quality
 from streamwatch.records import Face, FaceQuality, FloatArray, ImageArray
 from streamwatch.sources.pictures import read_image
+from streamwatch.training.batches import images_seen
 from streamwatch.training.forgeries import LEFT_EYE, RIGHT_EYE
 from streamwatch.training.prepare import FacePicture, originals
 from streamwatch.training.recipe import Recipe
-from streamwatch.training.trainer import Trainer, images_seen
+from streamwatch.training.trainer import Trainer
 from streamwatch.training.unseen import unseen_self_blend
 
 NOSE_TIP = 4
@@ -228,11 +229,11 @@ def describe_data(recipe: Recipe) -> str:
 def describe_run(recipe: Recipe, trainer: Trainer) -> str:
     """One line for the card: how long was trained, and which step was kept."""
     options = recipe.optimisation
-    images = images_seen(recipe, trainer.best_step)
+    images = images_seen(recipe, trainer.state.best_step)
     frozen = "backbone" if options.freeze == "backbone" else f"first {options.freeze} blocks"
     start = "ImageNet" if recipe.start is None else f"weights {file_sha256(recipe.start)[:12]}"
     return (
-        f"{recipe.name}: from {start}, seed {recipe.seed}, averaged weights of step {trainer.best_step} of "
+        f"{recipe.name}: from {start}, seed {recipe.seed}, averaged weights of step {trainer.state.best_step} of "
         f"{options.steps} ({images} pictures), learning rate {options.learning_rate:g}, "
         f"{frozen} frozen"
     )

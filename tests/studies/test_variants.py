@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from streamwatch.errors import ConfigError
 from streamwatch.studies import variants as studies
 from streamwatch.studies.variants import ablations, chosen, crosses, run_study, web
+from streamwatch.training.batches import images_seen
 from streamwatch.training.recipe import Recipe, load_recipe
-from streamwatch.training.trainer import images_seen
 from tests.support.face_datasets import make_data, tiny_recipe
 
 

@@ -169,14 +169,14 @@ def test_a_recipe_trains_on_a_pack_without_its_data_sets(
 ) -> None:
     root, cache = make_data(tmp_path)
     recipe = Recipe.model_validate({**tiny_recipe(root), "switches": {"input_size": 128}})
-    source = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache).made
+    source = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache).pairs.source
     folder = write_pack(source, tmp_path / "pack", 8, recipe.geometry.geometry(), 160)
     elsewhere = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": tmp_path / "nothing"})})
     if on_device:
-        monkeypatch.setattr("streamwatch.training.trainer.makes_crops", lambda device: True)
+        monkeypatch.setattr("streamwatch.training.batches.makes_crops", lambda device: True)
     trainer = Trainer(elsewhere, tmp_path / "far", Path("unused"), pack=folder)
     trainer.run()
-    assert trainer.step == trainer.best_step == 1
+    assert trainer.state.step == trainer.state.best_step == 1
     other = recipe.model_copy(update={"geometry": recipe.geometry.model_copy(update={"scale": 1.0})})
     with pytest.raises(ConfigError, match="packed for crops by"):
         Trainer(other, tmp_path / "other", Path("unused"), pack=folder)

@@ -23,6 +23,7 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training import release as release_module
 from streamwatch.training.augment import mix_amplitudes
 from streamwatch.training.data import MadePairs, PairDataset, Pools, SourcePool, pair_up
+from streamwatch.training.held_back import HeldBackAucs
 from streamwatch.training.landmarks import MeshLandmarks
 from streamwatch.training.losses import (
     Objective,
@@ -41,7 +42,7 @@ from streamwatch.training.regularisers import mixed_styles, perturbed
 from streamwatch.training.release import release
 from streamwatch.training.split import DataSplit, split_data
 from streamwatch.training.starts import start_from
-from streamwatch.training.trainer import HeldBackAucs, Trainer, TrainingProgress, learning_rate
+from streamwatch.training.trainer import Trainer, TrainingProgress, learning_rate
 from tests.support.face_datasets import make_data
 
 
@@ -427,7 +428,7 @@ def test_infinite_gradients_change_nothing_and_ten_in_a_row_end_the_run(
 
     def objective_that_breaks(self: Trainer, batch: dict[str, torch.Tensor]) -> Objective:
         terms = honest(self, batch)
-        if self.step == 1:
+        if self.state.step == 1:
             return terms
         for name, buffer in self.model.named_buffers():
             if name.endswith("running_mean"):
@@ -458,8 +459,8 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(
     assert evaluated == [False, True, False, True]
     curve, masks = draw_progress(whole)
     assert cv2.imread(str(curve)).std() > 1
-    pairs = whole.watched_pairs()
-    assert [pair.made.kind for pair in pairs[::2]] == list(whole.held_forgeries)
+    pairs = whole.held_back.first_pairs(2)
+    assert [pair.made.kind for pair in pairs[::2]] == list(whole.held_back.forgeries)
     side, sheet = whole.size, read_image(masks)
     assert sheet.shape == (side * len(pairs) // 2, side * 10, 3)
     np.testing.assert_array_equal(sheet[:side, :side], pairs[0].real)
@@ -475,7 +476,7 @@ def test_a_run_that_was_cut_off_ends_as_an_undisturbed_one(
     with pytest.raises(KeyboardInterrupt):
         first.run(cut)
     second = Trainer(recipe, tmp_path / "cut", Path("unused.tflite"), cache=data[1])
-    assert second.step == 3
+    assert second.state.step == 3
     second.run()
 
     card = release(second, tmp_path / "tiny.safetensors")

@@ -117,14 +117,14 @@ def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(
     values["loss"] = {"ranking": 0.5}
     recipe = Recipe.model_validate(values)
     trainer = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache)
-    kinds = {trainer.data.pair(index).made.kind for index in range(4)}
+    kinds = {trainer.pairs.dataset.pair(index).made.kind for index in range(4)}
     assert kinds == {"web", "web_unpaired"}
-    related = next(p for i in range(4) if (p := trainer.data.pair(i)).made.kind == "web")
+    related = next(p for i in range(4) if (p := trainer.pairs.dataset.pair(i)).made.kind == "web")
     assert related.mask is not None
     trainer.run()
-    assert trainer.latest is not None
-    figures = trainer.latest.dev
-    assert trainer.best == pytest.approx((figures["auc"] + figures["won"]) / 2)
+    assert trainer.state.latest is not None
+    figures = trainer.state.latest.dev
+    assert trainer.state.best == pytest.approx((figures["auc"] + figures["won"]) / 2)
     with (tmp_path / "run" / "log.csv").open(newline="") as stream:
         [row] = csv.DictReader(stream)
     assert float(row["dev_auc"]) == pytest.approx(figures["auc"], abs=1e-4)

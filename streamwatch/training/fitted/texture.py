@@ -18,8 +18,8 @@ from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.fitted.fit import fit_linear, standardisation
 from streamwatch.training.fitted.pictures import Rows
 from streamwatch.training.fitted.recipe import TextureRecipe
+from streamwatch.training.inference import normalise
 from streamwatch.training.starts import start_from_imagenet
-from streamwatch.training.trainer import normalise
 
 _LEAST_SCALE = 1e-3  # a statistic that hardly varies must not count for much; and fp16 has to hold it
 

@@ -7,7 +7,7 @@ revision = "0001"
 down_revision = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # size: all tables from top to bottom; a migration that is out is not changed again
     op.create_table(
         "runs",
         sa.Column("id", sa.Integer(), nullable=False),
