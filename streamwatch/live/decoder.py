@@ -23,7 +23,7 @@ DELAY = 10.0
 
 class StreamDecoder:
     """Connects to one source again and again, each time with the effort that was asked for last. The process is started
-    where none runs.
+    where none runs. live: whether the source is a stream, and no file.
 
     `adjust` and `cut` may be called from another thread than the rest.
     """
@@ -31,7 +31,7 @@ class StreamDecoder:
     def __init__(self, url: str, settings: Settings, *, live: bool) -> None:
         self._url = url
         self._settings = settings
-        self._live = live
+        self.live = live
         self._effort = Effort(settings.sampling.fps)
         self._process: DecodingProcess | None = None
         self._counts = FrameCounts(), FrameCounts()
@@ -50,9 +50,9 @@ class StreamDecoder:
             self._process = DecodingProcess()
         process = self._process
         recording = None
-        if self._live and alerts.clip_max_bytes:
+        if self.live and alerts.clip_max_bytes:
             recording = Recording(alerts.clip_before + alerts.clip_after + DELAY, alerts.clip_max_bytes)
-        process.open(self._url, settings.decode, settings.sampling, live=self._live, recording=recording)
+        process.open(self._url, settings.decode, settings.sampling, live=self.live, recording=recording)
         if self._effort != Effort(settings.sampling.fps):
             process.adjust(self._effort)
 

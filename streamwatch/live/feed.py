@@ -125,16 +125,16 @@ class Feed:
         clock: Clock = time.monotonic,
         started_at: datetime | None = None,
     ) -> None:
-        self.is_file = not is_url(url)
+        live = is_url(url)
         self.name = redact(url)
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
         self.crash: Exception | None = None
         self.duration: float | None = None
-        stale_after = None if self.is_file else settings.live.stale_after
+        stale_after = settings.live.stale_after if live else None
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._on_clip = on_clip
-        self._decoder = StreamDecoder(url, settings, live=not self.is_file)
+        self._decoder = StreamDecoder(url, settings, live=live)
         self._timeline = Timeline(settings.sampling.fps, started_at, clock)
         self._silence = SilenceMonitor(settings, clock)
         self._stop = threading.Event()
@@ -160,6 +160,11 @@ class Feed:
             self._decoder.cut(order)
         except DecoderDied:
             self._on_clip(EvidenceClip(self.name, order.alert_id, None, failure="the stream was not connected"))
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has an end, and waits for whoever takes its frames."""
+        return not self._decoder.live
 
     @property
     def started_at(self) -> datetime | None:
