@@ -20,6 +20,7 @@ from streamwatch.archive.input_queue import InputQueue
 from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import EngineSettings, LiveSettings
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import DetectorError, StoreError, WeightsError
 from streamwatch.fusion import AlertRules, Subject, error_verdict
 from streamwatch.live.feed import Feed, FrameQueue
@@ -27,7 +28,7 @@ from streamwatch.live.outbox import Outbox
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, batches
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import BatchScores, LocalClient, PendingScores, ScoringQueue
+from streamwatch.pipeline.scoring import LocalClient, PendingScores, ScoringQueue
 from streamwatch.records import (
     Alert,
     AlertKind,
@@ -75,10 +76,10 @@ def client(weights: Path) -> LocalClient:
     return LocalClient(load_detector(weights, "cpu", 1))
 
 
-def scores_of(crops: np.ndarray) -> BatchScores:
+def scores_of(crops: np.ndarray) -> ScoreArrays:
     """The red of the first pixel as logit: says which crop a score belongs to."""
     logits = crops[:, 0, 0, 0].astype(np.float32)
-    return BatchScores(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
+    return ScoreArrays(logits, logits / 255, np.zeros((len(crops), 2), np.float32), None)
 
 
 def crop_of(value: int) -> FaceCrop:
@@ -111,7 +112,7 @@ class _Slow:
     def ready(self) -> bool:
         return False
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         self._client.open -= 1
         return scores_of(self._crops)
 
@@ -140,12 +141,12 @@ def test_a_frame_is_finished_when_its_last_crop_is_scored() -> None:
     assert queue.finished_frames == 3
 
 
-def test_masks_become_floats_again() -> None:
+def test_masks_stay_as_the_detector_gave_them_and_outlive_the_batch() -> None:
     got: list[FaceScore] = []
+    masks = np.full((1, 4, 4), 51, np.uint8)
 
     class Masked(SlowClient):
         def submit(self, crops: np.ndarray) -> PendingScores:
-            masks = np.full((len(crops), 4, 4), 51, np.uint8)
             scores = dataclasses.replace(scores_of(crops), masks=masks)
             slow = _Slow(self, crops)
             slow.result = lambda: scores  # type: ignore[method-assign]
@@ -154,7 +155,10 @@ def test_masks_become_floats_again() -> None:
     queue = ScoringQueue(Masked(), batch=2, in_flight=1, deliver=got.append)
     queue.put([crop_of(1)])
     queue.drain()
-    assert got[0].mask == pytest.approx(np.full((4, 4), 0.2))
+    assert got[0].mask is not None
+    assert got[0].mask.dtype == np.uint8
+    assert not np.shares_memory(got[0].mask, masks)
+    np.testing.assert_array_equal(got[0].mask, masks[0])
 
 
 def test_the_last_batch_of_items_is_shorter() -> None:

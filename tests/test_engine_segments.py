@@ -14,11 +14,12 @@ import pytest
 from streamwatch.archive.file_work import SegmentedFile
 from streamwatch.archive.input_queue import QueuedInput
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.faces.tracking import View
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import BatchScores, DetectorClient, LocalClient, PendingScores
+from streamwatch.pipeline.scoring import DetectorClient, LocalClient, PendingScores
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
 from streamwatch.records import FrameCounts, Label, TrackVerdict, VideoVerdict
 from streamwatch.sources.segments import Segment
@@ -52,11 +53,11 @@ class Brighter:
         probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
         masks = np.clip(crops[:, ::4, ::4, 0], 0, 255)
         self.scored += len(crops)
-        return _Ready(BatchScores(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
+        return _Ready(ScoreArrays(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
 
 
 class _Ready:
-    def __init__(self, scores: BatchScores) -> None:
+    def __init__(self, scores: ScoreArrays) -> None:
         self._scores = scores
 
     def ready(self) -> bool:
@@ -65,7 +66,7 @@ class _Ready:
     def wait(self, seconds: float) -> None:
         pass
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         return self._scores
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwatch.cluster.histogram import FACES, SECONDS, Histogram
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import DetectorError, DetectorExhausted
-from streamwatch.pipeline.scoring import BatchScores
 
 COMPANY = 1.0
 """Seconds after its last request or answer during which a client is expected to send another one."""
@@ -31,7 +31,7 @@ class _Request:
     client: str
     crops: NDArray[np.uint8]
     arrived: float
-    answer: asyncio.Future[BatchScores]
+    answer: asyncio.Future[ScoreArrays]
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class MicroBatcher:
 
     def __init__(
         self,
-        score: Callable[[NDArray[np.uint8]], BatchScores],
+        score: Callable[[NDArray[np.uint8]], ScoreArrays],
         executor: Executor,
         *,
         max_batch: int,
@@ -142,7 +142,7 @@ class MicroBatcher:
         """Faces that are scored at once at present."""
         return self._room
 
-    async def submit(self, client: str, crops: NDArray[np.uint8]) -> BatchScores:
+    async def submit(self, client: str, crops: NDArray[np.uint8]) -> ScoreArrays:
         """Score the crops of one client. Raises DetectorError."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -249,10 +249,10 @@ class MicroBatcher:
                 request.answer.set_result(scores.part(start, stop))
             start = stop
 
-    async def _score_all(self, crops: NDArray[np.uint8]) -> list[BatchScores]:
+    async def _score_all(self, crops: NDArray[np.uint8]) -> list[ScoreArrays]:
         """In pieces of as many as there is room for. Raises DetectorError, also where there is no room for one."""
         loop = asyncio.get_running_loop()
-        parts: list[BatchScores] = []
+        parts: list[ScoreArrays] = []
         start = 0
         while start < len(crops):
             piece = crops[start : start + self._room]
@@ -283,12 +283,12 @@ def _fail(request: _Request, error: BaseException) -> None:
         request.answer.set_exception(error)
 
 
-def join(parts: list[BatchScores]) -> BatchScores:
+def join(parts: list[ScoreArrays]) -> ScoreArrays:
     """One behind the other."""
     if len(parts) == 1:
         return parts[0]
     masks = [part.masks for part in parts if part.masks is not None]
-    return BatchScores(
+    return ScoreArrays(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate([part.features for part in parts]),
