@@ -105,13 +105,14 @@ class FaceScore:
     """What the detector says of one crop.
 
     logit: z_fake − z_real, uncalibrated. probability: calibrated, 0..1, 1 = fake. feature: 1-D float32.
-    mask: h×w float32 in 0..1, the forged region in crop coordinates, or None for a model without a mask decoder.
+    mask: h×w uint8 in 0..255 (255 = forged), the forged region in crop coordinates, or None for a model without a mask
+    decoder.
     """
 
     logit: float
     probability: float
     feature: FloatArray
-    mask: FloatArray | None
+    mask: ImageArray | None
     crop: FaceCrop | None = None
 
 

@@ -23,13 +23,13 @@ from streamwatch.cli import common
 from streamwatch.cli.main import main
 from streamwatch.cluster.detector import DetectorActor
 from streamwatch.config import LogSettings, Settings
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import ConfigError, DetectorError
 from streamwatch.fusion import Subject
 from streamwatch.live.feed import Feed
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import BatchScores
 from streamwatch.records import Label
 from streamwatch.sources.process import DecoderDied, DecodingProcess
 from streamwatch.sources.redact import redact_text
@@ -296,7 +296,7 @@ class OddWorker(FileWorker):
 class OddDetector(DetectorActor):
     """Fails on every batch."""
 
-    async def score(self, client: str, crops: NDArray[np.uint8]) -> BatchScores:
+    async def score(self, client: str, crops: NDArray[np.uint8]) -> ScoreArrays:
         raise DetectorError("the detector failed") from ValueError("no such kernel")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamwatch.cluster.batch_counts import BatchCounts
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import DetectorExhausted
-from streamwatch.pipeline.scoring import BatchScores
 
 REGROW = 100
 """Batches in a row that must go well before more faces are tried at once again, after memory ran out."""
@@ -30,7 +30,7 @@ class BatchScorer:
 
     def __init__(
         self,
-        score: Callable[[NDArray[np.uint8]], BatchScores],
+        score: Callable[[NDArray[np.uint8]], ScoreArrays],
         executor: Executor,
         max_batch: int,
         counts: BatchCounts,
@@ -43,12 +43,12 @@ class BatchScorer:
         self._counts = counts
         self._good = 0  # batches in a row
 
-    async def score(self, crops: NDArray[np.uint8]) -> BatchScores:
+    async def score(self, crops: NDArray[np.uint8]) -> ScoreArrays:
         """Score N×S×S×3 crops, in parts of as many as there is room for. Raises DetectorError, also where there is no
         room for one.
         """
         loop = asyncio.get_running_loop()
-        parts: list[BatchScores] = []
+        parts: list[ScoreArrays] = []
         start = 0
         while start < len(crops):
             part = crops[start : start + self.room]
@@ -74,12 +74,12 @@ class BatchScorer:
             self.room, self._good = min(self._max_batch, self.room * 2), 0
 
 
-def join(parts: list[BatchScores]) -> BatchScores:
+def join(parts: list[ScoreArrays]) -> ScoreArrays:
     """One behind the other."""
     if len(parts) == 1:
         return parts[0]
     masks = [part.masks for part in parts if part.masks is not None]
-    return BatchScores(
+    return ScoreArrays(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate([part.features for part in parts]),

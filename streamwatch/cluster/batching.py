@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.batch_scorer import BatchScorer
 from streamwatch.cluster.senders import Senders
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import DetectorError
-from streamwatch.pipeline.scoring import BatchScores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class _Request:
     client: str
     crops: NDArray[np.uint8]
     arrived: float
-    answer: asyncio.Future[BatchScores]
+    answer: asyncio.Future[ScoreArrays]
 
 
 class MicroBatcher:
@@ -42,7 +42,7 @@ class MicroBatcher:
 
     def __init__(
         self,
-        score: Callable[[NDArray[np.uint8]], BatchScores],
+        score: Callable[[NDArray[np.uint8]], ScoreArrays],
         executor: Executor,
         *,
         max_batch: int,
@@ -64,7 +64,7 @@ class MicroBatcher:
         """Faces that are scored at once at present."""
         return self._scorer.room
 
-    async def submit(self, client: str, crops: NDArray[np.uint8]) -> BatchScores:
+    async def submit(self, client: str, crops: NDArray[np.uint8]) -> ScoreArrays:
         """Score the crops of one client. Raises DetectorError."""
         loop = asyncio.get_running_loop()
         now = loop.time()

@@ -18,9 +18,10 @@ from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.batching import MicroBatcher
 from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
 from streamwatch.config import DetectorSettings, LogSettings
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import ConfigError, DetectorError, StreamwatchError, WeightsError
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.scoring import BatchScores, score_crops
+from streamwatch.pipeline.scoring import score_crops
 
 RESTARTS_PER_BATCH = 2
 """How often a batch is sent again after the detector's process died over it, before it is an error."""
@@ -61,7 +62,7 @@ class DetectorActor:
         self._check()
         return True
 
-    async def score(self, client: str, crops: NDArray[np.uint8]) -> BatchScores:
+    async def score(self, client: str, crops: NDArray[np.uint8]) -> ScoreArrays:
         """Score N×S×S×3 crops. Raises DetectorError, or WeightsError where the model cannot be loaded."""
         self._check()
         return await self._batcher.submit(client, crops)
@@ -108,7 +109,7 @@ def gpu_share(actors: int, gpus: int) -> float:
 
 
 class _RemoteScores:
-    def __init__(self, reference: ray.ObjectRef[BatchScores], done: Any) -> None:
+    def __init__(self, reference: ray.ObjectRef[ScoreArrays], done: Any) -> None:
         self._reference = reference
         self._done = done
 
@@ -118,7 +119,7 @@ class _RemoteScores:
     def wait(self, seconds: float) -> None:
         ray.wait([self._reference], timeout=seconds)
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         try:
             return ray.get(self._reference)
         except ray.exceptions.RayTaskError as error:

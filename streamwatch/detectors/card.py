@@ -37,12 +37,6 @@ class ExtensionPreset:
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.kind not in DETECTORS.added():
-            raise ConfigError(
-                f"kind: {self.kind} is none of {', '.join(DETECTORS.names())}", "install what adds this detector"
-            )
-
 
 def kind_of(preset: Any) -> str:
     """Which detector of `DETECTORS` a preset is of; those of M2TR networks name no kind."""
@@ -222,6 +216,9 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelCard:
     missing = [key for key in _KEYS if key not in values]
     if missing:
         raise WeightsError(f"{path}: the model card lacks {', '.join(missing)}")
+    if (kind := kind_of(values["preset"])) not in DETECTORS.names():
+        known = ", ".join(DETECTORS.names())
+        raise WeightsError(f"{path}: preset.kind: {kind} is none of {known}; install the distribution that adds it")
     try:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from streamwatch.detectors.card import ModelCard
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.records import FaceScore, FloatArray, ImageArray
+from streamwatch.records import FaceCrop, FaceScore, FloatArray, ImageArray
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of a network's arithmetic; `auto`: bf16 where the hardware has it."""
@@ -16,28 +17,37 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreArrays:
-    """Scores of N crops as float32 arrays, for transport between processes.
+    """Scores of N crops, as they travel between processes.
 
-    logits: (N,), z_fake − z_real. probabilities: (N,), calibrated, 1 = fake. features: (N, D).
-    masks: (N, h, w) in 0..1, the forged region in crop coordinates; None for a model without a mask decoder.
+    logits: (N,) float32, z_fake − z_real. probabilities: (N,) float32, calibrated, 1 = fake. features: (N, D) float32.
+    masks: (N, h, w) uint8 in 0..255 (255 = forged), the forged region in crop coordinates; None for a model without a
+    mask decoder.
     """
 
     logits: FloatArray
     probabilities: FloatArray
     features: FloatArray
-    masks: FloatArray | None
+    masks: ImageArray | None
 
     def __len__(self) -> int:
         return len(self.logits)
 
-    def scores(self) -> list[FaceScore]:
-        """One record per crop."""
+    def part(self, start: int, stop: int) -> ScoreArrays:
+        """Those of crops start … stop − 1."""
+        masks = None if self.masks is None else self.masks[start:stop]
+        return ScoreArrays(self.logits[start:stop], self.probabilities[start:stop], self.features[start:stop], masks)
+
+    def scores(self, crops: Sequence[FaceCrop] | None = None) -> list[FaceScore]:
+        """One record per crop, with a mask of its own: it may outlive the batch. crops: for the records to hold, in the
+        order of the scores.
+        """
         return [
             FaceScore(
                 logit=float(self.logits[index]),
                 probability=float(self.probabilities[index]),
                 feature=self.features[index],
-                mask=None if self.masks is None else self.masks[index],
+                mask=None if self.masks is None else self.masks[index].copy(),
+                crop=None if crops is None else crops[index],
             )
             for index in range(len(self))
         ]

@@ -9,24 +9,26 @@ import cv2
 import numpy as np
 
 from streamwatch.errors import StoreError
-from streamwatch.records import Alert, Evidence, FloatArray, ImageArray
+from streamwatch.records import Alert, Evidence, ImageArray
 
 _FORGED = np.array([255, 48, 32], dtype=np.float32)
 """Colour (RGB) of the forged region: rare in skin and in hair."""
 _STRENGTH = 0.45
-"""Opacity where the mask is 1: the face stays visible under it."""
+"""Opacity where the mask is 255: the face stays visible under it."""
 _OUTLINE = 0.5
-"""The mask value along which the outline runs where that of the coverage is not known."""
+"""The mask value (0..1) along which the outline runs where that of the coverage is not known."""
 
 
-def overlay(crop: ImageArray, mask: FloatArray, outline: float = _OUTLINE) -> ImageArray:
-    """The crop with its forged region tinted in proportion to the mask, and outlined where that crosses `outline`.
+def overlay(crop: ImageArray, mask: ImageArray, outline: float = _OUTLINE) -> ImageArray:
+    """The crop with its forged region tinted in proportion to the mask, and outlined where that crosses `outline`
+    (0..1).
 
-    crop: H×W×3 RGB. mask: h×w in 0..1, in crop coordinates, of any resolution. Returns H×W×3 RGB.
+    crop: H×W×3 RGB. mask: h×w uint8 (255 = forged) in crop coordinates, of any resolution. Returns H×W×3 RGB.
     """
     height, width = crop.shape[:2]
-    scaled = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
-    opacity = _STRENGTH * np.clip(scaled, 0.0, 1.0)[..., np.newaxis]
+    shares = mask.astype(np.float32) / 255
+    scaled = cv2.resize(shares, (width, height), interpolation=cv2.INTER_LINEAR)
+    opacity = _STRENGTH * scaled[..., np.newaxis]
     tinted = np.ascontiguousarray(np.rint(crop * (1.0 - opacity) + _FORGED * opacity).astype(np.uint8))
     outlines, _ = cv2.findContours((scaled >= outline).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(tinted, outlines, -1, (255, 255, 255), max(1, round(width / 192)), cv2.LINE_AA)
@@ -66,7 +68,7 @@ def masked_crop(item: Evidence, owner: str) -> ImageArray | None:
     """
     if item.mask_png is None:
         return None
-    mask = _decode(item.mask_png, cv2.IMREAD_GRAYSCALE, owner).astype(np.float32) / 255.0
+    mask = _decode(item.mask_png, cv2.IMREAD_GRAYSCALE, owner)
     return overlay(decode_crop(item, owner), mask, _OUTLINE if item.coverage is None else item.coverage.threshold)
 
 

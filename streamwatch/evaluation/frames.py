@@ -19,6 +19,7 @@ from streamwatch.evaluation.metrics import (
     true_positive_rate_at,
 )
 from streamwatch.faces.crops import crop_face, crop_mask
+from streamwatch.fusion.regions import covered
 from streamwatch.records import Box, FloatArray, ImageArray
 
 
@@ -34,12 +35,15 @@ class FaceSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceResults:
-    """Scores of samples in their order; masks are those of the samples with a known forged region."""
+    """Scores of samples in their order; masks are those of the samples with a known forged region.
+
+    masks: side×side uint8 (255 = forged). truths: side×side in 0..1.
+    """
 
     fake: NDArray[np.bool_]
     logits: FloatArray
     probabilities: FloatArray
-    masks: list[FloatArray]
+    masks: list[ImageArray]
     truths: list[FloatArray]
 
 
@@ -52,7 +56,7 @@ def score_samples(
 ) -> FaceResults:
     """Cut every sample by the card's geometry and score it."""
     logits, probabilities = [], []
-    masks: list[FloatArray] = []
+    masks: list[ImageArray] = []
     truths: list[FloatArray] = []
     for start in range(0, len(samples), batch):
         part = samples[start : start + batch]
@@ -93,8 +97,8 @@ def frame_metrics(results: FaceResults) -> dict[str, float]:
 def mask_metrics(results: FaceResults, threshold: float, ellipse: FloatArray) -> dict[str, float]:
     """Mean IoU and pixel AUC of the masks, beside the IoU of a constant `ellipse` (side×side, 0 or 1)."""
     pairs = list(zip(results.masks, results.truths, strict=True))
-    ours = [intersection_over_union(mask >= threshold, truth >= 0.5) for mask, truth in pairs]
-    plain = [intersection_over_union(ellipse, truth >= 0.5) for _, truth in pairs]
+    ours = [intersection_over_union(covered(mask, threshold), truth >= 0.5) for mask, truth in pairs]
+    plain = [intersection_over_union(ellipse >= 0.5, truth >= 0.5) for _, truth in pairs]
     areas = [
         roc_auc((truth >= 0.5).ravel(), mask.ravel())
         for mask, truth in pairs
@@ -114,7 +118,7 @@ def best_mask_threshold(results: FaceResults) -> float:
         return float(
             np.mean(
                 [
-                    intersection_over_union(mask >= threshold, truth >= 0.5)
+                    intersection_over_union(covered(mask, threshold), truth >= 0.5)
                     for mask, truth in zip(results.masks, results.truths, strict=True)
                 ]
             )
@@ -134,4 +138,4 @@ def best_ellipse(truths: Sequence[FloatArray]) -> FloatArray:
         return picture
 
     candidates = [ellipse(w / 20, h / 20) for w in range(8, 21, 2) for h in range(8, 21, 2)]
-    return max(candidates, key=lambda c: np.mean([intersection_over_union(c, t >= 0.5) for t in truths]))
+    return max(candidates, key=lambda c: np.mean([intersection_over_union(c >= 0.5, t >= 0.5) for t in truths]))

@@ -95,11 +95,10 @@ def expected_calibration_error(
     return float(mass @ np.abs(observed - predicted))
 
 
-def intersection_over_union(mask: ArrayLike, truth: ArrayLike, threshold: float = 0.5) -> float:
-    """IoU of two masks in 0..1 after thresholding; 1 if both are empty."""
-    a, b = np.asarray(mask) >= threshold, np.asarray(truth) >= threshold
-    union = (a | b).sum()
-    return float((a & b).sum() / union) if union else 1.0
+def intersection_over_union(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """IoU of two regions; 1 if both are empty."""
+    union = (mask | truth).sum()
+    return float((mask & truth).sum() / union) if union else 1.0
 
 
 def _weights(fake: NDArray[np.bool_], balanced: bool) -> NDArray[np.float64]:

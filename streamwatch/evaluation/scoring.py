@@ -23,6 +23,7 @@ from streamwatch.faces import FaceDetector, crop_face, load_face_detector, measu
 from streamwatch.faces.crops import crop_mask
 from streamwatch.faces.cutouts import face_of_cutout
 from streamwatch.fusion import SourceFusion, Subject
+from streamwatch.fusion.regions import covered
 from streamwatch.pipeline.analyser import batches
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import score_crops
@@ -35,6 +36,7 @@ from streamwatch.records import (
     FloatArray,
     Frame,
     FrameCounts,
+    ImageArray,
     Label,
     VideoVerdict,
 )
@@ -261,17 +263,7 @@ class Evaluator:
         return FaceCrop(image, face, region, frame.index, frame.pts)
 
     def _scored(self, crops: Sequence[FaceCrop]) -> list[FaceScore]:
-        found = score_crops(self._detector, np.stack([crop.image for crop in crops]))
-        return [
-            FaceScore(
-                logit=float(found.logits[i]),
-                probability=float(found.probabilities[i]),
-                feature=found.features[i],
-                mask=None if found.masks is None else found.masks[i].astype(np.float32) / 255,
-                crop=crop,
-            )
-            for i, crop in enumerate(crops)
-        ]
+        return score_crops(self._detector, np.stack([crop.image for crop in crops])).scores(crops)
 
     def _outcome(self, work: _Work, scores: Sequence[FaceScore], *, measure_masks: bool) -> ClipOutcome:
         masks = tuple(self._masks(work, scores)) if measure_masks else ()
@@ -311,13 +303,13 @@ class Evaluator:
             yield mask_agreement(score.mask, whole, score.crop.region, self._mask_threshold)
 
 
-def mask_agreement(mask: FloatArray, truth: FloatArray, region: Box, threshold: float) -> MaskAgreement:
-    """How well the mask of a crop (h×h, 0..1) shows the forged region of its picture (H×W, 0..1).
+def mask_agreement(mask: ImageArray, truth: FloatArray, region: Box, threshold: float) -> MaskAgreement:
+    """How well the mask of a crop (h×h uint8, 255 = forged) shows the forged region of its picture (H×W, 0..1).
 
-    region: of the crop in the picture. threshold: from which the mask counts as forged, for the IoU.
+    region: of the crop in the picture. threshold: 0..1, from which the mask counts as forged, for the IoU.
     """
     inside = crop_mask(truth, region, mask.shape[-1]) >= 0.5
-    iou = intersection_over_union(mask, inside, threshold)
+    iou = intersection_over_union(covered(mask, threshold), inside)
     mixed = bool(inside.any() and not inside.all())
     return MaskAgreement(iou, roc_auc(inside.ravel(), mask.ravel()) if mixed else None)
 

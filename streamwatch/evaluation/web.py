@@ -249,8 +249,7 @@ def _score(
                 continue
             truth = _forged(face, truths.get(face.picture.path, ()))
             if truth is not None:
-                mask = scores.masks[index].astype(np.float32) / 255
-                masks.append(mask_agreement(mask, truth, geometry.region(face.box), threshold))
+                masks.append(mask_agreement(scores.masks[index], truth, geometry.region(face.box), threshold))
         progress("scores", len(faces), len(found.found))
     return faces, masks
 

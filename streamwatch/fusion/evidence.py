@@ -7,11 +7,10 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.regions import measure_coverage
@@ -61,7 +60,7 @@ class ScoredCandidate:
             assert self._score is not None
             assert self._score.crop is not None
             crop, coverage = self._score.crop, None
-            mask = None if self._score.mask is None else mask_to_bytes(self._score.mask)
+            mask = self._score.mask
             if mask is not None:
                 coverage = measure_coverage(mask, self._mask_threshold, crop.face, crop.region)
             self._evidence = Evidence(
@@ -194,13 +193,6 @@ def _time(kept: _Kept) -> float:
 def settling(policy: Policy) -> float:
     """Seconds after a face within which later ones may still change the span that it is in."""
     return policy.window + policy.merge_gap + policy.min_span + SETTLE_SLACK
-
-
-def mask_to_bytes(mask: NDArray[Any]) -> ImageArray:
-    """A mask in 0..1, or already in 0..255, as uint8."""
-    if mask.dtype == np.uint8:
-        return mask
-    return np.asarray(np.clip(mask * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 
 def _encode(suffix: str, image: ImageArray, options: list[int]) -> bytes:

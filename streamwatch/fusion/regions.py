@@ -14,12 +14,10 @@ CVPR 2019). "Down" leads from the middle of the eyes to the middle of the mouth.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from streamwatch.records import Box, Face, MaskCoverage
+from streamwatch.records import Box, Face, ImageArray, MaskCoverage
 
 ALMOST_ALL = 0.75
 """A part that is covered by this much counts as covered as a whole."""
@@ -74,13 +72,18 @@ def face_parts(face: Face, region: Box, shape: tuple[int, int]) -> dict[str, Reg
     return {**parts, "skin": free}
 
 
-def measure_coverage(mask: NDArray[Any], threshold: float, face: Face, region: Box) -> MaskCoverage | None:
+def covered(mask: ImageArray, threshold: float) -> NDArray[np.bool_]:
+    """Where a mask (uint8, 255 = forged) reaches a threshold (0..1)."""
+    return np.asarray(mask >= threshold * 255)
+
+
+def measure_coverage(mask: ImageArray, threshold: float, face: Face, region: Box) -> MaskCoverage | None:
     """How much of a face and of its parts a mask covers.
 
-    mask: h×w, 0..1, or uint8 in 0..255, over the crop's square `region`. It covers where it reaches `threshold`
-    (0..1). None where the crop shows nothing of the face.
+    mask: h×w uint8 (255 = forged) over the crop's square `region`. It covers where it reaches `threshold` (0..1). None
+    where the crop shows nothing of the face.
     """
-    forged = mask >= (threshold * 255 if mask.dtype == np.uint8 else threshold)
+    forged = covered(mask, threshold)
     parts = face_parts(face, region, (mask.shape[0], mask.shape[1]))
     visible = sum(int(part.sum()) for part in parts.values())
     if visible == 0:
@@ -89,8 +92,8 @@ def measure_coverage(mask: NDArray[Any], threshold: float, face: Face, region: B
         name: float(forged[part].mean()) if part.sum() >= max(1, SLIVER * visible) else None
         for name, part in parts.items()
     }
-    covered = sum(int(forged[part].sum()) for part in parts.values())
-    return MaskCoverage(threshold=threshold, face=covered / visible, **shares)
+    pixels = sum(int(forged[part].sum()) for part in parts.values())
+    return MaskCoverage(threshold=threshold, face=pixels / visible, **shares)
 
 
 def most_covered(coverage: MaskCoverage) -> tuple[str, ...]:

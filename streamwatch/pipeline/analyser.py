@@ -324,7 +324,7 @@ def trace_of(score: FaceScore, policy: Policy) -> FaceTrace:
         if score.probability >= policy.fake:
             coverage = measure_coverage(score.mask, policy.mask_threshold, crop.face, crop.region)
         small = cv2.resize(score.mask, (TRACE_MASK, TRACE_MASK), interpolation=cv2.INTER_AREA)
-        mask = np.asarray(np.clip(small * 255 + 0.5, 0, 255), dtype=np.uint8)
+        mask = np.asarray(small, np.uint8)
     return FaceTrace(
         frame_index=crop.frame_index,
         pts=crop.pts,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,35 +12,13 @@ from numpy.typing import NDArray
 
 from streamwatch.detectors.memory import ran_out_of_memory
 from streamwatch.errors import DetectorError, DetectorExhausted
-from streamwatch.records import FaceCrop, FaceScore, FloatArray, ImageArray
+from streamwatch.records import FaceCrop, FaceScore
 
 if TYPE_CHECKING:
-    from streamwatch.detectors import Detector
+    from streamwatch.detectors import Detector, ScoreArrays
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BatchScores:
-    """What a detector says of N crops, as it travels between processes.
-
-    logits, probabilities: N float32. features: N×D float32. masks: N×h×w uint8 (255 = forged), None without
-    a mask decoder.
-    """
-
-    logits: FloatArray
-    probabilities: FloatArray
-    features: FloatArray
-    masks: ImageArray | None
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    def part(self, start: int, stop: int) -> BatchScores:
-        """Those of crops start … stop − 1."""
-        masks = None if self.masks is None else self.masks[start:stop]
-        return BatchScores(self.logits[start:stop], self.probabilities[start:stop], self.features[start:stop], masks)
-
-
-def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> BatchScores:
+def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> ScoreArrays:
     """Score N×S×S×3 crops. Raises DetectorError where the model fails or gives numbers that are none, DetectorExhausted
     where it runs out of memory.
     """
@@ -53,8 +30,7 @@ def score_crops(detector: Detector, crops: NDArray[np.uint8]) -> BatchScores:
         raise DetectorError(f"{detector.name} failed on {len(crops)} crops: {error}") from error
     if not (np.isfinite(found.logits).all() and np.isfinite(found.probabilities).all()):
         raise DetectorError(f"{detector.name} gave scores that are not numbers on {len(crops)} crops")
-    masks = None if found.masks is None else np.asarray(np.clip(found.masks, 0, 1) * 255 + 0.5, dtype=np.uint8)
-    return BatchScores(found.logits, found.probabilities, found.features, masks)
+    return found
 
 
 class PendingScores(Protocol):
@@ -66,7 +42,7 @@ class PendingScores(Protocol):
     def wait(self, seconds: float) -> None:
         """Wait until it is ready, at most so long."""
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         """Wait for the scores. Raises DetectorError."""
 
 
@@ -78,7 +54,7 @@ class DetectorClient(Protocol):
 
 
 class _LocalScores:
-    def __init__(self, future: Future[BatchScores]) -> None:
+    def __init__(self, future: Future[ScoreArrays]) -> None:
         self._future = future
 
     def ready(self) -> bool:
@@ -87,7 +63,7 @@ class _LocalScores:
     def wait(self, seconds: float) -> None:
         wait([self._future], seconds)
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         return self._future.result()
 
 
@@ -166,18 +142,8 @@ class ScoringQueue:
 
     def _collect_one(self) -> None:
         crops, pending = self._under_way.popleft()
-        scores = pending.result()
-        for index, crop in enumerate(crops):
-            mask = None if scores.masks is None else scores.masks[index].astype(np.float32) / 255
-            self._deliver(
-                FaceScore(
-                    logit=float(scores.logits[index]),
-                    probability=float(scores.probabilities[index]),
-                    feature=scores.features[index],
-                    mask=mask,
-                    crop=crop,
-                )
-            )
+        for score in pending.result().scores(crops):
+            self._deliver(score)
         self._scored += len(crops)
         self._finish_frames()
 

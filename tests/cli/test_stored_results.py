@@ -292,7 +292,7 @@ def test_a_damaged_picture_is_an_error(tmp_path: Path) -> None:
 
 def test_the_overlay_grows_with_the_mask() -> None:
     crop = np.full((64, 64, 3), 128, np.uint8)
-    levels = [overlay(crop, np.full((8, 8), level, np.float32))[32, 32, 0] for level in (0.0, 0.2, 0.4, 1.0)]
+    levels = [overlay(crop, np.full((8, 8), level, np.uint8))[32, 32, 0] for level in (0, 51, 102, 255)]
     assert levels[0] == 128
     assert levels == sorted(set(levels))
 

@@ -18,8 +18,8 @@ import streamwatch
 from streamwatch.cluster.batch_scorer import REGROW
 from streamwatch.cluster.batching import MicroBatcher
 from streamwatch.cluster.histogram import Histogram
+from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import DetectorError, DetectorExhausted
-from streamwatch.pipeline.scoring import BatchScores
 from tests.support.score_clients import scores_of
 
 pytestmark = pytest.mark.alone
@@ -67,12 +67,12 @@ def crops(count: int, value: int = 7) -> np.ndarray:
 Work = Callable[[MicroBatcher], Awaitable[None]]
 
 
-def run_batcher(work: Work, score: Callable[[np.ndarray], BatchScores] = scores_of, **options: Any) -> list[int]:
+def run_batcher(work: Work, score: Callable[[np.ndarray], ScoreArrays] = scores_of, **options: Any) -> list[int]:
     """Run `work(batcher)` and return the sizes of the batches that were scored. takes: seconds that one lasts."""
     sizes: list[int] = []
     takes = options.pop("takes", 0.0)
 
-    def counted(batch: np.ndarray) -> BatchScores:
+    def counted(batch: np.ndarray) -> ScoreArrays:
         sizes.append(len(batch))
         loop.now += takes
         return score(batch)
@@ -193,7 +193,7 @@ class Small:
     def __init__(self, room: int) -> None:
         self.room = room
 
-    def __call__(self, batch: np.ndarray) -> BatchScores:
+    def __call__(self, batch: np.ndarray) -> ScoreArrays:
         if len(batch) > self.room:
             raise DetectorExhausted("out of memory")
         return scores_of(batch)
@@ -275,7 +275,7 @@ def test_a_request_larger_than_a_batch_is_split() -> None:
 
 
 def test_a_failing_request_is_isolated() -> None:
-    def fragile(batch: np.ndarray) -> BatchScores:
+    def fragile(batch: np.ndarray) -> ScoreArrays:
         if (batch == 13).any():
             raise DetectorError("unlucky")
         return scores_of(batch)
@@ -304,7 +304,7 @@ def test_crops_of_another_size_do_not_share_a_batch() -> None:
 
 
 def test_a_fault_of_the_model_is_told_to_all_who_wait() -> None:
-    def broken(batch: np.ndarray) -> BatchScores:
+    def broken(batch: np.ndarray) -> ScoreArrays:
         raise ZeroDivisionError("fault")
 
     async def work(batcher: MicroBatcher) -> None:

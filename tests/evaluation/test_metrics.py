@@ -102,10 +102,10 @@ def test_calibration_error_of_known_cases() -> None:
 
 
 def test_intersection_over_union() -> None:
-    a, b = np.zeros((4, 4)), np.zeros((4, 4))
-    a[:2], b[1:3] = 1, 0.8
+    a, b = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    a[:2], b[1:3] = True, True
     assert intersection_over_union(a, b) == pytest.approx(4 / 12)
-    assert intersection_over_union(np.zeros((2, 2)), np.zeros((2, 2))) == 1
+    assert intersection_over_union(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 1
 
 
 def test_platt_recovers_the_scale_that_made_the_labels() -> None:

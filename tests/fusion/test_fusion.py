@@ -299,8 +299,8 @@ def test_fusion_needs_the_crop() -> None:
 
 def test_evidence_is_of_the_strongest_faces_and_decodes() -> None:
     fusion = TrackFusion(1, policy(evidence=2))
-    mask = np.zeros((8, 8), np.float32)
-    mask[2:5, 3:6] = 1.0
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 3:6] = 255
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 0] = 200
     for index, probability in enumerate([0.9, 0.99, 0.92, 0.97, 0.91, 0.9]):
@@ -312,13 +312,13 @@ def test_evidence_is_of_the_strongest_faces_and_decodes() -> None:
     assert first.mask_png is not None
     picture = np.asarray(cv2.imdecode(np.frombuffer(first.crop_jpeg, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
     assert np.abs(picture.astype(int) - red).max() < 12
-    assert (cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED) == mask * 255).all()
+    assert (cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED) == mask).all()
 
 
 @pytest.mark.parametrize(("threshold", "covered"), [(0.5, 1.0), (0.7, 0.0)])
 def test_evidence_says_how_much_of_the_face_its_mask_covers(threshold: float, covered: float) -> None:
     fusion = TrackFusion(1, dataclasses.replace(policy(), mask_threshold=threshold))
-    score = scored(0.99, 0.0, mask=np.full((8, 8), 0.6, np.float32))
+    score = scored(0.99, 0.0, mask=np.full((8, 8), 153, np.uint8))
     assert score.crop is not None
     fusion.add(dataclasses.replace(score, crop=dataclasses.replace(score.crop, region=(-30.0, 0.0, 230.0, 260.0))))
     (item,) = fusion.verdict().evidence

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamwatch.fusion.regions import brief, describe, face_parts, measure_coverage, most_covered
+from streamwatch.fusion.regions import brief, covered, describe, face_parts, measure_coverage, most_covered
 from streamwatch.records import Face, MaskCoverage
 
 EYE_A, EYE_B, NOSE, MOUTH_A, MOUTH_B = (38.0, 52.0), (74.0, 52.0), (56.0, 72.0), (41.0, 92.0), (71.0, 92.0)
@@ -92,14 +92,12 @@ def test_grid_and_crop_may_have_any_scale() -> None:
 
 def test_coverage_is_the_share_of_each_part() -> None:
     parts = face_parts(FACE, REGION, (112, 112))
-    mask = np.where(parts["mouth"], 0.3, 0.1).astype(np.float32)
+    mask = np.where(parts["mouth"], 76, 26).astype(np.uint8)
     found = measure_coverage(mask, 0.2, FACE, REGION)
     assert found is not None
     assert (found.mouth, found.eyes, found.nose, found.skin, found.border) == (1.0, 0.0, 0.0, 0.0, 0.0)
     assert found.face == pytest.approx(parts["mouth"].sum() / sum(part.sum() for part in parts.values()))
     assert found.threshold == 0.2
-    levels = np.rint(mask * 255).astype(np.uint8)
-    assert measure_coverage(levels, 0.2, FACE, REGION) == found
     nothing = measure_coverage(mask, 0.31, FACE, REGION)
     assert nothing is not None
     assert nothing.face == 0.0
@@ -108,17 +106,22 @@ def test_coverage_is_the_share_of_each_part() -> None:
     assert everything.face == 1.0
 
 
+@pytest.mark.parametrize(("threshold", "reached"), [(0.0, 4), (0.2, 3), (51.5 / 255, 2), (1.0, 1), (1.01, 0)])
+def test_a_mask_covers_from_its_threshold_on(threshold: float, reached: int) -> None:
+    assert covered(np.array([[0, 51], [52, 255]], np.uint8), threshold).sum() == reached
+
+
 def test_what_the_crop_does_not_show_is_not_known() -> None:
-    below = measure_coverage(np.ones((56, 56), np.float32), 0.5, FACE, (0.0, 80.0, 56.0, 136.0))
+    below = measure_coverage(np.full((56, 56), 255, np.uint8), 0.5, FACE, (0.0, 80.0, 56.0, 136.0))
     assert below is not None
     assert (below.eyes, below.nose) == (None, None)
     assert below.mouth == 1.0
-    assert measure_coverage(np.ones((8, 8), np.float32), 0.5, FACE, (500.0, 500.0, 600.0, 600.0)) is None
+    assert measure_coverage(np.full((8, 8), 255, np.uint8), 0.5, FACE, (500.0, 500.0, 600.0, 600.0)) is None
 
 
 def test_landmarks_in_one_point_leave_skin_and_border() -> None:
     lost = replace(FACE, landmarks=((50.0, 50.0),) * 5)
-    found = measure_coverage(np.ones((56, 56), np.float32), 0.5, lost, REGION)
+    found = measure_coverage(np.full((56, 56), 255, np.uint8), 0.5, lost, REGION)
     assert found is not None
     assert (found.eyes, found.nose, found.mouth, found.skin, found.border) == (None, None, None, 1.0, 1.0)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pytest
 
-from streamwatch.pipeline.scoring import BatchScores, PendingScores, ScoringQueue
+from streamwatch.detectors.protocol import ScoreArrays
+from streamwatch.pipeline.scoring import PendingScores, ScoringQueue
 from streamwatch.records import (
     Face,
     FaceCrop,
@@ -46,7 +46,7 @@ class _Slow:
     def wait(self, seconds: float) -> None:
         pass
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         self._client.open -= 1
         return scores_of(self._crops)
 
@@ -76,12 +76,12 @@ def test_a_frame_is_finished_when_its_last_crop_is_scored() -> None:
     assert queue.finished_frames == 3
 
 
-def test_masks_become_floats_again() -> None:
+def test_masks_stay_as_the_detector_gave_them_and_outlive_the_batch() -> None:
     got: list[FaceScore] = []
+    masks = np.full((1, 4, 4), 51, np.uint8)
 
     class Masked(SlowClient):
         def submit(self, crops: np.ndarray) -> PendingScores:
-            masks = np.full((len(crops), 4, 4), 51, np.uint8)
             scores = dataclasses.replace(scores_of(crops), masks=masks)
             slow = _Slow(self, crops)
             slow.result = lambda: scores  # type: ignore[method-assign]
@@ -90,4 +90,7 @@ def test_masks_become_floats_again() -> None:
     queue = ScoringQueue(Masked(), batch=2, in_flight=1, deliver=got.append)
     queue.put([crop_of(1)])
     queue.drain()
-    assert got[0].mask == pytest.approx(np.full((4, 4), 0.2))
+    assert got[0].mask is not None
+    assert got[0].mask.dtype == np.uint8
+    assert not np.shares_memory(got[0].mask, masks)
+    np.testing.assert_array_equal(got[0].mask, masks[0])

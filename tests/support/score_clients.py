@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamwatch.pipeline.scoring import BatchScores, PendingScores
+from streamwatch.detectors.protocol import ScoreArrays
+from streamwatch.pipeline.scoring import PendingScores
 
 
-def scores_of(crops: np.ndarray) -> BatchScores:
+def scores_of(crops: np.ndarray) -> ScoreArrays:
     """The red of the first pixel as logit: says which crop a score belongs to."""
     logits = np.asarray(crops[:, 0, 0, 0], np.float32)
-    return BatchScores(logits, logits / np.float32(255), np.zeros((len(crops), 2), np.float32), None)
+    return ScoreArrays(logits, logits / np.float32(255), np.zeros((len(crops), 2), np.float32), None)
 
 
 class Brighter:
@@ -24,11 +25,11 @@ class Brighter:
         probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
         masks = np.clip(crops[:, ::4, ::4, 0], 0, 255)
         self.scored += len(crops)
-        return _Ready(BatchScores(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
+        return _Ready(ScoreArrays(logits, probabilities, np.zeros((len(crops), 2), np.float32), masks))
 
 
 class _Ready:
-    def __init__(self, scores: BatchScores) -> None:
+    def __init__(self, scores: ScoreArrays) -> None:
         self._scores = scores
 
     def ready(self) -> bool:
@@ -37,5 +38,5 @@ class _Ready:
     def wait(self, seconds: float) -> None:
         pass
 
-    def result(self) -> BatchScores:
+    def result(self) -> ScoreArrays:
         return self._scores

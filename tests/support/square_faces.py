@@ -32,7 +32,7 @@ class RedDetector:
     def score_arrays(self, crops: ImageArray) -> ScoreArrays:
         red = np.asarray(crops[..., 0], np.float32) / np.float32(255)
         level = np.clip(red.mean(axis=(1, 2)), 0.01, 0.99)
-        return ScoreArrays(level - 0.5, level, level[:, None], red)
+        return ScoreArrays(level - 0.5, level, level[:, None], crops[..., 0])
 
 
 class SquareFinder:

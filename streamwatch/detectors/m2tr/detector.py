@@ -23,7 +23,7 @@ from streamwatch.records import FaceScore, FloatArray, ImageArray
 _MAX_BATCH = 32
 _MAX_CPU_BATCH = 4  # more at once outgrow the caches: 31 instead of 41 faces/s in fp32 on two cores
 
-Batch = tuple[FloatArray, FloatArray, FloatArray | None]
+Batch = tuple[FloatArray, FloatArray, ImageArray | None]
 
 
 class M2TRDetector:
@@ -80,7 +80,8 @@ class M2TRDetector:
         features = _join([batch[1] for batch in batches], (self._feature_size,))
         masks = None
         if self._mask_side is not None:
-            masks = _join([batch[2] for batch in batches if batch[2] is not None], (self._mask_side, self._mask_side))
+            found = [batch[2] for batch in batches if batch[2] is not None]
+            masks = np.concatenate([np.empty((0, self._mask_side, self._mask_side), np.uint8), *found])
         return ScoreArrays(logits, self.card.calibration.probability(logits), features, masks)
 
     def explain(self, crops: ImageArray) -> FloatArray:
@@ -114,7 +115,8 @@ class M2TRDetector:
             logits = output.logits[:, 1] - output.logits[:, 0]
             masks = None
             if output.mask_logits is not None:
-                masks = _to_numpy(output.mask_logits.float().sigmoid().squeeze(1))
+                levels = output.mask_logits.float().sigmoid().squeeze(1) * 255 + 0.5
+                masks = levels.to(torch.uint8).cpu().numpy()
             return _to_numpy(logits), _to_numpy(output.feature), masks
 
 
