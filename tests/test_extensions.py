@@ -31,13 +31,14 @@ from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analyser
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient
-from streamwatch.records import Alert, AlertKind, Failure, Label, ModelRef
+from streamwatch.records import Failure, ModelRef
 from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.sinks.opening import open_sink
 from streamwatch.sources import VideoSource, container, objects
 from streamwatch.sources.container import check_watchable
 from streamwatch.store import Store
 from streamwatch.store.deliveries import Delivery
+from tests.support.builders import make_outage
 from tests.support.face_clips import face_clip
 from tests.support.paths import ROOT
 
@@ -378,8 +379,9 @@ def test_a_sink_of_another_distribution_that_fails_is_tried_again(tmp_path: Path
     store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
     run_id = store.begin_run("watch", "{}", "c" * 64)
     subject = Subject("rtsp://cam", None, ModelRef("m", "b" * 64), "c" * 64, "p")
-    alert = Alert("a1", "rtsp://cam", None, 0.0, None, None, None, Label.ERROR, 1, kind=AlertKind.DOWN, reason="gone")
-    store.save(run_id, [error_verdict(subject, SourceTimeout("gone"), alerts=[alert])], [sink])
+    store.save(
+        run_id, [error_verdict(subject, SourceTimeout("gone"), alerts=[make_outage("a1", "rtsp://cam")])], [sink]
+    )
     courier = Courier(store, [sink], open_sink=lambda settings: Failing())
     assert courier.work() == [SinkFailure("desk", "it failed (KeyError)")]
     (delivery,) = store.deliveries.of_alert("a1")

@@ -44,6 +44,7 @@ from streamwatch.store.states import ItemState, JobState
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import encode
 from tests.support.paths import ROOT
+from tests.support.present import present
 from tests.support.processes import Killer, descendants, has_open, is_actor
 from tests.support.untrained_detector import settings_for, untrained_detector
 
@@ -120,7 +121,7 @@ def test_a_scan_says_what_the_stages_say(
     for clip in clips:
         assert_same(found[clip], expected[clip])
     assert (found[str(copy)].label, found[str(copy)].score) == (found[clips[0]].label, found[clips[0]].score)
-    kinds = {name: found[str(name)].failure.kind for name in (empty, text, missing)}
+    kinds = {name: present(found[str(name)].failure).kind for name in (empty, text, missing)}
     assert kinds == {empty: "SourceUnreadable", text: "SourceUnreadable", missing: "SourceNotFound"}
     assert all(0 <= state.done <= state.total == len(inputs) for state in heard)
 
@@ -355,8 +356,7 @@ def test_a_segment_that_kills_every_worker_is_an_error_and_the_rest_goes_on(
     settings = settings.model_copy(update={"engine": EngineSettings(workers=1, attempts=2, segment=5.0)})
     with Killer(has_open(long), times=99):
         found = scan([long, clips[0]], settings)
-    assert found[long].failure is not None
-    assert found[long].failure.kind == "WorkerLost"
+    assert present(found[long].failure).kind == "WorkerLost"
     assert_same(found[clips[0]], expected[clips[0]])
 
 
@@ -376,7 +376,7 @@ def test_what_is_under_way_is_bounded_and_nothing_is_spilled(clips: list[str], s
             used.append(total - ray.available_resources().get("object_store_memory", 0.0))  # type: ignore[no-untyped-call]
 
     def spilled() -> list[Path]:
-        session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+        session = Path(present(ray._private.worker.global_worker.node).get_session_dir_path())
         return [file for folder in session.glob("ray_spilled_objects*") for file in folder.iterdir()]
 
     with ThreadPoolExecutor(1) as threads:

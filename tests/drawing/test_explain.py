@@ -22,6 +22,7 @@ from streamwatch.store import Store
 from tests.support.builders import make_alert, make_verdict, pictured_evidence
 from tests.support.face_datasets import portrait
 from tests.support.m2tr_models import card_for, tiny_model
+from tests.support.present import present
 from tests.support.statistics_models import SIZE, noisy_crop, tiny_card
 from tests.support.statistics_models import tiny_model as tiny_statistics
 
@@ -73,7 +74,7 @@ def test_a_panel_shows_face_mask_and_map(weights: Path, tmp_path: Path) -> None:
     (again,) = explain(alert_with(face()), load_detector(weights, "cpu"))
     assert shown["explained"]["scores"] == pytest.approx([again.score], abs=1e-5)
     changed = np.abs(heated - crop).max(axis=2)
-    assert (changed.max() > 0) == bool(again.heat.any())
+    assert (changed.max() > 0) == bool(present(again.heat).any())
     table = show(url, "--explain", "--model", str(weights), "--out", str(tmp_path / "out"))
     assert f"{again.score:.3f}" in table.stdout
 
@@ -85,12 +86,12 @@ def test_another_model_than_the_verdicts_is_said(weights: Path, tmp_path: Path) 
     assert "these are not the weights of the verdict: tiny" in result.stderr
     assert "tiny bbbbbbbb judged" in result.stderr
     assert json.loads(result.stdout)["explained"]["model_of_verdict"] is False
-    other = cv2.imread(str(tmp_path / "a1-1-explain.png")).shape[0]
+    other = read_image(tmp_path / "a1-1-explain.png").shape[0]
     same = tmp_path / "same"
     same.mkdir()
     url = store_with(same, ModelRef("tiny", read_card(weights).sha256), alert_with(face()))
     show(url, "--explain", "--model", str(weights), "--out", str(same))
-    assert other > cv2.imread(str(same / "a1-1-explain.png")).shape[0], "a line more on the panel"
+    assert other > read_image(same / "a1-1-explain.png").shape[0], "a line more on the panel"
 
 
 def test_a_model_that_does_not_ship_must_be_named(tmp_path: Path) -> None:

@@ -3,7 +3,13 @@ import pytest
 
 from streamwatch.detectors.card import Limits
 from streamwatch.evaluation.coverage import JudgedFaces, abstention, accuracy_by_coverage, trusts
+from streamwatch.evaluation.levels import Proportion
 from streamwatch.records import FaceQuality
+
+
+def counts(found: Proportion | None) -> tuple[int, int]:
+    assert found is not None
+    return found.count, found.of
 
 
 def quality(side: float = 100.0, sharpness: float = 200.0, pose: float = 0.1) -> FaceQuality:
@@ -33,10 +39,10 @@ def test_errors_are_counted_within_and_beyond_each_limit() -> None:
     qualities = (quality(), quality(), quality(side=20), quality(sharpness=1), quality(pose=0.95, sharpness=1))
     faces = JudgedFaces(np.array([True, False, True, True, False]), np.array([0.9, 0.8, 0.7, 0.2, 0.9]), qualities)
     found = abstention(faces, Limits(48.0, 10.0, 0.9))
-    assert (found.within.count, found.within.of) == (1, 2)
-    assert (found.too_small.count, found.too_small.of) == (0, 1)
-    assert (found.too_blurred.count, found.too_blurred.of) == (2, 2)
-    assert (found.turned_away.count, found.turned_away.of) == (1, 1)
+    assert counts(found.within) == (1, 2)
+    assert counts(found.too_small) == (0, 1)
+    assert counts(found.too_blurred) == (2, 2)
+    assert counts(found.turned_away) == (1, 1)
     assert abstention(faces, Limits(0.0)).too_small is None
 
 

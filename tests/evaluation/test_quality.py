@@ -427,7 +427,7 @@ def test_report_of_a_data_set(tmp_path: Path) -> None:
     report = meter().measure(match(str(tmp_path / "real"), str(tmp_path / "fake")))
     written = write(report, tmp_path / "out")
     assert [path.name for path in written] == ["quality.json", "quality.csv", "feature-space.png"]
-    assert cv2.imread(str(written[2])).shape[0] > 300
+    assert read_image(written[2]).shape[0] > 300
 
     stored = json.loads(written[0].read_text(encoding="utf-8"))
     assert stored["unpaired"] == [str(tmp_path / "fake" / "orphan.mp4")]

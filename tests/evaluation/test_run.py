@@ -22,6 +22,7 @@ from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import ClipOutcome, Evaluator
 from streamwatch.faces.cutouts import MARGIN, face_of_cutout
 from streamwatch.records import Face, Label
+from streamwatch.sources.pictures import read_image
 from tests.support.media import encode
 from tests.support.square_faces import RedDetector, SquareFinder, plan
 
@@ -167,7 +168,7 @@ def test_robustness_is_drawn(clips: Path, tmp_path: Path) -> None:
     same = [Degradation("JPEG", f"quality {q}", q, lambda image: image) for q in (90, 50)]
     report = report_of(run(clips, *same), *same)
     draw_robustness(report.robustness, "video", tmp_path / "robustness.png")
-    assert cv2.imread(str(tmp_path / "robustness.png")).shape[0] > 100
+    assert read_image(tmp_path / "robustness.png").shape[0] > 100
 
 
 def test_another_crop_scale_changes_what_the_detector_sees(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from streamwatch.evaluation.web_faces import FoundFace, find_faces, score_web
 from streamwatch.evaluation.web_plot import draw
 from streamwatch.faces.crops import CropGeometry
 from streamwatch.records import Face, FloatArray, ImageArray
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.prepare import list_pictures
 from streamwatch.training.recipe_files import RECIPES
 from tests.support.square_faces import RedDetector, SquareFinder, plan
@@ -273,7 +274,7 @@ def test_the_command_measures_and_writes(web: Path, tmp_path: Path, capsys: pyte
     assert report["facts"]["file"]["samples"] == 10
     assert report["facts"]["pairs"] is None
     assert {path.name for path in out.iterdir()} == {"report.json", "clips.csv", "clips.png"}
-    assert cv2.imread(str(out / "clips.png")).shape[0] > 800
+    assert read_image(out / "clips.png").shape[0] > 800
     with (out / "clips.csv").open(newline="", encoding="utf-8") as stream:
         rows = {row["clip"]: row for row in csv.DictReader(stream)}
     assert list(rows) == ["r1", "f1", "r2", "f2", "f3", "e1"]
@@ -430,7 +431,7 @@ def test_a_picture_of_a_set_without_pairs_or_swaps(tmp_path: Path) -> None:
         for n, logit in enumerate((0.5, 1.0))
     ]
     draw(measure(faces, rounds=20), faces, "small", tmp_path / "clips.png")
-    assert cv2.imread(str(tmp_path / "clips.png")).shape[0] > 800
+    assert read_image(tmp_path / "clips.png").shape[0] > 800
 
 
 def test_no_recipe_trains_on_the_dev_set() -> None:
@@ -464,7 +465,7 @@ def test_the_size_of_the_crop_alone_is_no_merit_on_matched_dev_clips(shared: Pat
         pytest.skip("needs web_dev in ../shared/data")
     faces = []
     for picture in read_pictures(folder, "dev"):
-        height, width = cv2.imread(str(picture.path)).shape[:2]
+        height, width = read_image(picture.path).shape[:2]
         box = (0.0, 0.0, width / 1.8, height / 1.8)
         found = FoundFace(picture, box, width, height, picture.path.stat().st_size)
         faces += [found.scored(found.side), found.scored(-found.bytes_per_pixel)]

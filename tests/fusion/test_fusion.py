@@ -35,6 +35,7 @@ from streamwatch.records import (
     sigmoid,
 )
 from tests.support.face_scores import CARD, GOOD, face, policy, scored
+from tests.support.present import present
 
 SUBJECT = Subject("clip.mp4", "a" * 64, ModelRef("model", "b" * 64), "c" * 64, "policy")
 
@@ -312,7 +313,8 @@ def test_evidence_is_of_the_strongest_faces_and_decodes() -> None:
     assert first.mask_png is not None
     picture = np.asarray(cv2.imdecode(np.frombuffer(first.crop_jpeg, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
     assert np.abs(picture.astype(int) - red).max() < 12
-    assert (cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED) == mask).all()
+    stored = cv2.imdecode(np.frombuffer(first.mask_png, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(present(stored), mask)
 
 
 @pytest.mark.parametrize(("threshold", "covered"), [(0.5, 1.0), (0.7, 0.0)])
@@ -385,7 +387,7 @@ def at(probability: float, count: int, track: int, start: float = 0.0) -> list[F
     ],
 )
 def test_source_label_from_tracks(scores: list[FaceScore], label: Label, score: float) -> None:
-    verdict = verdict_of(sorted(scores, key=lambda item: item.crop.pts))
+    verdict = verdict_of(sorted(scores, key=lambda item: present(item.crop).pts))
     assert verdict.label is label
     assert verdict.score == pytest.approx(score)
 

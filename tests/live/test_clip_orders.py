@@ -9,12 +9,13 @@ import pytest
 
 from streamwatch.config import AlertSettings
 from streamwatch.live.clip_orders import CLIP_PATIENCE, ClipOrders
-from streamwatch.records import Alert, AlertKind, EvidenceClip, Label
+from streamwatch.records import AlertKind, EvidenceClip
 from streamwatch.sources.process import ClipOrder
+from tests.support.builders import make_alert
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 SETTINGS = AlertSettings(clip_before=4.0, clip_after=2.0)
-FORGERY = Alert("a", "s", 1, 0.0, None, 0.9, 0.9, Label.FAKE, started_at=NOON)
+FORGERY = make_alert("a", "s", start=0.0, end=None, started_at=NOON)
 
 
 class Stream:

@@ -19,6 +19,7 @@ from streamwatch.records import (
 )
 from tests.support.face_clips import face_clip
 from tests.support.media import encode
+from tests.support.present import present
 from tests.support.untrained_detector import settings_for, untrained_detector
 
 
@@ -83,7 +84,7 @@ def test_evidence_shows_the_face(plan: Plan, client: LocalClient, clip: Path) ->
 
     verdict = Analyser(plan, client).analyse(str(clip)).verdict
     item = verdict.tracks[0].evidence[0]
-    picture = cv2.imdecode(np.frombuffer(item.crop_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    picture = present(cv2.imdecode(np.frombuffer(item.crop_jpeg, np.uint8), cv2.IMREAD_COLOR))
     assert picture.shape == (64, 64, 3)
     assert picture.std() > 20
     assert item.mask_png is not None

@@ -13,6 +13,7 @@ from streamwatch.records import (
     FaceCrop,
     FaceScore,
 )
+from tests.support.present import present
 from tests.support.score_clients import scores_of
 
 
@@ -59,7 +60,7 @@ def test_scores_come_back_in_order_and_in_bounded_batches() -> None:
         queue.put([crop_of(start + i) for i in range(3)])
     queue.drain()
     assert [score.logit for score in got] == list(range(30))
-    assert [score.crop.frame_index for score in got] == list(range(30))
+    assert [present(score.crop).frame_index for score in got] == list(range(30))
     assert client.batches == [4] * 7 + [2]
     assert client.most == 2
 

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from streamwatch.bench.loopback.rtsp_server import free_port
 from streamwatch.config import Settings, SinkSettings
 from streamwatch.fusion import Subject, error_verdict
-from streamwatch.records import Alert, AlertKind, Label, ModelRef, VideoVerdict
+from streamwatch.records import Alert, AlertKind, ModelRef, VideoVerdict
 from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.store import Store
-from tests.support.builders import make_alert
+from tests.support.builders import make_outage
 from tests.support.webhook_receiver import SECRET, Receiver, receiving, webhook
 
 pytestmark = pytest.mark.alone
@@ -35,10 +35,7 @@ def verdict(*alerts: Alert) -> VideoVerdict:
 
 
 def alert(name: str, revision: int = 1, kind: AlertKind = AlertKind.DOWN, end: float | None = None) -> Alert:
-    operational = {"track_id": None, "peak": None, "mean": None, "label": Label.ERROR, "kind": kind}
-    return make_alert(
-        name, SUBJECT.source, start=0.0, end=end, revision=revision, reason=f"try {revision}", **operational
-    )
+    return make_outage(name, SUBJECT.source, end=end, revision=revision, kind=kind, reason=f"try {revision}")
 
 
 @pytest.fixture

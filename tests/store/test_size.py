@@ -24,6 +24,7 @@ from streamwatch.store.database import create_store_engine, parse_url, reading, 
 from streamwatch.store.filters import select_alerts, select_verdicts, sources_of
 from streamwatch.store.maintenance import analyse
 from streamwatch.store.tables import alerts, scores, transitions, verdicts
+from tests.support.present import present
 
 SHAPE = Shape(verdicts=2_500, scores=1, sources=300)
 MIDDLE = BEGIN + YEARS / 2
@@ -105,7 +106,7 @@ def test_filters_let_through_what_they_say(
         expected = [
             row
             for row in every
-            if matches(row, wanted, row.peak, row.cursor.at)
+            if matches(row, wanted, row.peak, present(row.cursor).at)
             and row.state is wanted.get("state", row.state)
             and row.kind is wanted.get("kind", row.kind)
         ]
@@ -138,7 +139,8 @@ def test_pages_make_up_the_listing_whatever_comes_in_between(filled: Engine) -> 
 def test_a_page_begins_after_its_cursor_even_if_that_row_is_gone(filled: Engine) -> None:
     with Store(address(filled)) as store:
         first, second, *_ = store.alerts(Filters(limit=2))
-        gone = Cursor(first.cursor.at, first.cursor.id + "x", first.cursor.start)
+        cursor = present(first.cursor)
+        gone = Cursor(cursor.at, cursor.id + "x", cursor.start)
         assert store.alerts(Filters(limit=1, after=gone)) == [second]
 
 

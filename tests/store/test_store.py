@@ -48,6 +48,7 @@ from tests.support.builders import (
     live_verdict,
     make_alert,
     make_evidence,
+    make_outage,
     make_record,
     make_transition,
 )
@@ -445,8 +446,7 @@ def test_an_alert_goes_through_its_life_under_one_id(store: Store, run: int, clo
 
 
 def test_operational_alerts_have_no_face(store: Store, run: int) -> None:
-    down = Alert("down-1", CAMERA, None, 0.0, None, None, None, Label.ERROR, kind=AlertKind.DOWN, reason="refused: no")
-    store.save(run, [live_verdict(down, an_open_alert())])
+    store.save(run, [live_verdict(make_outage(), an_open_alert())])
     (row,) = store.alerts(Filters(kind=AlertKind.DOWN))
     assert (row.id, row.kind, row.reason, row.track_id, row.peak, row.mean) == (
         "down-1",

@@ -20,6 +20,7 @@ from streamwatch.training.prepare import FacePicture
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.split import DataSplit
 from tests.support.face_datasets import SIDE, mesh, portrait
+from tests.support.present import present
 from tests.support.untrained_detector import untrained_detector
 
 
@@ -91,7 +92,7 @@ def test_each_crop_scale_is_judged_on_the_clips_that_were_never_trained_on(
         seed: int,
         geometry: CropGeometry | None,
     ) -> Iterator[TrackScores]:
-        seen.append((geometry.scale, {p.source for p in pictures}, len(pictures)))
+        seen.append((present(geometry).scale, {p.source for p in pictures}, len(pictures)))
         return score_tracks(detector, pictures, forger, families, seed=seed, geometry=geometry)
 
     monkeypatch.setattr(crop_scale, "score_tracks", score)

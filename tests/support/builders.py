@@ -14,6 +14,7 @@ import cv2
 from streamwatch.config import SinkSettings
 from streamwatch.records import (
     Alert,
+    AlertKind,
     Evidence,
     FaceQuality,
     Failure,
@@ -86,6 +87,14 @@ def make_track(**changes: Any) -> TrackVerdict:
 def make_alert(alert_id: str = "alert-1", source: str = FILE, **changes: Any) -> Alert:
     """A forgery from 3.2 to 9.8 s, without evidence."""
     return replace(Alert(alert_id, source, 1, 3.2, 9.8, 0.99, 0.95, Label.FAKE), **changes)
+
+
+def make_outage(alert_id: str = "down-1", source: str = CAMERA, **changes: Any) -> Alert:
+    """A stream that is down since second 0, and still is."""
+    outage = Alert(
+        alert_id, source, None, 0.0, None, None, None, Label.ERROR, kind=AlertKind.DOWN, reason="refused: no"
+    )
+    return replace(outage, **changes)
 
 
 def make_verdict(source: str = FILE, **changes: Any) -> VideoVerdict:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import pytest
 
 from streamwatch.errors import SourceNotFound
+from streamwatch.sources.pictures import read_image
 from streamwatch.training.clips import clip_pictures
 from streamwatch.training.prepare import list_pictures
 from tests.support.face_clips import face_clip
@@ -30,7 +30,7 @@ def test_clips_become_wide_pictures_and_every_fourth_one_is_kept_from_training(t
     }
     assert all(not p.fake for p in listed)
     assert len(listed) == 9
-    picture = cv2.imread(str(listed[0].path))
+    picture = read_image(listed[0].path)
     assert picture.shape[0] == picture.shape[1] > 60
     assert len(reports) == 2
     assert any("broken.mp4" in line for line in reports)

@@ -22,6 +22,7 @@ from streamwatch.detectors.checkpoints import load_checkpoint
 from streamwatch.detectors.m2tr.config import M2TRConfig
 from streamwatch.detectors.m2tr.model import build
 from streamwatch.detectors.statistics.catalogue import COUNT
+from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.detectors.statistics.features import statistics
 from streamwatch.errors import ConfigError, SourceNotFound
 from streamwatch.evaluation import web_faces
@@ -140,6 +141,7 @@ def test_a_run_ends_in_weights_that_find_the_forgeries(recipe: StatisticsRecipe,
     released = train(recipe, tmp_path, progress=lambda *step: steps.append(step))
     card = released.card
     assert {what for what, _, _ in steps} == {"web_faces", "fit", "web_dev", "facts"}
+    assert isinstance(card.preset, StatisticsConfig)
     assert (card.input.size, card.geometry.scale, card.preset.trees) == (SIDE, 1.8, 5)
     figures = card.metrics
     assert figures["auc"] == figures["auc_faces"] == figures["won"] == figures["swaps"] == figures["found"] == 1.0

@@ -6,7 +6,6 @@ import csv
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from safetensors.torch import save_file
@@ -14,8 +13,10 @@ from typer.testing import CliRunner, Result
 
 from streamwatch.cli.main import app
 from streamwatch.detectors import load_detector
+from streamwatch.detectors.m2tr.config import M2TRConfig
 from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError
+from streamwatch.sources.pictures import read_image
 from tests.support.face_datasets import make_data, tiny_recipe
 
 SIDE = 64
@@ -49,7 +50,7 @@ def test_train_says_every_evaluation_and_leaves_weights_with_pictures_of_the_run
     assert all("held-back AUC: mean" in line for line in said)
     for picture in ("curve.png", "masks.png"):
         assert f"drawn    {workshop / 'run' / picture}" in done.stdout
-        assert cv2.imread(str(workshop / "run" / picture)).std() > 1
+        assert read_image(workshop / "run" / picture).std() > 1
     assert load_detector(workshop / "run" / "tiny.safetensors").input_size == SIDE
     assert "val_auc" in done.stdout
 
@@ -73,6 +74,7 @@ def test_a_run_beside_a_frozen_backbone_starts_from_a_fitted_classifier_and_can_
     assert done.exit_code == 0, done.output
     detector = load_detector(workshop / "beside" / "beside.safetensors")
     assert "backbone frozen" in detector.card.recipe
+    assert isinstance(detector.card.preset, M2TRConfig)
     assert detector.card.preset.face_share == pytest.approx(1 / 1.3)
     (score,) = detector.score(np.zeros((1, 128, 128, 3), np.uint8))
     assert score.mask is not None
@@ -85,7 +87,7 @@ def test_preview_draws_the_pairs_and_trains_nothing(workshop: Path) -> None:
     first, _, *rows = done.stdout.splitlines()
     assert first == str(sheet)
     assert {row.split()[0]: len(row.split()) for row in rows} == {"paired": 4, "hull": 4, "whole_face": 4}
-    assert cv2.imread(str(sheet)).std() > 1
+    assert read_image(sheet).std() > 1
     assert not (workshop / "preview" / "state.pt").exists()
 
 

@@ -16,6 +16,7 @@ from streamwatch.detectors.m2tr.model import build
 from streamwatch.errors import ConfigError
 from streamwatch.training.starts import start_from
 from streamwatch.training.trainer import freeze, train_mode
+from tests.support.present import present
 
 
 def test_a_face_is_an_ellipse_in_the_middle_and_its_surroundings_a_ring_apart_from_it() -> None:
@@ -63,8 +64,9 @@ def test_the_network_scores_without_its_last_convolution_and_explains_by_its_las
 def test_layers_beside_the_backbone_begin_by_adding_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain = build("texture", input_size=128).eval()
-    plain.levels.scale.uniform_(0.5, 1.5)
-    plain.levels.mean.normal_()
+    levels = present(plain.levels)
+    levels.scale.uniform_(0.5, 1.5)
+    levels.mean.normal_()
     save_file(plain.state_dict(), tmp_path / "texture.safetensors")
     model = build("m2tr-beside", input_size=128).eval()
     start_from(model, tmp_path / "texture.safetensors")

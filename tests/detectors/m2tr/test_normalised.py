@@ -9,18 +9,14 @@ from torch import nn
 from streamwatch.detectors.m2tr.backbone import ReLU6, SameConv2d
 from streamwatch.detectors.m2tr.model import build
 from streamwatch.detectors.m2tr.normalised import Convolution, ConvSequence, convolve_normalised
-
-
-def buffer(value: torch.Tensor | None) -> torch.Tensor:
-    assert value is not None
-    return value
+from tests.support.present import present
 
 
 def normalised(channels: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels)
     with torch.no_grad():
         for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-            tensor.uniform_(0.5, 1.5)
+            present(tensor).uniform_(0.5, 1.5)
     return norm
 
 
@@ -48,10 +44,10 @@ def test_folding_changes_no_number_and_no_gradient(convolution: Convolution) -> 
 def test_in_training_the_statistics_of_the_batch_count_and_are_kept() -> None:
     torch.manual_seed(0)
     convolution, norm = Convolution(3, 5, 3), normalised(5)
-    x, before = torch.randn(4, 3, 8, 8), norm.running_mean.clone()
+    x, before = torch.randn(4, 3, 8, 8), present(norm.running_mean).clone()
     y = ConvSequence(convolution, norm)(x)
     torch.testing.assert_close(y.mean(dim=(0, 2, 3)), norm.bias)
-    assert not torch.equal(buffer(norm.running_mean), before)
+    assert not torch.equal(present(norm.running_mean), before)
 
 
 def test_a_sequence_runs_its_other_modules_as_they_are() -> None:
@@ -92,7 +88,7 @@ def test_relu6_keeps_the_map_that_its_gradient_needs() -> None:
     y = x * 1
     z = ReLU6()(y)
     z.sum().backward()
-    assert (z.tolist(), y.tolist(), x.grad.tolist()) == ([0, 3, 6], [-1, 3, 7], [0, 1, 0])
+    assert (z.tolist(), y.tolist(), present(x.grad).tolist()) == ([0, 3, 6], [-1, 3, 7], [0, 1, 0])
     with torch.no_grad():
         y = torch.tensor([-1.0, 3.0, 7.0])
         assert ReLU6()(y).data_ptr() == y.data_ptr()
