@@ -166,7 +166,7 @@ def test_jpeg_on_the_device_loses_what_a_jpeg_file_loses(quality: int) -> None:
 @pytest.mark.parametrize("on_device", [False, True])
 def test_a_recipe_trains_on_a_pack_without_its_data_sets(tmp_path, monkeypatch, on_device) -> None:
     root, cache = make_data(tmp_path)
-    recipe = Recipe.model_validate({**tiny_recipe(root), "switches": {"input_size": 128}})
+    recipe = Recipe.model_validate(tiny_recipe(root))
     source = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache).made
     folder = write_pack(source, tmp_path / "pack", 8, recipe.geometry.geometry(), 160)
     elsewhere = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": tmp_path / "nothing"})})
