@@ -40,7 +40,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
-from tests.engine_support import untrained_detector
+from tests.engine_support import light_detector
 
 SHORT = ClipPlan(seconds=1.2, fps=10, size=(320, 192), forged=(0.4, 0.8))
 SWAP = Swap(colour=(10.0, 0.0, -10.0), scale=1.03, shift=(0.03, 0.0), blur=2.0)
@@ -167,6 +167,8 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves its own sockets to the collector
 def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
     from streamwatch.store import Filters, Store
 
@@ -174,7 +176,7 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
     settings = load_settings(
         overrides={
             "store": {"url": f"sqlite:///{folder / 'streamwatch.db'}"},
-            "detector": {"model": str(untrained_detector(tmp_path)), "threads": 1},
+            "detector": {"model": str(light_detector(tmp_path)), "threads": 1},
             "engine": {"workers": 1},
             "sampling": {"fps": 5, "min_frames": 8},
         }
@@ -191,6 +193,8 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_command_with_the_model_that_ships(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         weights_path("m2tr-lite")

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from streamwatch.bench.kills import ROWS
-from tests.engine_support import face_clip, untrained_detector
+from tests.engine_support import face_clip, light_detector
 from tests.processes import descendants, has_open, is_actor
 from tests.ray_cluster import ENVIRONMENT, STREAMWATCH, RayNode, ray_head, ray_node
 
@@ -35,12 +35,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(folder: Path) -> list[Path]:
-    return [face_clip(folder / f"clip-{n}.mp4", seconds=20.0, start=200 * n) for n in range(6)]
+    return [face_clip(folder / f"clip-{n}.mp4", seconds=10.0, start=200 * n) for n in range(6)]
 
 
 @pytest.fixture(scope="module")
 def weights(folder: Path) -> Path:
-    return untrained_detector(folder)
+    return light_detector(folder)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,6 @@ from streamwatch.records import VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.engine_support import face_clip, settings_for, untrained_detector
 
-pytestmark = pytest.mark.alone
-
 
 class Clock:
     def __init__(self) -> None:
@@ -100,14 +98,17 @@ class SlowClient(LocalClient):
 
 
 @pytest.mark.slow
-def test_an_overloaded_stream_is_sampled_less_and_then_more_again(tmp_path: Path) -> None:
+def test_an_overloaded_stream_is_sampled_less_and_then_more_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.live.sampling_rate.PERIOD", 0.5)
     weights = untrained_detector(tmp_path)
     clip = face_clip(tmp_path / "served.mp4", seconds=20.0, b_frames=False)
     settings = settings_for(weights)
     settings = settings.model_copy(
         update={
             "sampling": settings.sampling.model_copy(update={"fps": 8.0}),
-            "live": LiveSettings(stale_after=0.6, verdict_every=1.0),
+            "live": LiveSettings(stale_after=0.6, verdict_every=0.3),
         }
     )
     plan = dataclasses.replace(Plan.resolve(settings), settings=settings)

@@ -20,7 +20,7 @@ from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import StreamState
 from streamwatch.store import Filters, Store
-from tests.engine_support import face_clip, untrained_detector
+from tests.engine_support import face_clip, light_detector
 from tests.processes import descendants, is_actor
 from tests.ray_cluster import STREAMWATCH, ray_head
 
@@ -46,7 +46,7 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
 
 
 def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> None:
-    weights = untrained_detector(tmp_path)
+    weights = light_detector(tmp_path)
     clip = face_clip(tmp_path / "clip.mp4", seconds=20.0, b_frames=False)
     store = f"sqlite:///{tmp_path / 'desk.db'}"
     where = ["--config", "desk.yaml", "--store", "sqlite:///desk.db"]

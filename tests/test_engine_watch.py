@@ -18,7 +18,7 @@ import yaml
 
 from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.store import Filters, Store
-from tests.engine_support import face_clip, untrained_detector
+from tests.engine_support import face_clip, light_detector
 from tests.processes import descendants, has_open, is_actor
 from tests.webhook_receiver import SECRET, Receiver, receiving
 
@@ -58,7 +58,7 @@ def test_a_stopped_watch_ends_its_alerts_and_tells_them(
     }
     config.write_text(yaml.safe_dump(document))
     store = f"sqlite:///{tmp_path / 'desk.db'}"
-    weights = untrained_detector(tmp_path)
+    weights = light_detector(tmp_path)
     clip = face_clip(tmp_path / "clip.mp4", seconds=20.0, b_frames=False)
     nobody = f"rtsp://127.0.0.1:{free_port()}/nobody"
     options = ["--config", str(config), "--store", store, "--model", str(weights), "--device", "cpu"]

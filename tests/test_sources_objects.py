@@ -29,7 +29,7 @@ from streamwatch.sources import VideoSource, content_sha256, iter_frames, object
 from streamwatch.sources.container import check_watchable
 from streamwatch.sources.content import content_stamp
 from streamwatch.store import Filters, Store
-from tests.engine_support import face_clip, settings_for, untrained_detector
+from tests.engine_support import face_clip, light_detector, settings_for
 from tests.object_store import BUCKET, KEYS, ObjectStore, serve_objects
 
 HASTY = DecodeSettings(open_timeout=0.2, read_timeout=0.2)
@@ -246,7 +246,7 @@ def test_a_scan_analyses_a_content_once_and_reads_it_not_again(store: ObjectStor
     twin = store.put("scan/twin.mp4", clip.read_bytes())
     missing = f"s3://{BUCKET}/scan/missing.mp4"
     settings = settings_for(
-        untrained_detector(tmp_path), store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 1}
+        light_detector(tmp_path), store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 1}
     )
 
     def scan() -> dict[str, VideoVerdict]:
