@@ -21,8 +21,6 @@ from streamwatch.errors import DetectorError, DetectorExhausted
 from streamwatch.pipeline.scoring import BatchScores
 from tests.test_engine import scores_of
 
-pytestmark = pytest.mark.alone
-
 
 class InstantLoop(asyncio.SelectorEventLoop):
     """An event loop that never sleeps: where others would, its clock goes forward."""

@@ -21,8 +21,6 @@ from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.store import Store
 from tests.webhook_receiver import SECRET, Receiver, receiving, webhook
 
-pytestmark = pytest.mark.alone
-
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 SUBJECT = Subject("rtsp://cam/one", None, ModelRef("model", "b" * 64), "c" * 64, "policy")
 
