@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +43,6 @@ def local_cluster() -> Iterator[None]:
 
     with connect(EngineSettings()):
         yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # Ray leaves its own sockets to the collector: not to that of another test

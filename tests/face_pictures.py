@@ -19,11 +19,15 @@ FACE = (166, 46, 290, 200)  # a generous face box in the portrait
 SIDE = 128
 
 
+@cache
+def _whole_portrait() -> ImageArray:
+    return np.asarray(cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def portrait(shift: int = 0) -> ImageArray:
     """The face of the portrait as a SIDE×SIDE picture, moved sideways by `shift` pixels of the portrait."""
-    image = cv2.cvtColor(cv2.imread(str(PORTRAIT)), cv2.COLOR_BGR2RGB)
     x0, y0, x1, y1 = FACE
-    return np.asarray(cv2.resize(image[y0:y1, x0 + shift : x1 + shift], (SIDE, SIDE)), np.uint8)
+    return np.asarray(cv2.resize(_whole_portrait()[y0:y1, x0 + shift : x1 + shift], (SIDE, SIDE)), np.uint8)
 
 
 def mesh() -> FloatArray:

@@ -239,6 +239,7 @@ def test_an_object_is_not_watched() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves its own sockets to the collector
 def test_a_scan_analyses_a_content_once_and_reads_it_not_again(store: ObjectStore, tmp_path: Path) -> None:
     clip = face_clip(tmp_path / "clip.mp4")
