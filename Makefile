@@ -18,13 +18,15 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/streamwatch demo
 
-# Two runs: what other tests do not disturb in parallel, then the rest, one after the other.
+# Two runs: what other tests do not disturb in parallel, then the rest, one after the other, from their files alone: to
+# collect all tests takes ten seconds. Tests that wait (for Ray to start, for a stream to come) leave the cores to others:
+# see `pytest_xdist_auto_num_workers` in tests/conftest.py.
 test: lint types
-	$(BIN)/python -m pytest -m "not ray and not alone" -n logical --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m "ray or alone"
+	$(BIN)/python -m pytest -m "not alone" -n auto --dist worksteal
+	$(BIN)/python -m pytest -m alone $$(grep -rlw --include='test_*.py' 'mark\.alone' tests)
 
 check: lint types
-	$(BIN)/python -m pytest -q -m "not slow and not ray" -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not ray and not alone" -n auto --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -37,7 +37,7 @@ from streamwatch.records import (
     Span,
 )
 from tests.support.builders import make_track, make_verdict
-from tests.support.untrained_detector import untrained_detector
+from tests.support.untrained_detector import light_detector
 
 SHORT = ClipPlan(seconds=1.2, fps=10, size=(320, 192), forged=(0.4, 0.8))
 SWAP = Swap(colour=(10.0, 0.0, -10.0), scale=1.03, shift=(0.03, 0.0), blur=2.0)
@@ -151,6 +151,8 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves its own sockets to the collector
 def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
     from streamwatch.store import Filters, Store
 
@@ -158,7 +160,7 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
     settings = load_settings(
         overrides={
             "store": {"url": f"sqlite:///{folder / 'streamwatch.db'}"},
-            "detector": {"model": str(untrained_detector(tmp_path)), "threads": 1},
+            "detector": {"model": str(light_detector(tmp_path)), "threads": 1},
             "engine": {"workers": 1},
             "sampling": {"fps": 5, "min_frames": 8},
         }
@@ -175,6 +177,8 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_cluster")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_command_with_the_model_that_ships(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         weights_path("m2tr-lite")

@@ -46,20 +46,13 @@ from tests.support.media import encode
 from tests.support.paths import ROOT
 from tests.support.present import present
 from tests.support.processes import Killer, descendants, has_open, is_actor
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.untrained_detector import light_detector, settings_for, untrained_detector
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its own sockets to the collector
+    pytest.mark.usefixtures("local_cluster"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    from streamwatch.cluster.connection import connect
-
-    with connect(EngineSettings()):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +62,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(folder: Path) -> Path:
+    return light_detector(folder)
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path) -> Path:
     return untrained_detector(folder)
 
 
@@ -79,11 +77,21 @@ def clips(folder: Path) -> list[str]:
 
 @pytest.fixture
 def settings(weights: Path, tmp_path: Path) -> Settings:
-    return settings_for(weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 2})
+    """With one worker: it takes a second of work to start another."""
+    return settings_for(weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 1})
+
+
+@pytest.fixture
+def network_settings(network: Path, tmp_path: Path) -> Settings:
+    return settings_for(network, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 2})
 
 
 @pytest.fixture(scope="module")
 def expected(weights: Path, clips: list[str]) -> dict[str, VideoVerdict]:
+    return analysed_here(weights, clips)
+
+
+def analysed_here(weights: Path, clips: list[str]) -> dict[str, VideoVerdict]:
     """What the same stages say in this process."""
     plan = Plan.resolve(settings_for(weights))
     analyser = Analyser(plan, LocalClient(load_detector(weights, "cpu", 1)))
@@ -104,9 +112,10 @@ def assert_same(found: VideoVerdict, expected: VideoVerdict) -> None:
 
 
 def test_a_scan_says_what_the_stages_say(
-    clips: list[str], settings: Settings, expected: dict[str, VideoVerdict], tmp_path: Path
+    clips: list[str], network: Path, network_settings: Settings, tmp_path: Path
 ) -> None:
     """Good and bad inputs together, and a copy: a verdict for each, stored, and a second scan does no work."""
+    settings, expected = network_settings, analysed_here(network, clips)
     copy, empty, text = (tmp_path / name for name in ("copy.mp4", "empty.mp4", "text.mp4"))
     copy.write_bytes(Path(clips[0]).read_bytes())
     empty.write_bytes(b"")
@@ -161,12 +170,11 @@ def test_traces_come_when_asked_for(clips: list[str], settings: Settings) -> Non
     assert not Path(settings.store.url.removeprefix("sqlite:///")).exists()
 
 
-def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(weights: Path, tmp_path: Path) -> None:
-    images = (face_picture(number, 1280, 720) for number in range(60))  # large, so that drawing takes a while
-    source = encode(tmp_path / "clip.mp4", fps=10, frames=60, images=images, width=1280, height=720, audio=True)
-    settings = settings_for(
-        weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, faces={"long_side": 640}, engine={"workers": 2}
-    )
+def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(network: Path, tmp_path: Path) -> None:
+    images = (face_picture(number, 960, 540) for number in range(60))  # large, so that drawing takes a while
+    source = encode(tmp_path / "clip.mp4", fps=10, frames=60, images=images, width=960, height=540, audio=True)
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    settings = settings_for(network, store={"url": url}, faces={"long_side": 480}, engine={"workers": 2})
     cut = settings.model_copy(update={"engine": EngineSettings(workers=2, segment=3.0)})
     heard: list[ScanProgress] = []
     with Killer(has_open(str(tmp_path / ".clip-2.mp4.parts" / "0.mp4")), times=1) as killer:
@@ -321,7 +329,7 @@ def test_what_a_dead_scan_was_at_is_taken_over(
 def test_a_long_file_is_done_in_segments_and_goes_on_where_it_was_stopped(
     clips: list[str], settings: Settings, tmp_path: Path
 ) -> None:
-    long = str(face_clip(tmp_path / "long.mp4", seconds=40.0))
+    long = str(face_clip(tmp_path / "long.mp4", seconds=32.0))
     whole = scan([long], settings.model_copy(update={"engine": EngineSettings(workers=2, segment=0.0)}), store=False)
     settings = settings.model_copy(update={"engine": EngineSettings(workers=2, segment=4.0)})
 
@@ -360,7 +368,8 @@ def test_a_segment_that_kills_every_worker_is_an_error_and_the_rest_goes_on(
     assert_same(found[clips[0]], expected[clips[0]])
 
 
-def test_what_is_under_way_is_bounded_and_nothing_is_spilled(clips: list[str], settings: Settings) -> None:
+def test_what_is_under_way_is_bounded_and_nothing_is_spilled(clips: list[str], network_settings: Settings) -> None:
+    settings = network_settings
     engine = settings.engine.model_copy(update={"batch_faces": 128, "in_flight": 4})
     faces = settings.faces.model_copy(update={"batch": 16})
     sampling = settings.sampling.model_copy(update={"fps": 10.0})
@@ -396,7 +405,8 @@ def test_what_is_under_way_is_bounded_and_nothing_is_spilled(clips: list[str], s
     del too_much
 
 
-def test_more_under_way_than_memory_has_room_for_is_refused(clips: list[str], settings: Settings) -> None:
+def test_more_under_way_than_memory_has_room_for_is_refused(clips: list[str], network_settings: Settings) -> None:
+    settings = network_settings
     engine = settings.engine.model_copy(update={"batch_faces": 1000, "in_flight": 20})
     with pytest.raises(ConfigError, match=r"engine\.batch_faces: .* may need 1250 MiB .* of the cluster has 256"):
         scan(clips, settings.model_copy(update={"engine": engine}))
@@ -414,11 +424,11 @@ def test_what_triage_saves_and_changes_is_measured(
     assert document["saved"] == pytest.approx(1 - document["triage_seconds"] / document["full_seconds"])
 
 
-def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, settings: Settings) -> None:
+def test_batches_are_shared_and_a_bad_one_is_the_senders_own(network_settings: Settings) -> None:
     from streamwatch.cluster.connection import Cluster, result_of
     from streamwatch.cluster.detector import RemoteClient, start_detectors
 
-    (detector,), _ = start_detectors(Plan.resolve(settings), Cluster(local=True, gpus=0))
+    (detector,), _ = start_detectors(Plan.resolve(network_settings), Cluster(local=True, gpus=0))
     good = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
     bad = np.zeros((2, 32, 32, 3), np.uint8)
     first, second = RemoteClient([detector], "first"), RemoteClient([detector], "second")
@@ -436,27 +446,29 @@ def test_batches_are_shared_and_a_bad_one_is_the_senders_own(weights: Path, sett
 
 
 def test_damaged_weights_end_the_scan_with_their_name(
-    weights: Path, clips: list[str], settings: Settings, tmp_path: Path
+    network: Path, clips: list[str], settings: Settings, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(weights.read_bytes()[:-8] + b"12345678")
-    damaged.with_suffix(".yaml").write_bytes(weights.with_suffix(".yaml").read_bytes())
+    damaged.write_bytes(network.read_bytes()[:-8] + b"12345678")
+    damaged.with_suffix(".yaml").write_bytes(network.with_suffix(".yaml").read_bytes())
     other = settings.model_copy(update={"detector": settings.detector.model_copy(update={"model": str(damaged)})})
     with pytest.raises(WeightsError, match=r"damaged\.safetensors"):
         scan(clips[:1], other)
 
 
-def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings: Settings) -> None:
+def test_a_stream_says_what_its_file_says(folder: Path, network: Path, network_settings: Settings) -> None:
     from streamwatch.live.watch import iter_watch
 
-    clip = face_clip(folder / "served.mp4", seconds=4.0, b_frames=False)
-    analyser = Analyser(Plan.resolve(settings), LocalClient(load_detector(weights, "cpu", 1)))
-    of_file = analyser.analyse(str(clip)).verdict
+    clip = face_clip(folder / "served.mp4", seconds=3.0, b_frames=False)
+    settings, of_file = network_settings, analysed_here(network, [str(clip)])[str(clip)]
     verdicts, events = [], []
+    over = threading.Event()
     with serve_rtsp(clip, plays=1) as url:
-        for item in iter_watch([url], settings, seconds=5.0):
+        for item in iter_watch([url], settings, stop=over, seconds=60.0):
             verdicts += [item] if isinstance(item, VideoVerdict) else []
             events += [item] if isinstance(item, Transition) else []
+            if events and events[-1].state is StreamState.BACKING_OFF:
+                over.set()
     last = verdicts[-1]
     assert last.label is of_file.label
     assert last.score == pytest.approx(of_file.score, abs=0.05)
@@ -473,13 +485,11 @@ def test_a_stream_says_what_its_file_says(folder: Path, weights: Path, settings:
 
 
 @pytest.mark.slow
-def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(
-    folder: Path, weights: Path, settings: Settings
-) -> None:
+def test_a_killed_live_worker_is_replaced_and_overwrites_nothing(folder: Path, settings: Settings) -> None:
     from streamwatch.live.watch import TRACKS_PER_WORKER, iter_watch
 
     clip = face_clip(folder / "endless.mp4", seconds=4.0, b_frames=False)
-    live = settings.live.model_copy(update={"verdict_every": 1.0, "backoff_first": 0.1})
+    live = settings.live.model_copy(update={"verdict_every": 0.3, "backoff_first": 0.1})
     settings = settings.model_copy(update={"live": live})
     before: list[int] = []
     after: list[int] = []
@@ -515,7 +525,10 @@ def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, s
     from streamwatch.live.watch import TRACKS_PER_WORKER, iter_watch
 
     clip = face_clip(folder / f"{kind}.mp4", seconds=20.0, b_frames=False)
-    settings = settings.model_copy(update={"live": settings.live.model_copy(update={"verdict_every": 0.5})})
+    changed = {"live": {"verdict_every": 0.3}, "sampling": {"fps": 8.0}}
+    settings = settings.model_copy(
+        update={part: getattr(settings, part).model_copy(update=values) for part, values in changed.items()}
+    )
     changes: list[Transition] = []
     verdicts: list[VideoVerdict] = []
     killed_at = None
@@ -547,10 +560,13 @@ def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, s
 
 
 @pytest.mark.slow
-def test_streams_come_and_go_and_the_others_are_not_touched(folder: Path, settings: Settings) -> None:
+def test_streams_come_and_go_and_the_others_are_not_touched(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from streamwatch.live.outbox import Notice
     from streamwatch.live.watch import iter_watch
 
+    monkeypatch.setattr("streamwatch.live.watch.FOLLOW_EVERY", 0.2)
     clip = face_clip(folder / "roster.mp4", seconds=20.0, b_frames=False)
     told: list[tuple[str, StreamState]] = []
     notices: list[str] = []
@@ -591,14 +607,15 @@ def test_streams_come_and_go_and_the_others_are_not_touched(folder: Path, settin
 
 
 @pytest.mark.slow
-def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
+def test_a_locked_store_loses_nothing(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock outlasts the patience of a call, which is short here, several times over."""
     from streamwatch.live.outbox import Notice
     from streamwatch.live.watch import iter_watch
 
+    monkeypatch.setattr("streamwatch.live.outbox.RETRY", 0.2)
     url = settings.store.url
     clip = face_clip(folder / "locked.mp4", seconds=20.0, b_frames=False)
-    changes = {"live": {"verdict_every": 0.5}, "store": {"url": f"{url}?timeout=0.3"}}
+    changes = {"live": {"verdict_every": 0.3}, "store": {"url": f"{url}?timeout=0.3"}}
     settings = settings.model_copy(
         update={part: getattr(settings, part).model_copy(update=values) for part, values in changes.items()}
     )
@@ -610,7 +627,7 @@ def test_a_locked_store_loses_nothing(folder: Path, settings: Settings) -> None:
             if isinstance(item, Notice):
                 notices.append(item.message)
                 if len(notices) == 1:
-                    threading.Timer(4.0, locked.execute, ["COMMIT"]).start()
+                    threading.Timer(2.0, locked.execute, ["COMMIT"]).start()
                 else:
                     break
             elif isinstance(item, VideoVerdict) and not locked.in_transaction and not notices:
@@ -650,7 +667,7 @@ def larger(clip: str, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_a_death_leaves_standard_output_to_the_results(weights: Path, clips: list[str], tmp_path: Path) -> None:
-    short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=120.0))
+    short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=60.0))
     is_detector = is_actor("DetectorActor")
     with scan_command([short, longer], f"sqlite:///{tmp_path / 'store.db'}", weights) as process:
         assert process.stdout is not None
@@ -669,7 +686,7 @@ def test_a_stopped_scan_keeps_what_is_done(
     weights: Path, clips: list[str], tmp_path: Path, send: Callable[[int, int], None], number: signal.Signals
 ) -> None:
     """As a terminal sends it, to the whole process group, and as `kill` does."""
-    short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=240.0))
+    short, longer = larger(clips[0], tmp_path), str(face_clip(tmp_path / "longer.mp4", seconds=90.0))
     store = f"sqlite:///{tmp_path / 'store.db'}"
     with scan_command([short, longer], store, weights) as process:
         assert process.stdout is not None

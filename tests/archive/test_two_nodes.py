@@ -17,7 +17,7 @@ from streamwatch.bench.kills import ROWS
 from tests.support.face_clips import face_clip
 from tests.support.processes import descendants, has_open, is_actor
 from tests.support.ray_cluster import ENVIRONMENT, STREAMWATCH, RayNode, ray_head, ray_node
-from tests.support.untrained_detector import untrained_detector
+from tests.support.untrained_detector import light_detector
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -34,12 +34,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(folder: Path) -> list[Path]:
-    return [face_clip(folder / f"clip-{n}.mp4", seconds=20.0, start=200 * n) for n in range(6)]
+    return [face_clip(folder / f"clip-{n}.mp4", seconds=10.0, start=200 * n) for n in range(6)]
 
 
 @pytest.fixture(scope="module")
 def weights(folder: Path) -> Path:
-    return untrained_detector(folder)
+    return light_detector(folder)
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,6 @@ from streamwatch.detectors.protocol import ScoreArrays
 from streamwatch.errors import DetectorError, DetectorExhausted
 from tests.support.score_clients import scores_of
 
-pytestmark = pytest.mark.alone
-
 
 class InstantLoop(asyncio.SelectorEventLoop):
     """An event loop that never sleeps: where others would, its clock goes forward."""

@@ -13,7 +13,7 @@ from streamwatch.detectors.card import read_card
 from streamwatch.detectors.registry import weights_path
 from streamwatch.evaluation.datasets.web import read_pictures
 from streamwatch.evaluation.metrics import roc_auc
-from streamwatch.evaluation.web_faces import crops, find_faces
+from streamwatch.evaluation.web_faces import FoundFace, crops, find_faces
 from streamwatch.faces import load_face_detector
 from streamwatch.faces.crops import crop_face
 from streamwatch.faces.cutouts import face_of_cutout
@@ -61,13 +61,17 @@ def test_the_page_of_a_fitted_detector_says_what_its_card_says(name: str) -> Non
     assert f"real up to {card.thresholds.real:.3f}, fake from {card.thresholds.fake:.3f}" in text
 
 
-@pytest.mark.parametrize("name", ["statistics", "texture"])
-def test_a_fitted_detector_tells_clips_as_its_card_says(name: str, shared: Path) -> None:
+@pytest.fixture(scope="module")
+def web_faces(shared: Path) -> tuple[FoundFace, ...]:
     pictures = read_pictures(shared / "data" / "web_dev")
     chosen = {picture.clip for picture in pictures[::9]}
     some = [picture for picture in pictures if picture.clip in chosen and picture.label != "enhanced"][::4]
-    detector, finder = load_detector(name, "cpu"), load_face_detector(FaceSettings(min_side=16, threads=1))
-    faces = find_faces(some, finder).found
+    return find_faces(some, load_face_detector(FaceSettings(min_side=16, threads=1))).found
+
+
+@pytest.mark.parametrize("name", ["statistics", "texture"])
+def test_a_fitted_detector_tells_clips_as_its_card_says(name: str, web_faces: tuple[FoundFace, ...]) -> None:
+    faces, detector = web_faces, load_detector(name, "cpu")
     [(_, cut)] = crops(faces, detector.geometry, detector.input_size, batch=len(faces))
     auc = roc_auc([face.picture.fake for face in faces], detector.score_arrays(cut).logits)
     assert auc == pytest.approx(detector.card.metrics["auc_faces"], abs=0.1)

@@ -23,7 +23,7 @@ from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.processes import descendants, is_actor
 from tests.support.ray_cluster import STREAMWATCH, ray_head
-from tests.support.untrained_detector import untrained_detector
+from tests.support.untrained_detector import light_detector
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
 
 
 def test_a_watch_goes_on_without_the_command_that_started_it(tmp_path: Path) -> None:
-    weights = untrained_detector(tmp_path)
+    weights = light_detector(tmp_path)
     clip = face_clip(tmp_path / "clip.mp4", seconds=20.0, b_frames=False)
     store = f"sqlite:///{tmp_path / 'desk.db'}"
     where = ["--config", "desk.yaml", "--store", "sqlite:///desk.db"]

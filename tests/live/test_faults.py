@@ -227,7 +227,7 @@ def test_damaged_bytes_end_nothing_for_good(behind: tuple[FaultProxy, str]) -> N
     with Watched(url) as watched:
         watched.wait(StreamState.RUNNING, within=10)
         proxy.corrupt(0.2)
-        time.sleep(3)
+        time.sleep(2)
         proxy.restore()
         watched.wait_for_frames(20, within=RECOVERY + READ)
         assert watched.feed.machine.state is StreamState.RUNNING
@@ -322,7 +322,7 @@ def test_a_dead_stream_slows_no_other(behind: tuple[FaultProxy, str], clip: Path
         well.wait(StreamState.RUNNING, within=10)
         sick.wait(StreamState.RUNNING, within=10)
         well.wait_for_frames(20, within=10)  # what the server had waiting came in a burst
-        seconds = 6.0
+        seconds = 4.0
 
         def analysed() -> int:
             before = len(well.frames)

@@ -23,8 +23,6 @@ from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
 from tests.support.untrained_detector import settings_for, untrained_detector
 
-pytestmark = pytest.mark.alone
-
 
 def rates(stale: list[int], wanted: float = 4.0) -> list[float]:
     """The rate after each period, in which so many more frames went stale."""
@@ -94,14 +92,17 @@ class SlowClient(LocalClient):
 
 
 @pytest.mark.slow
-def test_an_overloaded_stream_is_sampled_less_and_then_more_again(tmp_path: Path) -> None:
+def test_an_overloaded_stream_is_sampled_less_and_then_more_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamwatch.live.sampling_rate.PERIOD", 0.5)
     weights = untrained_detector(tmp_path)
     clip = face_clip(tmp_path / "served.mp4", seconds=20.0, b_frames=False)
     settings = settings_for(weights)
     settings = settings.model_copy(
         update={
             "sampling": settings.sampling.model_copy(update={"fps": 8.0}),
-            "live": LiveSettings(stale_after=0.6, verdict_every=1.0),
+            "live": LiveSettings(stale_after=0.6, verdict_every=0.3),
         }
     )
     plan = dataclasses.replace(Plan.resolve(settings), settings=settings)

@@ -21,7 +21,7 @@ from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.paths import ROOT
 from tests.support.processes import descendants, has_open, is_actor
-from tests.support.untrained_detector import untrained_detector
+from tests.support.untrained_detector import light_detector
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -59,7 +59,7 @@ def test_a_stopped_watch_ends_its_alerts_and_tells_them(
     }
     config.write_text(yaml.safe_dump(document))
     store = f"sqlite:///{tmp_path / 'desk.db'}"
-    weights = untrained_detector(tmp_path)
+    weights = light_detector(tmp_path)
     clip = face_clip(tmp_path / "clip.mp4", seconds=20.0, b_frames=False)
     nobody = f"rtsp://127.0.0.1:{free_port()}/nobody"
     options = ["--config", str(config), "--store", store, "--model", str(weights), "--device", "cpu"]

@@ -22,8 +22,6 @@ from streamwatch.store import Store
 from tests.support.builders import make_outage
 from tests.support.webhook_receiver import SECRET, Receiver, receiving, webhook
 
-pytestmark = pytest.mark.alone
-
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 SUBJECT = Subject("rtsp://cam/one", None, ModelRef("model", "b" * 64), "c" * 64, "policy")
 

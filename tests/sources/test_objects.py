@@ -32,7 +32,7 @@ from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.object_store import BUCKET, KEYS, ObjectStore, serve_objects
 from tests.support.present import present
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.untrained_detector import light_detector, settings_for
 
 HASTY = DecodeSettings(open_timeout=0.2, read_timeout=0.2)
 
@@ -241,6 +241,7 @@ def test_an_object_is_not_watched() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_cluster")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves its own sockets to the collector
 def test_a_scan_analyses_a_content_once_and_reads_it_not_again(store: ObjectStore, tmp_path: Path) -> None:
     clip = face_clip(tmp_path / "clip.mp4")
@@ -248,7 +249,7 @@ def test_a_scan_analyses_a_content_once_and_reads_it_not_again(store: ObjectStor
     twin = store.put("scan/twin.mp4", clip.read_bytes())
     missing = f"s3://{BUCKET}/scan/missing.mp4"
     settings = settings_for(
-        untrained_detector(tmp_path), store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 1}
+        light_detector(tmp_path), store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 1}
     )
 
     def scan() -> dict[str, VideoVerdict]:

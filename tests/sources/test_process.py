@@ -19,8 +19,6 @@ from streamwatch.sources import VideoSource
 from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, DecodingProgress, Effort, Opened
 from tests.support import media
 
-pytestmark = pytest.mark.alone
-
 DECODE, SAMPLING = DecodeSettings(), SamplingSettings(fps=5, min_frames=0)
 
 

@@ -769,7 +769,8 @@ def _save_many(url: str, barrier: Any, worker: int) -> None:
 
 
 def test_processes_open_and_write_a_fresh_store_together(database_url: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once, not by each
     workers = 3
     barrier = context.Barrier(workers)
     processes = [context.Process(target=_save_many, args=(database_url, barrier, n)) for n in range(workers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ FACE = (166, 46, 290, 200)  # a generous face box in the portrait
 SIDE = 128
 
 
+@cache
+def _whole_portrait() -> ImageArray:
+    return read_image(PORTRAIT)
+
+
 def portrait(shift: int = 0) -> ImageArray:
     """The face of the portrait as a SIDE×SIDE picture, moved sideways by `shift` pixels of the portrait."""
-    image = read_image(PORTRAIT)
     x0, y0, x1, y1 = FACE
-    return np.asarray(cv2.resize(image[y0:y1, x0 + shift : x1 + shift], (SIDE, SIDE)), np.uint8)
+    return np.asarray(cv2.resize(_whole_portrait()[y0:y1, x0 + shift : x1 + shift], (SIDE, SIDE)), np.uint8)
 
 
 def mesh() -> FloatArray:
@@ -34,11 +39,22 @@ def mesh() -> FloatArray:
     return np.asarray(points * SIDE, np.float32)
 
 
+@cache
+def _pair(*seed: int) -> tuple[bytes, bytes]:
+    """A portrait and a self-blend of it, as PNG files; every test of a process asks for the same ones."""
+    rng = np.random.default_rng(seed)
+    real = portrait(int(rng.integers(-12, 13)))
+    fake = self_blend(real, mesh(), rng).fake
+    first, second = (cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in (real, fake))
+    return first, second
+
+
 def tiny_recipe(root: Path) -> dict[str, Any]:
-    """A recipe of one step on the data set of `make_data`."""
+    """A recipe of one step, on pictures of 64 px, of the data set of `make_data`."""
     return {
         "name": "tiny",
         "preset": "m2tr-lite",
+        "switches": {"input_size": 64},
         "data": {
             "root": str(root),
             "paired": ["faces"],
@@ -59,13 +75,10 @@ def make_data(root: Path, count: int = 24) -> tuple[Path, Path]:
         for label in ("real", "fake"):
             (folder / split / label).mkdir(parents=True)
         for index in range(count):
-            rng = np.random.default_rng([split == "val", index])
-            real = portrait(int(rng.integers(-12, 13)))
-            fake = self_blend(real, mesh(), rng).fake
             source = f"{split}{index:03d}"
-            for label, image in (("real", real), ("fake", fake)):
+            for label, data in zip(("real", "fake"), _pair(split == "val", index), strict=True):
                 name = f"{label}-{source}.png"
-                cv2.imwrite(str(folder / split / label / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+                (folder / split / label / name).write_bytes(data)
                 rows.append({"split": split, "label": label, "file": name, "source_video": source})
     with (folder / "index.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, rows[0])
@@ -86,13 +99,11 @@ def make_web(root: Path, name: str, split: str, scenes: int = 6) -> Path:
         (folder / split / label).mkdir(parents=True)
     for scene in range(2 * scenes):
         for frame in range(2):
-            rng = np.random.default_rng([len(name), scene, frame])
-            real = portrait(int(rng.integers(-12, 13)))
-            for label, image in (("real", real), ("fake", self_blend(real, mesh(), rng).fake)):
+            for label, data in zip(("real", "fake"), _pair(len(name), scene, frame), strict=True):
                 if label == "real" and scene >= scenes:
                     continue
                 clip = f"{name}{scene}{label}"
-                cv2.imwrite(str(folder / split / label / f"{clip}-{frame}.png"), image[..., ::-1])
+                (folder / split / label / f"{clip}-{frame}.png").write_bytes(data)
                 rows.append(
                     {
                         "split": split,

@@ -57,8 +57,9 @@ class RayNode:
 def ray_head(folder: Path, *options: str, cores: int = 2) -> Iterator[RayNode]:
     """A head. folder: what relative paths start from there. options: further ones of `ray start`."""
     port = free_port()
-    start = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false", *options]
-    with _started(folder, cores, start) as pid:
+    where = ["--head", f"--port={port}", f"--ray-client-server-port={free_port()}", "--node-ip-address=127.0.0.1"]
+    without = ["--include-dashboard=false", "--no-monitor"]
+    with _started(folder, cores, [*where, *without, *options]) as pid:
         yield RayNode(f"127.0.0.1:{port}", pid, ENVIRONMENT)
 
 
@@ -74,9 +75,10 @@ def ray_node(folder: Path, head: RayNode, ip: str, cores: int = 2) -> Iterator[R
 @contextlib.contextmanager
 def _started(folder: Path, cores: int, options: list[str]) -> Iterator[int]:
     command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
-    common = [f"--num-cpus={cores}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]
+    common = [f"--num-cpus={cores}", f"--object-store-memory={STORE_BYTES}"]
+    without = ["--disable-usage-stats", "--include-log-monitor=false"]
     with subprocess.Popen(
-        [*command, *common, *options],
+        [*command, *common, *without, *options],
         env=ENVIRONMENT,
         cwd=folder,
         stdout=subprocess.DEVNULL,

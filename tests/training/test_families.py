@@ -301,8 +301,8 @@ def test_auto_encoders_are_trained_once_and_a_foreign_file_is_named(tmp_path: Pa
 def test_training_an_auto_encoder_learns_the_picture(tmp_path: Path) -> None:
     from streamwatch.training.resynthesis import train_autoencoder
 
-    _, untrained = train_autoencoder("nearest", [portrait], 2)
-    _, trained = train_autoencoder("nearest", [portrait], 60)
+    _, untrained = train_autoencoder("nearest", [portrait], 2, batch=2)
+    _, trained = train_autoencoder("nearest", [portrait], 40, batch=2)
     assert trained < 0.6 * untrained
 
 

@@ -168,7 +168,7 @@ def test_a_recipe_trains_on_a_pack_without_its_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_device: bool
 ) -> None:
     root, cache = make_data(tmp_path)
-    recipe = Recipe.model_validate({**tiny_recipe(root), "switches": {"input_size": 128}})
+    recipe = Recipe.model_validate(tiny_recipe(root))
     source = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache).pairs.source
     folder = write_pack(source, tmp_path / "pack", 8, recipe.geometry.geometry(), 160)
     elsewhere = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": tmp_path / "nothing"})})

@@ -54,7 +54,7 @@ def test_a_profile_names_every_stage_and_needs_steps_enough(tmp_path: Path) -> N
     root, cache = make_data(tmp_path)
     values = tiny_recipe(root)
     values["optimisation"] = {**values["optimisation"], "steps": 10, "pairs": 2}
-    recipe = Recipe.model_validate({**values, "switches": {"input_size": 128}})
+    recipe = Recipe.model_validate(values)
     trainer = Trainer(recipe, tmp_path / "run", Path("unused"), cache=cache)
     with pytest.raises(ValueError, match="takes 16 steps, and the recipe has 10"):
         profile(trainer, 5)

@@ -26,8 +26,7 @@ SIDE = 64
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `data`, its `prepared` cache and a `tiny.yaml` of one step."""
     root, cache = make_data(tmp_path_factory.mktemp("workshop"))
-    recipe = {**tiny_recipe(root), "switches": {"input_size": SIDE}}
-    (cache.parent / "tiny.yaml").write_text(json.dumps(recipe))
+    (cache.parent / "tiny.yaml").write_text(json.dumps(tiny_recipe(root)))
     return cache.parent
 
 

@@ -112,7 +112,6 @@ def test_a_recipe_learns_from_web_clips_and_is_chosen_and_calibrated_by_others(
     make_web(tmp_path, "web", "train")
     make_web(tmp_path, "dev", "dev")
     values = tiny_recipe(root)
-    values["switches"] = {"input_size": 128}
     values["data"] |= {"web": ["web"], "dev": ["dev"], "weights": {"web": 0.5, "web_unpaired": 0.5}}
     values["loss"] = {"ranking": 0.5}
     recipe = Recipe.model_validate(values)
