@@ -251,13 +251,13 @@ def test_a_scan_with_nothing_to_analyse_starts_no_cluster(weights: Path, tmp_pat
     from streamwatch.archive.scan import ScanProgress, iter_scan
 
     settings = settings_for(weights, store={"url": f"sqlite:///{tmp_path / 'store.db'}"})
-    heard: list[ScanProgress] = []
+    received: list[ScanProgress] = []
     before = ray.is_initialized()
-    (analysis,) = iter_scan([str(tmp_path / "missing.mp4")], settings, progress=heard.append)
+    (analysis,) = iter_scan([str(tmp_path / "missing.mp4")], settings, progress=received.append)
     assert analysis.verdict.failure is not None
     assert analysis.verdict.failure.kind == "SourceNotFound"
     assert ray.is_initialized() is before
-    assert heard
+    assert received
 
 
 # --- jobs
@@ -406,13 +406,13 @@ def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch:
 
 
 def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: LocalClient, clip: Path) -> None:
-    told: list[VideoVerdict | Transition | EvidenceClip] = []
-    verdict = LiveStream(plan, client, str(clip), deliver=told.append).run(threading.Event())
+    delivered: list[VideoVerdict | Transition | EvidenceClip] = []
+    verdict = LiveStream(plan, client, str(clip), deliver=delivered.append).run(threading.Event())
     scanned = Analyser(plan, client).analyse(str(clip)).verdict
     assert verdict.label is scanned.label
     assert verdict.score == pytest.approx(scanned.score, abs=0.02)
     assert (verdict.frames.sampled, verdict.frames.analysed, verdict.frames.dropped) == (12, 12, 0)
-    changes = [item for item in told if isinstance(item, Transition)]
+    changes = [item for item in delivered if isinstance(item, Transition)]
     assert [(change.state, change.cause) for change in changes] == [
         (StreamState.RUNNING, None),
         (StreamState.STOPPED, Cause.ENDED),
@@ -421,11 +421,11 @@ def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: Local
 
 def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Path) -> None:
     live = plan.settings.model_copy(update={"live": LiveSettings(verdict_every=0.02)})
-    told: list[VideoVerdict | Transition | EvidenceClip] = []
-    last = LiveStream(dataclasses.replace(plan, settings=live), client, str(clip), deliver=told.append).run(
+    delivered: list[VideoVerdict | Transition | EvidenceClip] = []
+    last = LiveStream(dataclasses.replace(plan, settings=live), client, str(clip), deliver=delivered.append).run(
         threading.Event()
     )
-    running = [item for item in told if isinstance(item, VideoVerdict)]
+    running = [item for item in delivered if isinstance(item, VideoVerdict)]
     assert running
     assert [v.frames.analysed for v in running] == sorted(v.frames.analysed for v in running)
     assert all(v.frames.analysed + v.frames.dropped <= v.frames.sampled for v in [*running, last])
@@ -433,20 +433,20 @@ def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Pa
 
 
 def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) -> None:
-    told: list[VideoVerdict | Transition | EvidenceClip] = []
+    delivered: list[VideoVerdict | Transition | EvidenceClip] = []
     refused = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
-        told.append(item)
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
+        delivered.append(item)
         if isinstance(item, Transition) and item.state is StreamState.BACKING_OFF:
             refused.set()
 
-    stream = LiveStream(plan, client, "rtsp://user:secret@127.0.0.1:9/none", deliver=hear)
+    stream = LiveStream(plan, client, "rtsp://user:secret@127.0.0.1:9/none", deliver=receive)
     verdict = stream.run(refused, seconds=60)
     assert verdict.label is Label.ERROR
     assert verdict.failure is not None
     assert verdict.failure.kind == "SourceRefused"
-    assert "secret" not in f"{verdict.source} {verdict.failure.message} {told}"
+    assert "secret" not in f"{verdict.source} {verdict.failure.message} {delivered}"
 
 
 def sure_of_real(plan: Plan, **live: float) -> Plan:
@@ -465,11 +465,11 @@ def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
     frozen = face_clip(folder / "frozen.mp4", seconds=8.0, still=True)
     ended = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, Transition) and item.state is StreamState.FAILED:
             ended.set()
 
-    stream = LiveStream(sure_of_real(plan, stalled_after=60.0), client, str(frozen), deliver=hear)
+    stream = LiveStream(sure_of_real(plan, stalled_after=60.0), client, str(frozen), deliver=receive)
     verdict = stream.run(ended, seconds=60)
     frames = verdict.frames
     assert (verdict.label, verdict.score is None) == (Label.INCONCLUSIVE, False)
@@ -499,7 +499,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
     seen: list[Transition] = []
     over = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, Transition):
             seen.append(item)
             running = [change.message for change in seen if change.state is StreamState.RUNNING]
@@ -510,7 +510,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
 
     live = LiveSettings(stale_after=60.0, backoff_first=0.1)
     settings = plan.settings.model_copy(update={"live": live})
-    verdict = LiveStream(dataclasses.replace(plan, settings=settings), client, str(clip), deliver=hear).run(over, 60)
+    verdict = LiveStream(dataclasses.replace(plan, settings=settings), client, str(clip), deliver=receive).run(over, 60)
     running = [change.message for change in seen if change.state is StreamState.RUNNING]
     assert running[:2] == ["h264 256×192", "mpeg4 256×192"]
     sides = sorted({round(score.box[2] - score.box[0], -1) for score in verdict.scores})
@@ -527,14 +527,14 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     verdicts: list[VideoVerdict] = []
     over = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, VideoVerdict) and item.frames.analysed > 4:
             verdicts.append(item)
             if item.label is Label.ERROR:
                 over.set()
 
     live = {"stalled_after": 0.3, "verdict_every": 0.05, "horizon": 2.0}
-    LiveStream(sure_of_real(plan, **live), client, str(clip), deliver=hear).run(over, seconds=60)
+    LiveStream(sure_of_real(plan, **live), client, str(clip), deliver=receive).run(over, seconds=60)
     assert list(dict.fromkeys(verdict.label for verdict in verdicts)) == [Label.REAL, Label.INCONCLUSIVE, Label.ERROR]
     doubtful = next(verdict for verdict in verdicts if verdict.label is Label.INCONCLUSIVE)
     assert doubtful.reason.startswith("no new picture for")
@@ -547,31 +547,31 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     sure_of_fake = untrained_detector(tmp_path / "sure", bias=9.0)
     alerts = {"clip_before": 2.0, "clip_after": 1.0}
     plan = Plan.resolve(settings_for(sure_of_fake, alerts=alerts, tracing={"every": 5}, live={"stale_after": 60.0}))
-    told: list[VideoVerdict | Transition | EvidenceClip] = []
+    delivered: list[VideoVerdict | Transition | EvidenceClip] = []
     done = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
-        told.append(item)
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
+        delivered.append(item)
         if isinstance(item, EvidenceClip):
             done.set()
 
     served = face_clip(tmp_path / "served.mp4", seconds=20.0, b_frames=False)
     with serve_rtsp(served, plays=0) as url:
         begun = time.monotonic()
-        last = LiveStream(plan, LocalClient(load_detector(sure_of_fake, "cpu", 1)), url, deliver=hear).run(done, 30)
+        last = LiveStream(plan, LocalClient(load_detector(sure_of_fake, "cpu", 1)), url, deliver=receive).run(done, 30)
     assert time.monotonic() - begun < 20
-    (cut,) = [item for item in told if isinstance(item, EvidenceClip)]
-    first = next(item for item in told if isinstance(item, VideoVerdict) and item.alerts)
+    (cut,) = [item for item in delivered if isinstance(item, EvidenceClip)]
+    first = next(item for item in delivered if isinstance(item, VideoVerdict) and item.alerts)
     (opened,), (ended,) = first.alerts, last.alerts
     assert (opened.id, opened.phase, opened.label) == (cut.alert_id, AlertPhase.NEW, Label.FAKE)
     assert opened.faces in (7, 8)  # four a second, for 1.5 s; wall times differ by a little
     assert (ended.id, ended.phase) == (opened.id, AlertPhase.END)
     assert opened.started_at is not None
     assert first.started_at is not None
-    assert told.index(first) < told.index(cut)
-    times = [each for item in (*told, last) if isinstance(item, VideoVerdict) for each in item.times]
+    assert delivered.index(first) < delivered.index(cut)
+    times = [each for item in (*delivered, last) if isinstance(item, VideoVerdict) for each in item.times]
     assert len(times) >= last.frames.analysed // 5
-    assert all(each.captured <= each.taken <= each.found <= each.scored <= each.told for each in times)
+    assert all(each.captured <= each.taken <= each.found <= each.scored <= each.delivered for each in times)
     assert cut.data is not None
     assert cut.start is not None
     assert cut.start <= opened.started_at
@@ -584,7 +584,7 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
 
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         run = store.begin_run("watch", "{}", "c" * 64)
-        store.save(run, [*told, last])
+        store.save(run, [*delivered, last])
         (row,) = store.alerts()
         kept = store.clip(row.id)
         evidence = store.alert(row.id).evidence
@@ -608,7 +608,7 @@ def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
     seen: dict[int, Alert] = {}
     opened, over = threading.Event(), threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
         for alert in item.alerts if isinstance(item, VideoVerdict) else ():
             if alert.kind is AlertKind.DOWN:
                 seen[alert.revision] = alert
@@ -617,7 +617,7 @@ def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
                     over.set()
 
     port = free_port()
-    stream = LiveStream(plan, client, f"rtsp://user:secret@127.0.0.1:{port}/down.mp4?play_count=0", deliver=hear)
+    stream = LiveStream(plan, client, f"rtsp://user:secret@127.0.0.1:{port}/down.mp4?play_count=0", deliver=receive)
     with contextlib.ExitStack() as stack:
 
         def repair() -> None:
