@@ -284,7 +284,7 @@ class Alert:
 
     `start`, `end` and `seen` (the newest moment that speaks for it) are media seconds; `started_at` and `ended_at` are
     UTC instants for live sources. `track_id`, `peak`, `mean` and `faces` (how many it rests on; None where that was not
-    counted) are those of a forgery, None for operational alerts. `revision` counts what was told of it, from 1.
+    counted) are those of a forgery, None for operational alerts. `revision` counts its reported versions, from 1.
     """
 
     id: str
@@ -370,7 +370,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class FrameTimes:
-    """When one frame was where: captured, taken by its worker, its faces found, all of them scored, told of."""
+    """When a frame was captured, received by its worker, its faces found, all of them scored, its verdict delivered."""
 
     frame_index: int
     faces: int
@@ -378,7 +378,7 @@ class FrameTimes:
     taken: datetime
     found: datetime
     scored: datetime
-    told: datetime
+    delivered: datetime
 
 
 @dataclass(frozen=True, slots=True)

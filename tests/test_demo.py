@@ -165,12 +165,12 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
             "sampling": {"fps": 5, "min_frames": 8},
         }
     )
-    told: list[str] = []
-    done = run_demo(folder, settings, SHORT, progress=lambda what, share: told.append(what))
+    reported: list[str] = []
+    done = run_demo(folder, settings, SHORT, progress=lambda what, share: reported.append(what))
     assert done.verdict.label in (Label.REAL, Label.FAKE, Label.INCONCLUSIVE)
     assert done.verdict.frames.analysed == 8
     assert len(pictures(done.annotated)) == len(pictures(done.clip)) == 12
-    assert list(dict.fromkeys(told)) == ["making the clip", "scanning it", "annotating it", "done"]
+    assert list(dict.fromkeys(reported)) == ["making the clip", "scanning it", "annotating it", "done"]
     with Store.open(done.store) as store:
         assert [row.verdict.source for row in store.verdicts(Filters())] == [str(done.clip)]
 

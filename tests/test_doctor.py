@@ -113,8 +113,8 @@ def test_a_failure_is_told_with_the_fields_of_its_error(settings: Settings, monk
         raise StoreError("store.db: locked; twice", "wait; or move it away")
 
     monkeypatch.setattr("streamwatch.store.database.parse_url", unusable)
-    told = {"name": "store", "status": "fail", "detail": "store.db: locked; twice", "fix": "wait; or move it away"}
-    assert doctor.store(settings).to_json() == told
+    expected = {"name": "store", "status": "fail", "detail": "store.db: locked; twice", "fix": "wait; or move it away"}
+    assert doctor.store(settings).to_json() == expected
 
 
 def test_store_that_is_no_database(settings: Settings, tmp_path: Path) -> None:

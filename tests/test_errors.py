@@ -49,10 +49,10 @@ def test_round_trip(kind: type[StreamwatchError], fix: str | None) -> None:
     assert type(copy) is kind
     assert (copy.problem, copy.fix, str(copy)) == (PROBLEM, fix, str(error))
     carried = RayTaskError("work", "Traceback …", error).to_bytes()  # type: ignore[no-untyped-call]
-    told = RayTaskError.from_bytes(carried)  # type: ignore[no-untyped-call]
-    assert type(told.cause) is kind
-    assert (told.cause.problem, told.cause.fix) == (PROBLEM, fix)
-    raised = told.as_instanceof_cause()
+    returned = RayTaskError.from_bytes(carried)  # type: ignore[no-untyped-call]
+    assert type(returned.cause) is kind
+    assert (returned.cause.problem, returned.cause.fix) == (PROBLEM, fix)
+    raised = returned.as_instanceof_cause()
     assert isinstance(raised, kind)
     assert (raised.problem, raised.fix) == (PROBLEM, fix)
 

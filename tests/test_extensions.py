@@ -369,7 +369,7 @@ def test_a_name_that_two_distributions_claim_is_of_neither(
 
 def test_a_sink_of_another_distribution_that_fails_is_tried_again(tmp_path: Path) -> None:
     class Failing:
-        def tell(self, delivery: Delivery) -> None:
+        def deliver(self, delivery: Delivery) -> None:
             raise KeyError("hidden")
 
         def close(self) -> None:

@@ -97,20 +97,20 @@ def test_no_credentials_nor_control_characters_in_a_traceback(form: str, capsys:
         fail()
     except RuntimeError:
         logging.getLogger("streamwatch.somewhere").exception("%s: it failed", URL)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert not {"p4ss", "s3cret", "user"} & set(told.err.replace("/", " ").replace(":", " ").replace("@", " ").split())
-    assert "\x1b" not in told.err
-    assert "\x07" not in told.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert not {"p4ss", "s3cret", "user"} & set(shown.err.replace("/", " ").replace(":", " ").replace("@", " ").split())
+    assert "\x1b" not in shown.err
+    assert "\x07" not in shown.err
     if form == "json":
-        (line,) = lines(told.err)
+        (line,) = lines(shown.err)
         assert set(line) == {"time", "level", "logger", "message", "exception"}
         assert (line["level"], line["logger"]) == ("error", "streamwatch.somewhere")
         assert line["message"] == f"{MASKED}: it failed"
         assert line["time"].endswith("+00:00")
         trace = line["exception"]
     else:
-        first, trace = told.err.split("\n", 1)
+        first, trace = shown.err.split("\n", 1)
         assert first.endswith(f" ERROR streamwatch.somewhere: {MASKED}: it failed")
     assert f"ValueError: no pictures from {MASKED}" in trace
     assert "The above exception was the direct cause" in trace
@@ -144,9 +144,9 @@ def test_a_line_comes_above_a_progress_bar(capsys: pytest.CaptureFixture[str]) -
         bar.refresh()
         logging.getLogger("streamwatch").warning("a word")
         bar.refresh()
-    told = capsys.readouterr()
-    assert told.err == "", "not written past the bar"
-    before, after = told.out.split("WARNING streamwatch: a word")
+    shown = capsys.readouterr()
+    assert shown.err == "", "not written past the bar"
+    before, after = shown.out.split("WARNING streamwatch: a word")
     assert "scanning" in before
     assert after.count("scanning") >= 1
 
@@ -179,10 +179,10 @@ def test_an_unexpected_error_is_logged_with_its_traceback(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("streamwatch.cli.config.load_settings", broken)
     assert run("config", "check") == 1
-    told = capsys.readouterr().err
-    assert " CRITICAL streamwatch.cli.main: " in told.splitlines()[0]
-    assert told.splitlines()[1] == "Traceback (most recent call last):"
-    assert "p4ss" not in told
+    shown = capsys.readouterr().err
+    assert " CRITICAL streamwatch.cli.main: " in shown.splitlines()[0]
+    assert shown.splitlines()[1] == "Traceback (most recent call last):"
+    assert "p4ss" not in shown
     assert run("--log-json", "config", "check") == 1
     (line,) = lines(capsys.readouterr().err)
     assert (line["level"], "RuntimeError: broken" in line["exception"]) == ("critical", True)
@@ -249,11 +249,11 @@ def test_a_feed_that_fails_ends_its_stream_with_the_exception(
 ) -> None:
     clip = face_clip(tmp_path / "clip.mp4", seconds=1.0)
     monkeypatch.setattr(Feed, "_read", broken)
-    told: list[object] = []
-    stream = LiveStream(Plan.resolve(settings_for(weights)), BrokenClient(), str(clip), deliver=told.append)
+    shown: list[object] = []
+    stream = LiveStream(Plan.resolve(settings_for(weights)), BrokenClient(), str(clip), deliver=shown.append)
     with pytest.raises(RuntimeError, match="broken"):
         stream.run(threading.Event())
-    assert told == [], "it has not stopped: it failed"
+    assert shown == [], "it has not stopped: it failed"
 
 
 def test_a_decoder_that_fails_leaves_its_traceback(
@@ -317,9 +317,9 @@ def test_a_scan_logs_what_its_processes_raise(
     assert (odd.kind, odd.message) == ("LookupError", f"{clips[0]}: {MASKED} at level 20, JsonFormatter")
     assert clip is not None
     assert (clip.kind, clip.message) == ("DetectorError", "the detector failed")
-    told = capsys.readouterr().err
-    assert "p4ss" not in told
-    of_odd, of_clip = sorted(lines(told), key=lambda line: "clip.mp4" in line["message"])
+    shown = capsys.readouterr().err
+    assert "p4ss" not in shown
+    of_odd, of_clip = sorted(lines(shown), key=lambda line: "clip.mp4" in line["message"])
     assert of_odd["message"] == f"{clips[0]}: its worker failed"
     assert "in begin" in of_odd["exception"]
     assert f"{MASKED} at level 20" in of_odd["exception"]

@@ -152,7 +152,7 @@ def server() -> Iterator[tuple[int, list[str]]]:
             thread.join()
 
 
-def test_a_manifest_on_a_server_is_not_fetched_and_its_password_not_told(plain: Path, tmp_path: Path) -> None:
+def test_a_manifest_on_a_server_is_not_fetched_and_its_password_not_shown(plain: Path, tmp_path: Path) -> None:
     from tests.support.c2pa_files import sign
 
     with server() as (port, asked):

@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Table, delete, func, select, text
 
-from streamwatch.bench.synthetic_store import Filled, Shape, fill
+from streamwatch.bench.synthetic_store import FillResult, StoreShape, fill
 from streamwatch.errors import StoreError
 from streamwatch.records import AlertKind, FaceQuality, FrameCounts, FrameRecord, Label, ModelRef, VideoVerdict
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
@@ -58,7 +58,7 @@ class StoreResult:
     database: str
     rows: dict[str, int]
     bytes: int
-    filled: Filled | None
+    filled: FillResult | None
     saved_scores: float
     cases: list[Case]
 
@@ -73,7 +73,7 @@ class StoreResult:
 
 def bench_store(
     url: str,
-    shape: Shape,
+    shape: StoreShape,
     *,
     repeats: int = 3,
     limit: int = 50,

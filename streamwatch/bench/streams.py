@@ -6,9 +6,9 @@ from the estimated instant of its capture to the return of the call that committ
 memory (PSS: pages that processes share count once) and open files of all processes are read.
 
 With faults, every `FAULT_EVERY` seconds one stream, or an actor, or the store, is broken in turn and repaired
-`FAULT_LASTS` seconds later (the store: `LOCK_LASTS`). A fault is detected when its stream is first told not to run; it
-is over when the stream runs again, counted from the repair (from the fault itself for what nobody repairs: a cut
-line, a killed process).
+`FAULT_LASTS` seconds later (the store: `LOCK_LASTS`). A fault is detected when its stream is first reported as not
+running; it is over when the stream runs again, counted from the repair (from the fault itself for what nobody repairs:
+a cut line, a killed process).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from streamwatch.config import Settings
 from streamwatch.demo import ClipPlan, make_clip
 from streamwatch.errors import LibraryMissing
 from streamwatch.live.latency import FaceAges
-from streamwatch.live.outbox import Notice
+from streamwatch.live.outbox import OperatorNotice
 from streamwatch.live.watch import iter_watch
 from streamwatch.records import FrameCounts, Label, VideoVerdict
 from streamwatch.sources.clocks import utc_now
@@ -73,7 +73,7 @@ class StreamResult:
 
 @dataclass(frozen=True, slots=True)
 class FaultResult:
-    """A fault on one stream. Seconds; None: it was not told, or did not end, before the next one began."""
+    """A fault on one stream. Seconds; None: it was not reported, or did not end, before the next one began."""
 
     kind: str
     stream: int
@@ -143,7 +143,7 @@ def bench_streams(
 
 @dataclass
 class _Watched:
-    """What was heard of one stream."""
+    """What was received of one stream."""
 
     state: StreamState = StreamState.CONNECTING
     last: VideoVerdict | None = None
@@ -174,7 +174,7 @@ class _Bench:
         with contextlib.closing(watch), processes:
             for item in watch:
                 now = time.monotonic()
-                self._hear(item, now)
+                self._receive(item, now)
                 if self._began is None:
                     if all(stream.last and stream.last.frames.analysed for stream in self._streams.values()):
                         self._began = now
@@ -192,16 +192,16 @@ class _Bench:
         assert self._began is not None
         return self._result(ended - self._began, usage, faults.results)
 
-    def _hear(self, item: Any, now: float) -> None:
+    def _receive(self, item: Any, now: float) -> None:
         if isinstance(item, VideoVerdict):
             self._streams[item.source].last = item
-            self._latencies += self._ages.hear(item, utc_now())
+            self._latencies += self._ages.new_ages(item, utc_now())
         elif isinstance(item, Transition):
             self._streams[item.source].state = item.state
             self._streams[item.source].changes.append((now, item))
         elif isinstance(item, DetectorLoad):
             self._loads.append((now, item))
-        elif isinstance(item, Notice):
+        elif isinstance(item, OperatorNotice):
             self._notices.append(item.message)
 
     def _result(self, seconds: float, usage: _Usage, faults: list[FaultResult]) -> StreamsResult:
@@ -388,23 +388,23 @@ class _Faults:
 
     def _judge(self, kind: str, stream: int, known: int, broken: float, repaired: float) -> FaultResult:
         changes = self._streams[stream].changes[known:]
-        told = next(((at, change) for at, change in changes if change.state is not StreamState.RUNNING), None)
-        if told is None:
+        detected = next(((at, change) for at, change in changes if change.state is not StreamState.RUNNING), None)
+        if detected is None:
             return FaultResult(kind, stream, None, None, 0.0 if kind in HARMLESS else None)
         causes = [change.cause for _, change in changes if change.state is StreamState.BACKING_OFF]
-        cause = causes[0] if causes else told[1].cause
+        cause = causes[0] if causes else detected[1].cause
         back = max((at for at, change in changes if change.state is StreamState.RUNNING), default=None)
         running = self._streams[stream].state is StreamState.RUNNING
         recovered = max(0.0, back - repaired) if back is not None and running else None
-        return FaultResult(kind, stream, told[0] - broken, None if cause is None else str(cause), recovered)
+        return FaultResult(kind, stream, detected[0] - broken, None if cause is None else str(cause), recovered)
 
     def _break(self, kind: str, stream: int) -> Callable[[], None]:
         """Break something; how to repair it."""
         import psutil
 
         if kind in ON_LINE:
-            self._lab.tell(stream, kind)
-            return lambda: self._lab.tell(stream, "restore")
+            self._lab.send(stream, kind)
+            return lambda: self._lab.send(stream, "restore")
         if kind == "lock_store":
             locked = sqlite3.connect(self._settings.store.url.removeprefix("sqlite:///"), isolation_level=None)
             locked.execute("BEGIN IMMEDIATE")

@@ -42,7 +42,7 @@ _OPERATIONAL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class StoreShape:
     """How much is made. scores: of faces, per verdict on average."""
 
     verdicts: int
@@ -52,7 +52,7 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Filled:
+class FillResult:
     """What was inserted, by table, and the seconds that it took; score_seconds: those of the scores alone."""
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Filled:
     score_seconds: float = 0.0
 
 
-def fill(engine: Engine, shape: Shape, progress: Callable[[int], None] = lambda done: None) -> Filled:
+def fill(engine: Engine, shape: StoreShape, progress: Callable[[int], None] = lambda done: None) -> FillResult:
     """Fill a store that has its tables; seconds count the inserts and commits, not the drawing of numbers.
 
     progress: told how many verdicts are there.
@@ -68,7 +68,7 @@ def fill(engine: Engine, shape: Shape, progress: Callable[[int], None] = lambda 
     draw = np.random.default_rng(shape.seed)
     names = source_names(shape.sources)
     cameras = max(1, shape.sources // CAMERAS)
-    filled = Filled()
+    filled = FillResult()
     with transaction(engine) as connection:
         first = 1 + (connection.execute(select(func.max(verdicts.c.id))).scalar() or 0)
         first_run = 1 + (connection.execute(select(func.max(runs.c.id))).scalar() or 0)
@@ -111,7 +111,7 @@ def _run(run_id: int) -> dict[str, Any]:
 
 def _batch(
     draw: np.random.Generator,
-    shape: Shape,
+    shape: StoreShape,
     names: list[str],
     cameras: int,
     start: int,
@@ -235,12 +235,12 @@ def _alerts(
     *,
     live: bool,
 ) -> Iterator[dict[str, Any]]:
-    told: list[tuple[AlertKind, Label]] = []
+    kinds: list[tuple[AlertKind, Label]] = []
     if label is Label.FAKE:
-        told.append((AlertKind.FORGERY, Label.FAKE))
+        kinds.append((AlertKind.FORGERY, Label.FAKE))
     if live and draw.random() < FAULTY:
-        told.append(list(_OPERATIONAL.items())[draw.integers(len(_OPERATIONAL))])
-    for kind, said in told:
+        kinds.append(list(_OPERATIONAL.items())[draw.integers(len(_OPERATIONAL))])
+    for kind, said in kinds:
         forged = kind is AlertKind.FORGERY
         reviewed = draw.random() < REVIEWED
         when = at + timedelta(seconds=1)

@@ -96,7 +96,7 @@ def show(
         full_id = opened.find_alert(alert_id)
         row, alert = opened.alert_row(full_id), opened.alert(full_id)
         verdict_model = opened.verdict_model(row.verdict_id)
-        clip, told = opened.clip(full_id), opened.deliveries.of_alert(full_id)
+        clip, deliveries = opened.clip(full_id), opened.deliveries.of_alert(full_id)
     written: list[Path] = []
     if out is not None:
         from streamwatch.drawing.evidence import write_evidence
@@ -110,11 +110,15 @@ def show(
         second = _second_look(alert, verdict_model, model, out or Path())
         written += second.files
     if as_json:
-        details = {**_details(row, alert, written, second), "clip": _clip_line(clip), "told": _told_lines(told)}
+        details = {
+            **_details(row, alert, written, second),
+            "clip": _clip_line(clip),
+            "deliveries": _delivery_values(deliveries),
+        }
         typer.echo(json.dumps(details, indent=2))
         return
     console = common.console()
-    console.print(_facts(row, alert, verdict_model, clip, told))
+    console.print(_facts(row, alert, verdict_model, clip, deliveries))
     if alert.evidence:
         console.print(_evidence_table(alert, second))
     if second is not None:
@@ -272,7 +276,7 @@ def _table(found: list[AlertRow]) -> Table:
     return table
 
 
-def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, told: list[Delivery]) -> Table:
+def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, deliveries: list[Delivery]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -290,7 +294,7 @@ def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, t
         "state": _state(row),
         "comment": row.review_comment,
         "clip": None if clip is None else clip.path or f"none: {clip.failure}",
-        "told": "\n".join(map(_told, told)),
+        "deliveries": "\n".join(map(_delivery_text, deliveries)),
     }
     for name, value in facts.items():
         if value:
@@ -298,7 +302,7 @@ def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, t
     return table
 
 
-def _told(delivery: Delivery) -> str:
+def _delivery_text(delivery: Delivery) -> str:
     what = f"{delivery.sink}, revision {delivery.revision}"
     tries = f"{delivery.attempts} {'try' if delivery.attempts == 1 else 'tries'}"
     if delivery.delivered_at is not None:
@@ -321,7 +325,7 @@ def _clip_line(clip: ClipRow | None) -> dict[str, Any] | None:
     }
 
 
-def _told_lines(told: list[Delivery]) -> list[dict[str, Any]]:
+def _delivery_values(deliveries: list[Delivery]) -> list[dict[str, Any]]:
     return [
         {
             "sink": delivery.sink,
@@ -330,7 +334,7 @@ def _told_lines(told: list[Delivery]) -> list[dict[str, Any]]:
             "delivered_at": None if delivery.delivered_at is None else delivery.delivered_at.isoformat(),
             "failure": delivery.failure,
         }
-        for delivery in told
+        for delivery in deliveries
     ]
 
 

@@ -277,12 +277,12 @@ def store_(
 ) -> None:
     """A store of synthetic rows: how fast it takes them, how long listings with any combination of filters take."""
     from streamwatch.bench.store import bench_store
-    from streamwatch.bench.synthetic_store import Shape
+    from streamwatch.bench.synthetic_store import StoreShape
 
     with tempfile.TemporaryDirectory(prefix="streamwatch-") as folder, Console(stderr=True).status("filling") as status:
         result = bench_store(
             store or f"sqlite:///{folder}/store.db",
-            Shape(count, scores, sources, seed),
+            StoreShape(count, scores, sources, seed),
             repeats=repeats,
             limit=limit,
             progress=status.update,
@@ -397,7 +397,7 @@ def _faults_table(result: StreamsResult) -> Table:
         table.add_row(
             kind,
             str(len(faults)),
-            f"{min(detected):.1f}–{max(detected):.1f}" if detected else "not told",
+            f"{min(detected):.1f}–{max(detected):.1f}" if detected else "not reported",
             f"{min(recovered):.1f}–{max(recovered):.1f}" if recovered else "–",
             str(len(faults) - len(recovered)),
             ", ".join(f"{cause} {times}" for cause, times in causes.items()),

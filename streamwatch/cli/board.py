@@ -34,7 +34,7 @@ class _Row:
     why: str = ""
     failures: int = 0
     verdict: VideoVerdict | None = None
-    heard_at: datetime | None = None
+    verdict_at: datetime | None = None
     analysed_fps: float | None = None
     lag: float | None = None
 
@@ -49,8 +49,8 @@ class Board:
         self._names = names
         self._rows = {source: _Row() for source in sources}
 
-    def hear(self, item: VideoVerdict | Transition, now: datetime | None = None) -> None:
-        """Take note of a verdict or a change of state."""
+    def receive(self, item: VideoVerdict | Transition, now: datetime | None = None) -> None:
+        """Update the row of a verdict's, or a transition's, stream."""
         row = self._rows.setdefault(item.source, _Row())
         if isinstance(item, Transition):
             row.state, row.since = item.state, item.at
@@ -59,12 +59,12 @@ class Board:
             row.failures += item.state in DOWN
             return
         now = now or datetime.now(timezone.utc)
-        if row.verdict is not None and row.heard_at is not None and now > row.heard_at:
+        if row.verdict is not None and row.verdict_at is not None and now > row.verdict_at:
             fresh = item.frames.analysed - row.verdict.frames.analysed
-            row.analysed_fps = max(0, fresh) / (now - row.heard_at).total_seconds()
+            row.analysed_fps = max(0, fresh) / (now - row.verdict_at).total_seconds()
         seen = [score.wall_time for score in item.scores if score.wall_time is not None]
         row.lag = (now - max(seen)).total_seconds() if seen else None
-        row.verdict, row.heard_at = item, now
+        row.verdict, row.verdict_at = item, now
 
     def __rich__(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold", expand=True)

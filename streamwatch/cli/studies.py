@@ -15,7 +15,7 @@ from rich.table import Table
 from streamwatch.cli import common
 
 if TYPE_CHECKING:
-    from streamwatch.studies.tracks import Compared
+    from streamwatch.studies.tracks import TrackComparison
 
 RecipeArgument = Annotated[str, typer.Argument(help="Recipe that names the camera clips.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")]
@@ -111,7 +111,7 @@ def scale(
     _print(rows, "crop side ÷ box side", as_json)
 
 
-def _print(rows: Sequence[Compared], what: str, as_json: bool) -> None:
+def _print(rows: Sequence[TrackComparison], what: str, as_json: bool) -> None:
     if as_json:
         documents = [{k: v for k, v in asdict(row).items() if v == v} for row in rows]  # NaN is no JSON
         typer.echo(json.dumps(documents, indent=2))

@@ -24,8 +24,8 @@ from streamwatch.records import Alert, AlertKind, AlertPhase, Label, VideoVerdic
 from streamwatch.sources import redact
 
 if TYPE_CHECKING:
-    from streamwatch.live.outbox import Notice
-    from streamwatch.live.watch import News, Told
+    from streamwatch.live.outbox import OperatorNotice
+    from streamwatch.live.watch import WatchEvent, WatchOutput
     from streamwatch.sources.states import Transition
 
 STREAM_FAILED = 1
@@ -106,10 +106,10 @@ def watch(
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         show = _shower(stack, wanted, as_json=as_json)
         over = stack.enter_context(running.drained())
-        hear = stack.enter_context(listen(settings, wanted.names))
+        publish = stack.enter_context(listen(settings, wanted.names))
         results = iter_watch(wanted.urls, settings, follow=wanted.follow, stop=over, seconds=seconds)
         for item in stack.enter_context(contextlib.closing(results)):
-            hear(item)
+            publish(item)
             if not isinstance(item, DetectorLoad):
                 show(item)
             if isinstance(item, VideoVerdict):
@@ -129,7 +129,7 @@ def _start_background(wanted: StreamSelection) -> None:
 
 
 def _attach(wanted: StreamSelection, *, as_json: bool) -> None:
-    """Show what the watch in the background tells until it ends, or this command is stopped."""
+    """Show the events of the watch in the background until it ends, or this command is stopped."""
     from streamwatch.live.background import attach
 
     with running.stoppable(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
@@ -145,7 +145,7 @@ def _stop_background(settings: Settings) -> None:
     typer.echo("the watch in the background has ended; its last verdicts are stored")
 
 
-def _shower(stack: contextlib.ExitStack, wanted: StreamSelection, *, as_json: bool) -> Callable[[News], None]:
+def _shower(stack: contextlib.ExitStack, wanted: StreamSelection, *, as_json: bool) -> Callable[[WatchEvent], None]:
     """What shows an item in the way that was asked for, or that suits standard output."""
     if as_json:
         return _show_json()
@@ -155,40 +155,40 @@ def _shower(stack: contextlib.ExitStack, wanted: StreamSelection, *, as_json: bo
 
 
 @contextlib.contextmanager
-def listen(settings: Settings, names: Mapping[str, str]) -> Iterator[Callable[[Told], None]]:
-    """What is to hear all that a watch tells: metrics and traces, where the settings ask for them."""
-    hear: list[Callable[[Told], None]] = []
+def listen(settings: Settings, names: Mapping[str, str]) -> Iterator[Callable[[WatchOutput], None]]:
+    """Gives a function that passes each output of a watch to metrics and traces, where the settings ask for them."""
+    receivers: list[Callable[[WatchOutput], None]] = []
     with contextlib.ExitStack() as stack:
         if settings.metrics.port is not None:
             from streamwatch.telemetry.metrics import WatchMetrics, serve_metrics
 
             metrics = WatchMetrics(names)
             stack.enter_context(serve_metrics(settings.metrics, [metrics]))
-            hear.append(metrics.hear)
+            receivers.append(metrics.receive)
         if settings.tracing.every:
             from streamwatch.telemetry.tracing import trace_frames
 
-            hear.append(stack.enter_context(trace_frames(settings.tracing, names)).hear)
+            receivers.append(stack.enter_context(trace_frames(settings.tracing, names)).receive)
 
-        def tell(item: Told) -> None:
-            for each in hear:
-                each(item)
+        def publish(item: WatchOutput) -> None:
+            for receive in receivers:
+                receive(item)
 
-        yield tell
+        yield publish
 
 
 def _in_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _show_json() -> Callable[[News], None]:
+def _show_json() -> Callable[[WatchEvent], None]:
     """Verdicts and alerts as JSON Lines on standard output, the rest for people on standard error."""
     from streamwatch.formats.jsonl import verdict_line
     from streamwatch.store.events import alert_event
 
     note = _notes(_errors(), {})
 
-    def show(item: News) -> None:
+    def show(item: WatchEvent) -> None:
         if isinstance(item, VideoVerdict):
             typer.echo(json.dumps({"event": "verdict", **verdict_line(item)}))
         elif isinstance(item, Alert):
@@ -199,7 +199,7 @@ def _show_json() -> Callable[[News], None]:
     return show
 
 
-def _show_lines(names: Mapping[str, str]) -> Callable[[News], None]:
+def _show_lines(names: Mapping[str, str]) -> Callable[[WatchEvent], None]:
     """A line for every alert and for verdicts on standard output, the rest on standard error.
 
     A verdict has a line where its label is another one than before, and every few seconds.
@@ -207,7 +207,7 @@ def _show_lines(names: Mapping[str, str]) -> Callable[[News], None]:
     out, note = common.console(), _notes(_errors(), names)
     said: dict[str, tuple[Label, float]] = {}
 
-    def show(item: News) -> None:
+    def show(item: WatchEvent) -> None:
         if isinstance(item, VideoVerdict):
             label, at = said.get(item.source, (None, -math.inf))
             if item.label is not label or time.monotonic() - at >= SAY_EVERY:
@@ -223,23 +223,23 @@ def _show_lines(names: Mapping[str, str]) -> Callable[[News], None]:
 
 def _show_board(
     stack: contextlib.ExitStack, sources: Sequence[str], names: Mapping[str, str]
-) -> Callable[[News], None]:
+) -> Callable[[WatchEvent], None]:
     """A table of the streams that stays where it is, below what happens."""
     from rich.live import Live
 
     from streamwatch.cli.board import Board
-    from streamwatch.live.outbox import Notice
+    from streamwatch.live.outbox import OperatorNotice
 
     board = Board(sources, names)
     live = stack.enter_context(Live(board, console=common.console(), refresh_per_second=2))
     note = _notes(live.console, names)
 
-    def show(item: News) -> None:
+    def show(item: WatchEvent) -> None:
         if isinstance(item, Alert):
             live.console.print(_alert(item, names), soft_wrap=True)
             return
-        if not isinstance(item, Notice):
-            board.hear(item)
+        if not isinstance(item, OperatorNotice):
+            board.receive(item)
         if not isinstance(item, VideoVerdict):
             note(item)
 
@@ -250,15 +250,15 @@ def _errors() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 
 
-def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition | Notice], None]:
+def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition | OperatorNotice], None]:
     """Says what happened; that a stream is tried again, or fails as it did before, is no news."""
-    from streamwatch.live.outbox import Notice
+    from streamwatch.live.outbox import OperatorNotice
     from streamwatch.sources.states import StreamState
 
     said: dict[str, tuple[object, ...]] = {}
 
-    def note(item: Transition | Notice) -> None:
-        if isinstance(item, Notice):
+    def note(item: Transition | OperatorNotice) -> None:
+        if isinstance(item, OperatorNotice):
             line = Text(f"{common.instant(item.at)}  {common.plain(item.message)}", style="bold")
             console.print(line, soft_wrap=True)
             return

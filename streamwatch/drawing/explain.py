@@ -72,8 +72,8 @@ def explain(alert: Alert, detector: Detector) -> list[Explanation]:
     heat = detector.explain(stack) if isinstance(detector, ExplainingDetector) else [None] * len(stack)
     reasons = detector.reasons(stack) if isinstance(detector, ReasoningDetector) else [()] * len(stack)
     return [
-        Explanation(item, crop, float(score), warm, told)
-        for item, crop, score, warm, told in zip(alert.evidence, crops, scores, heat, reasons, strict=True)
+        Explanation(item, crop, float(score), warm, why)
+        for item, crop, score, warm, why in zip(alert.evidence, crops, scores, heat, reasons, strict=True)
     ]
 
 

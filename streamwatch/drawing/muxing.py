@@ -105,7 +105,7 @@ class _Joint:
     def __init__(self, container: OutputContainer, sound: Sound | None) -> None:
         self._container = container
         self._sound = sound
-        self._heard: AudioStream | None = None
+        self._audio: AudioStream | None = None
         self._stream: Stream | None = None
         self._parameters: bytes | None = None
         self._last: int | None = None
@@ -119,7 +119,7 @@ class _Joint:
                 self._stream = self._container.add_stream_from_template(stream)
                 self._stream.time_base = CLOCK
                 if self._sound is not None:
-                    self._heard = self._container.add_stream_from_template(self._sound.stream)
+                    self._audio = self._container.add_stream_from_template(self._sound.stream)
             elif parameters != self._parameters:
                 raise StreamwatchError(f"{part.path}: was encoded with other parameters than the parts before it")
             for packet in container.demux(stream):
@@ -138,10 +138,10 @@ class _Joint:
 
     def mux_sound(self, until: float) -> None:
         """The sound up to media second `until`."""
-        if self._sound is None or self._heard is None:
+        if self._sound is None or self._audio is None:
             return
         for packet in self._sound.packets(until):
-            packet.stream = self._heard
+            packet.stream = self._audio
             self._container.mux(packet)
 
 

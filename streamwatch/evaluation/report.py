@@ -99,7 +99,7 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EvaluationScope:
     """What was asked: data set, its kind and the part of it, frames per video."""
 
     dataset: str
@@ -136,7 +136,7 @@ def judged_faces(outcomes: Sequence[ClipOutcome]) -> JudgedFaces | None:
 
 
 def build_report(
-    question: Question,
+    scope: EvaluationScope,
     plan: Plan,
     results: Sequence[Sequence[ClipOutcome]],
     degradations: Sequence[Degradation],
@@ -153,12 +153,12 @@ def build_report(
         if len(methods) > 1:
             levels += [measure(part.against(method), level, thresholds, method=method) for method in methods]
     return EvaluationReport(
-        dataset=question.dataset,
-        kind=question.kind,
-        split=question.split,
-        compression=question.compression,
+        dataset=scope.dataset,
+        kind=scope.kind,
+        split=scope.split,
+        compression=scope.compression,
         clips=len(clean),
-        frames_per_video=question.frames,
+        frames_per_video=scope.frames,
         model=plan.model.name,
         model_sha256=plan.model.sha256,
         policy=plan.policy.name,

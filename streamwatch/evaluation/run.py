@@ -15,7 +15,7 @@ from streamwatch.evaluation.datasets.catalogue import list_clips
 from streamwatch.evaluation.datasets.clip import ClipSelection, Kind, balanced_subset
 from streamwatch.evaluation.report import (
     EvaluationReport,
-    Question,
+    EvaluationScope,
     build_report,
     judged_faces,
     scores_by_level,
@@ -63,14 +63,14 @@ def evaluate(
     degradations = protocol() if robustness else []
     evaluator = Evaluator(plan, detector, frames=frames)
     results = evaluator.run(clips, degradations, lambda done: progress(done, len(clips)))
-    question = Question(
+    scope = EvaluationScope(
         dataset=str(folder),
         kind=found,
         split=clips[0].split,
         compression=wanted.compression if found == "ffpp" else None,
         frames=frames,
     )
-    report = build_report(question, plan, results, degradations, evaluator.costs, detector.device)
+    report = build_report(scope, plan, results, degradations, evaluator.costs, detector.device)
     return Evaluation(report, tuple(results[0]))
 
 

@@ -141,7 +141,9 @@ class SourceAlerts:
             life.hold(track, recent.faces)
 
     def fault(self, kind: AlertKind, reason: str | None, now: float, *, at_once: bool = False) -> None:
-        """Say whether an operational fault is there: its reason, or None. at_once: it need not last to be told."""
+        """Report whether an operational fault is present: its reason, or None. at_once: it raises an alert without
+        having to last.
+        """
         if reason is None:
             self._since.pop(kind, None)
             return
@@ -154,13 +156,13 @@ class SourceAlerts:
         life.go_on(reason, now)
 
     def step(self, now: float) -> bool:
-        """Let time pass; whether an alert has something new to tell (see `told`)."""
+        """Let time pass; whether an alert has a new revision (see `current`)."""
         for track in [track for track, recent in self._recent.items() if recent.faces[-1].time < now - IDLE]:
             del self._recent[track]
-        news = [life for life in self._lives() if life.step(now)]
-        for life in news:
+        changed = [life for life in self._lives() if life.step(now)]
+        for life in changed:
             life.alert = self._placed(life)
-        return bool(news)
+        return bool(changed)
 
     def end(self, now: float) -> None:
         """The source is no longer watched: all alerts end."""
@@ -168,9 +170,9 @@ class SourceAlerts:
             life.finish()
         self.step(now)
 
-    def told(self, since: float) -> tuple[Alert, ...]:
-        """The alerts that are open or ended at `since` or later, as they were told last, the oldest first. Those that
-        can neither open again nor are of that time are dropped.
+    def current(self, since: float) -> tuple[Alert, ...]:
+        """The alerts that are open or ended at `since` or later, in their latest revisions, the oldest first. Those
+        that can neither open again nor are of that time are dropped.
         """
         self._forgeries = [life for life in self._forgeries if life.lasts(since)]
         self._faults = {kind: life for kind, life in self._faults.items() if life.lasts(since)}
@@ -260,7 +262,7 @@ class _Recent:
 
 
 class _Life(ABC):
-    """One alert. alert: as it was told last; its revision is 0 before that. seen: when its newest evidence was."""
+    """One alert. alert: its latest revision, 0 before the first. seen: when its newest evidence was."""
 
     def __init__(self, alert: Alert, rules: AlertRules) -> None:
         opened = alert.start if alert.started_at is None else alert.started_at.timestamp()
@@ -268,8 +270,8 @@ class _Life(ABC):
         self.seen = opened if alert.seen is None else opened + alert.seen - alert.start
         self.ended: float | None = None if alert.end is None else opened + alert.end - alert.start
         self._rules = rules
-        self._told = self.seen
-        self._told_at = self.seen
+        self._reported = self.seen
+        self._reported_at = self.seen
 
     @property
     def open(self) -> bool:
@@ -284,14 +286,14 @@ class _Life(ABC):
         return self.ended is None or self.ended >= since - self._rules.cool_down
 
     def step(self, now: float) -> bool:
-        """End it where it has been quiet, and take up what is new into `alert`; whether anything was."""
+        """End it where it has been quiet, and make a new revision where something changed; whether one was made."""
         if self.ended is None and now - self.seen >= self._rules.quiet:
             self.ended = self.seen
         turned = self.alert.revision == 0 or (self.alert.end is None) != (self.ended is None)
-        fresh = self.seen > self._told and now - self.seen <= PRESENT
-        grown = self.ended is None and fresh and self._changed() and now - self._told_at >= self._rules.update_every
+        fresh = self.seen > self._reported and now - self.seen <= PRESENT
+        grown = self.ended is None and fresh and self._changed() and now - self._reported_at >= self._rules.update_every
         if turned or grown:
-            self._told, self._told_at = self.seen, now
+            self._reported, self._reported_at = self.seen, now
             self.alert = replace(self._draft(), revision=self.alert.revision + 1)
         return turned or grown
 
@@ -302,7 +304,7 @@ class _Life(ABC):
 
     @abstractmethod
     def _changed(self) -> bool:
-        """Whether there is more to say than was told."""
+        """Whether it differs from the revision reported last."""
 
     @abstractmethod
     def _draft(self) -> Alert:

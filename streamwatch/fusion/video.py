@@ -176,9 +176,9 @@ def judge(tracks: Sequence[TrackVerdict], policy: Policy) -> tuple[Label, float 
     """
     if not tracks:
         return Label.NO_FACE, None, "no face was found"
-    heard = [track for track in tracks if track.faces >= policy.min_faces]
+    sufficient = [track for track in tracks if track.faces >= policy.min_faces]
     for label in (Label.FAKE, Label.INCONCLUSIVE, Label.REAL):
-        deciding = [track for track in heard if track.label is label]
+        deciding = [track for track in sufficient if track.label is label]
         if deciding:
             strongest = max(deciding, key=_strength)
             return label, strongest.score, strongest.reason

@@ -20,8 +20,8 @@ from streamwatch.cluster.connection import NAMESPACE, QUIET, Actor, connect, res
 from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import Settings
 from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
-from streamwatch.live.outbox import Notice
-from streamwatch.live.watch import News, Told, iter_watch
+from streamwatch.live.outbox import OperatorNotice
+from streamwatch.live.watch import WatchEvent, WatchOutput, iter_watch
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.redact import redact_text
 
@@ -33,18 +33,18 @@ KEPT = 300
 """Newest items that are kept for those who attach."""
 
 PATIENCE = 1.0
-"""Seconds that a call waits for something to tell."""
+"""Seconds that a call waits for a new event."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hooks:
-    """What the one who starts a watch gives it along; goes to another process.
+    """Callbacks of a watch, sent to the supervisor's process.
 
-    follow: see `iter_watch`. listen: opens what is to hear all that the watch tells.
+    follow: see `iter_watch`. listen: opens the receiver of all output of the watch.
     """
 
     follow: Callable[[], Sequence[str] | None]
-    listen: Callable[[], AbstractContextManager[Callable[[Told], None]]]
+    listen: Callable[[], AbstractContextManager[Callable[[WatchOutput], None]]]
 
 
 class Supervisor:
@@ -61,7 +61,7 @@ class Supervisor:
         self._hooks = hooks
         self._loaded = threading.Event()
         self._over = threading.Event()
-        self._told: deque[News] = deque(maxlen=KEPT)
+        self._events: deque[WatchEvent] = deque(maxlen=KEPT)
         self._count = 0
         self._failure: StreamwatchError | None = None
         self._filled = threading.Condition()
@@ -76,16 +76,16 @@ class Supervisor:
             raise self._failure
         return True
 
-    def told(self, after: int) -> tuple[int, list[News]]:
-        """What was told after so many items, as far as it is kept, and how many there are by now; waits a while for the
-        first. Raises what ended the watch.
+    def events(self, after: int) -> tuple[int, list[WatchEvent]]:
+        """The number of events so far, and those after the first `after` that are still kept; waits up to `PATIENCE`
+        for the first. Raises what ended the watch.
         """
         with self._filled:
             self._filled.wait_for(lambda: self._count > after or not self._thread.is_alive(), PATIENCE)
             if self._count == after and self._failure is not None:
                 raise self._failure
-            fresh = min(self._count - after, len(self._told))
-            return self._count, list(self._told)[len(self._told) - fresh :]
+            fresh = min(self._count - after, len(self._events))
+            return self._count, list(self._events)[len(self._events) - fresh :]
 
     def running(self) -> bool:
         """Whether it still watches."""
@@ -100,10 +100,10 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
-            with self._hooks.listen() as hear:
+            with self._hooks.listen() as publish:
                 for item in iter_watch((), self._settings, follow=self._hooks.follow, stop=self._over):
                     self._loaded.set()
-                    hear(item)
+                    publish(item)
                     if not isinstance(item, DetectorLoad):
                         self._keep(item)
         except StreamwatchError as error:
@@ -115,9 +115,9 @@ class Supervisor:
         with self._filled:
             self._filled.notify_all()
 
-    def _keep(self, item: News) -> None:
+    def _keep(self, item: WatchEvent) -> None:
         with self._filled:
-            self._told.append(item)
+            self._events.append(item)
             self._count += 1
             self._filled.notify_all()
 
@@ -152,22 +152,22 @@ def start_supervisor(settings: Settings, hooks: Hooks) -> bool:
         return True
 
 
-def attach(settings: Settings) -> Generator[News, None, None]:
-    """What the supervisor tells, from the newest that it keeps on, until it ends. Raises ConfigError where there is
-    none, and what ended it.
+def attach(settings: Settings) -> Generator[WatchEvent, None, None]:
+    """The supervisor's events, beginning with those that it keeps, until it ends. Raises ConfigError where there is no
+    supervisor, and what ended it.
     """
     with _joined(settings):
         supervisor = _found()
         after = 0
         while True:
             try:
-                after, items = result_of(supervisor.told.remote(after))
+                after, items = result_of(supervisor.events.remote(after))
                 yield from items
                 if not items and not result_of(supervisor.running.remote()):
                     return
             except ActorUnavailableError:
                 after = 0
-                yield Notice(utc_now(), "the watch in the background died; it is started again")
+                yield OperatorNotice(utc_now(), "the watch in the background died; it is started again")
             except RayActorError:
                 return
 

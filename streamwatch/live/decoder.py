@@ -9,10 +9,10 @@ from streamwatch.records import FrameCounts
 from streamwatch.sources.process import (
     ClipOrder,
     Closed,
+    DecodeRate,
     DecoderDied,
     DecodingProcess,
     DecodingProgress,
-    Effort,
     Message,
 )
 from streamwatch.sources.recorder import Recording
@@ -32,7 +32,7 @@ class StreamDecoder:
         self._url = url
         self._settings = settings
         self.live = live
-        self._effort = Effort(settings.sampling.fps)
+        self._rate = DecodeRate(settings.sampling.fps)
         self._process: DecodingProcess | None = None
         self._counts = FrameCounts(), FrameCounts()
 
@@ -53,8 +53,8 @@ class StreamDecoder:
         if self.live and alerts.clip_max_bytes:
             recording = Recording(alerts.clip_before + alerts.clip_after + DELAY, alerts.clip_max_bytes)
         process.open(self._url, settings.decode, settings.sampling, live=self.live, recording=recording)
-        if self._effort != Effort(settings.sampling.fps):
-            process.adjust(self._effort)
+        if self._rate != DecodeRate(settings.sampling.fps):
+            process.adjust(self._rate)
 
     def receive(self, timeout: float) -> Message | None:
         """What the process has to say next; None if there is nothing within `timeout` seconds. Raises DecoderDied, also
@@ -67,9 +67,9 @@ class StreamDecoder:
             self._counts = self._counts[0], message.counts
         return message
 
-    def adjust(self, effort: Effort) -> None:
+    def adjust(self, effort: DecodeRate) -> None:
         """Sample and decode with another effort from now on, over all connections."""
-        self._effort = effort
+        self._rate = effort
         process = self._process
         if process is not None:
             with contextlib.suppress(DecoderDied):

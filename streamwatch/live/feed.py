@@ -19,7 +19,7 @@ from streamwatch.live.timeline import Timeline
 from streamwatch.logs import RemoteTraceback
 from streamwatch.records import DropReason, EvidenceClip, Frame, FrameCounts
 from streamwatch.sources import is_url, redact
-from streamwatch.sources.process import ClipOrder, Closed, DecoderDied, DecodingProgress, Effort, Opened
+from streamwatch.sources.process import ClipOrder, Closed, DecodeRate, DecoderDied, DecodingProgress, Opened
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Feed:
         self.frames.close()
         self._thread.join(patience)
 
-    def adjust(self, effort: Effort) -> None:
+    def adjust(self, effort: DecodeRate) -> None:
         """Sample and decode with another effort from now on, over all connections."""
         self._decoder.adjust(effort)
 

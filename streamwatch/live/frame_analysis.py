@@ -101,7 +101,7 @@ class FrameAnalysis:
 
     def times(self) -> tuple[FrameTimes, ...]:
         """The traced frames that are through since the last call."""
-        return self._traces.told()
+        return self._traces.finished()
 
     def _receive(self, score: FaceScore) -> None:
         self._deliver(score)

@@ -1,4 +1,4 @@
-"""When one frame in so many was where, while a stream is watched."""
+"""Timestamps of every n-th frame of a live stream at each stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Times:
 
 
 class FrameTraces:
-    """every: of so many frames of a live stream the first one is traced; 0: none."""
+    """every: the first of so many frames of a live stream is traced; 0: none."""
 
     def __init__(self, every: int, now: Callable[[], datetime] = utc_now) -> None:
         self._every = every
@@ -56,13 +56,13 @@ class FrameTraces:
             if times.left == 0:
                 times.scored = self._now()
 
-    def told(self) -> tuple[FrameTimes, ...]:
-        """The frames that are through, for the verdict that tells of them."""
+    def finished(self) -> tuple[FrameTimes, ...]:
+        """The frames that have passed all stages, for the verdict that reports them."""
         now = self._now()
-        through = []
+        done = []
         for index, times in list(self._times.items()):
             if times.found is not None and times.scored is not None:
                 moments = (times.captured, times.taken, times.found, times.scored, now)
-                through.append(FrameTimes(index, times.faces, *moments))
+                done.append(FrameTimes(index, times.faces, *moments))
                 del self._times[index]
-        return tuple(through)
+        return tuple(done)

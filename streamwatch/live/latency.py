@@ -8,12 +8,12 @@ from streamwatch.records import VideoVerdict
 
 
 class FaceAges:
-    """Takes the verdicts of a watch, in which a face may stand more than once, and counts each face once."""
+    """Ages of the faces in the verdicts of a watch; a face that stands in several verdicts counts once."""
 
     def __init__(self) -> None:
         self._newest: dict[str, int] = {}
 
-    def hear(self, verdict: VideoVerdict, now: datetime) -> list[float]:
+    def new_ages(self, verdict: VideoVerdict, now: datetime) -> list[float]:
         """Seconds since the capture of those faces that no verdict on this source had before."""
         newest = self._newest.get(verdict.source, -1)
         fresh = [score for score in verdict.scores if score.frame_index > newest]

@@ -25,12 +25,12 @@ RETRY = 1.0
 """Seconds before the store is tried again."""
 
 HEARTBEAT = 5.0
-"""Seconds after which the store hears of a run that has nothing to store."""
+"""Seconds after which a run that has nothing to store updates its heartbeat in the store."""
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that the people at the desk should know and that is of no single stream."""
+class OperatorNotice:
+    """A message for the operators that belongs to no single stream."""
 
     at: datetime
     message: str
@@ -52,10 +52,10 @@ class Outbox:
         self._down_since: float | None = None
         self._retry_at = 0.0
         self._beat_at = clock() + HEARTBEAT
-        self._told: dict[str, int] = {}
+        self._revisions: dict[str, int] = {}
 
     def put(self, item: Item) -> None:
-        """Take an item."""
+        """Queue an item."""
         self._waiting.append(item)
 
     @property
@@ -68,9 +68,9 @@ class Outbox:
         """A reference that is ready when the present call is over; None without one."""
         return self._answer
 
-    def exchange(self) -> Iterator[VideoVerdict | Alert | Notice]:
-        """See what has become of the last call, and make the next: the verdicts stored since, their alerts that are
-        new or changed, and what went wrong.
+    def exchange(self) -> Iterator[VideoVerdict | Alert | OperatorNotice]:
+        """Check the pending call, and begin the next: gives the verdicts stored since, their alerts that are new or
+        changed, and what went wrong.
         """
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
             yield from self._settle()
@@ -80,7 +80,7 @@ class Outbox:
             self._sent, self._waiting = self._waiting, []
             self._answer = self._writer.save.remote(self._sent)
 
-    def _settle(self) -> Iterator[VideoVerdict | Alert | Notice]:
+    def _settle(self) -> Iterator[VideoVerdict | Alert | OperatorNotice]:
         answer, self._answer = self._answer, None
         sent, self._sent = self._sent, []
         try:
@@ -90,66 +90,66 @@ class Outbox:
             yield from self._note_failure(error)
             return
         if self._down_since is not None:
-            yield Notice(utc_now(), f"the store can be written to again; {len(sent)} results were kept for it")
+            yield OperatorNotice(utc_now(), f"the store can be written to again; {len(sent)} results were kept for it")
             self._down_since = None
         for line in trouble:
-            yield Notice(utc_now(), line)
+            yield OperatorNotice(utc_now(), line)
         for item in sent:
             if isinstance(item, VideoVerdict):
                 yield item
-                yield from self._news(item)
+                yield from self._new_alerts(item)
 
-    def _news(self, verdict: VideoVerdict) -> Iterator[Alert]:
+    def _new_alerts(self, verdict: VideoVerdict) -> Iterator[Alert]:
         """The alerts of a verdict at revisions that were not yielded before."""
         for alert in verdict.alerts:
-            if alert.revision > self._told.get(alert.id, 0):
-                self._told[alert.id] = alert.revision
+            if alert.revision > self._revisions.get(alert.id, 0):
+                self._revisions[alert.id] = alert.revision
                 yield alert
 
-    def _note_failure(self, error: StoreError) -> Iterator[Notice]:
+    def _note_failure(self, error: StoreError) -> Iterator[OperatorNotice]:
         now = self._clock()
         self._retry_at = now + RETRY
         if self._down_since is None:
             self._down_since = now
-            yield Notice(utc_now(), f"{error}; results are kept and tried again for {self._patience:g} s")
+            yield OperatorNotice(utc_now(), f"{error}; results are kept and retried for {self._patience:g} s")
         elif now - self._down_since > self._patience:
             raise error
 
 
-class Rounds:
-    """Sends the courier round every second, one round at a time."""
+class PeriodicDelivery:
+    """Has the courier deliver pending alerts every second, one call at a time."""
 
     def __init__(self, courier: Actor, clock: Callable[[], float] = time.monotonic) -> None:
         self._courier = courier
         self._clock = clock
-        self._round: Any = None
+        self._call: Any = None
         self._due = clock()
 
-    def go(self) -> Iterator[Notice]:
-        """Begin a round where it is time for one; what the last one has to say."""
-        if self._round is not None and ray.wait([self._round], timeout=0)[0]:
-            done, self._round = self._round, None
+    def exchange(self) -> Iterator[OperatorNotice]:
+        """Begin a delivery where it is due; gives the notices of the last one."""
+        if self._call is not None and ray.wait([self._call], timeout=0)[0]:
+            done, self._call = self._call, None
             self._due = self._clock() + RETRY
             yield from self._notes(done)
-        if self._round is None and self._clock() >= self._due:
-            self._round = self._courier.work.remote()
+        if self._call is None and self._clock() >= self._due:
+            self._call = self._courier.work.remote()
 
-    def last(self, patience: float) -> Iterator[Notice]:
-        """One more round, and what it has to say. A sink that takes longer than so many seconds is told by the next
-        run.
+    def last(self, patience: float) -> Iterator[OperatorNotice]:
+        """Deliver once more, and give the notices. What a sink has not accepted within `patience` seconds is delivered
+        by the next run.
         """
-        rounds = [*([] if self._round is None else [self._round]), self._courier.work.remote()]
-        for done in ray.wait(rounds, num_returns=len(rounds), timeout=patience)[0]:
+        calls = [*([] if self._call is None else [self._call]), self._courier.work.remote()]
+        for done in ray.wait(calls, num_returns=len(calls), timeout=patience)[0]:
             yield from self._notes(done)
 
-    def _notes(self, done: Any) -> Iterator[Notice]:
+    def _notes(self, done: Any) -> Iterator[OperatorNotice]:
         try:
             changes: list[SinkFailure] = result_of(done)
         except StoreError:
-            return  # the outbox says so
+            return  # the outbox reports it
         for change in changes:
             if change.message is None:
-                yield Notice(utc_now(), f"sink {change.sink} takes alerts again")
+                yield OperatorNotice(utc_now(), f"sink {change.sink} accepts alerts again")
             else:
-                kept = "alerts are kept for it and tried again"
-                yield Notice(utc_now(), f"sink {change.sink} does not take alerts: {change.message}; {kept}")
+                kept = "its alerts are kept and retried"
+                yield OperatorNotice(utc_now(), f"sink {change.sink} does not accept alerts: {change.message}; {kept}")

@@ -127,7 +127,7 @@ def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
         draft.write_text(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
-class Follower:
+class RosterFollower:
     """Says what is to be watched whenever one of its files has changed.
 
     read: gives the streams; raises ConfigError. files: those that it reads, there or not.

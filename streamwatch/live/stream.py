@@ -21,7 +21,7 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient
 from streamwatch.records import Alert, DropReason, EvidenceClip, FaceScore, FrameCounts, Label, VideoVerdict
 from streamwatch.sources.clocks import utc_now
-from streamwatch.sources.process import Effort
+from streamwatch.sources.process import DecodeRate
 from streamwatch.sources.states import Transition
 
 TICK = 0.1
@@ -32,11 +32,11 @@ TRACK_GAP = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Handover:
-    """What the worker of a stream leaves to the one that takes its place.
+class ResumeState:
+    """State of a stream from which a new worker resumes after the previous one died.
 
     first_track: id of the first new track; above those of all workers before. started_at: when the capture began.
-    frames: counts so far; those that were under way count as dropped. alerts: as they were told last.
+    frames: counts so far; frames in progress count as dropped. alerts: their latest revisions.
     """
 
     first_track: int = 1
@@ -45,7 +45,7 @@ class Handover:
     alerts: tuple[Alert, ...] = ()
 
     @classmethod
-    def after(cls, verdict: VideoVerdict | None, first_track: int) -> Handover:
+    def after(cls, verdict: VideoVerdict | None, first_track: int) -> ResumeState:
         """From the last verdict of the predecessor, if there was one."""
         if verdict is None:
             return cls(first_track)
@@ -59,8 +59,8 @@ class LiveStream:
     """Watches one stream (or a file as if it were one): reads ahead on a thread, drops what the detector
     cannot follow.
 
-    deliver: hears every verdict (one each `live.verdict_every` seconds, and at once when an alert has something to
-    tell), every change of state and every clip, in order, from two threads.
+    deliver: called with every verdict (one each `live.verdict_every` seconds, and at once when an alert has a new
+    revision), every change of state and every clip, in order, from two threads.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class LiveStream:
         *,
         deliver: Callable[[VideoVerdict | Transition | EvidenceClip], None],
         face_detector: FaceDetector | None = None,
-        handover: Handover = Handover(),
+        resume: ResumeState = ResumeState(),
         clock: Clock = time.monotonic,
     ) -> None:
         settings = plan.settings
         self._plan = plan
         self._deliver = deliver
         self._clock = clock
-        self._handover = handover
+        self._resume = resume
         self._stopped_at: float | None = None
         self._feed = feed = Feed(
             url,
@@ -86,7 +86,7 @@ class LiveStream:
             listen=self._note_change,
             on_clip=lambda clip: self._clips.receive(clip),
             clock=clock,
-            started_at=handover.started_at,
+            started_at=resume.started_at,
         )
         live = not feed.is_file
         self._faults = StreamFaults(feed.machine, settings.live.stale_after, clock)
@@ -95,18 +95,18 @@ class LiveStream:
             settings.alerts,
             cut=feed.cut,
             deliver=deliver,
-            known=[alert.id for alert in handover.alerts],
+            known=[alert.id for alert in resume.alerts],
             clock=clock,
         )
         self._fusion = SourceFusion(plan.policy, horizon=settings.live.horizon)
         self._alerts = SourceAlerts(
-            feed.name, plan.alert_rules, plan.policy, live=live, began=self._began, earlier=handover.alerts
+            feed.name, plan.alert_rules, plan.policy, live=live, began=self._began, earlier=resume.alerts
         )
         self._analysis = FrameAnalysis(
             plan,
             client,
             face_detector or load_face_detector(settings.faces),
-            first_track=handover.first_track,
+            first_track=resume.first_track,
             live=live,
             deliver=self._add_score,
         )
@@ -133,7 +133,7 @@ class LiveStream:
                     due = self._clock() + every
                     self._deliver(self._verdict())
                 if news and not self._feed.is_file:
-                    self._clips.order(self._alerts.told(-math.inf))
+                    self._clips.order(self._alerts.current(-math.inf))
                 self._clips.give_up()
         finally:
             self._feed.stop()
@@ -151,7 +151,7 @@ class LiveStream:
             self._analysis.analyse(frame)
         self._analysis.collect()
         if not self._feed.is_file and self._sampling.update(self._feed.frames.counts[1]):
-            self._feed.adjust(Effort(self._sampling.rate, spare=self._sampling.strained))
+            self._feed.adjust(DecodeRate(self._sampling.rate, spare=self._sampling.strained))
             self._analysis.relax(TRACK_GAP / self._sampling.rate)
 
     def _add_score(self, score: FaceScore) -> None:
@@ -163,7 +163,7 @@ class LiveStream:
         self._deliver(change)
 
     def _watch_for_alerts(self) -> bool:
-        """Whether an alert has something to tell."""
+        """Whether an alert has a new revision."""
         now = self._time()
         if not self._feed.is_file:
             for fault in self._faults.check(self._analysis, self._feed.counts.sampled):
@@ -181,7 +181,7 @@ class LiveStream:
         feed, live = self._feed, self._plan.settings.live
         subject = self._plan.subject(feed.name, None, feed.started_at)
         counts = self._counts()
-        alerts = self._alerts.told(self._time() - live.horizon)
+        alerts = self._alerts.current(self._time() - live.horizon)
         silence = feed.silence(self._clock() if self._stopped_at is None else self._stopped_at)
         if counts.sampled == 0 or silence > live.horizon:
             nothing = SourceTimeout(f"{feed.name}: no picture came", "check that the sender is running")
@@ -202,7 +202,7 @@ class LiveStream:
         return replace(verdict, label=label, reason=reason, times=self._analysis.times())
 
     def _counts(self) -> FrameCounts:
-        return self._handover.frames + self._feed.counts + self._analysis.counts
+        return self._resume.frames + self._feed.counts + self._analysis.counts
 
     def _doubts(self, silence: float) -> list[str]:
         """Why what was seen lately does not say what is there now."""

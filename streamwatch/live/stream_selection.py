@@ -29,12 +29,12 @@ class StreamSelection:
         if urls:
             self._name(self.settings.streams)
             return
-        from streamwatch.live.roster import Follower, roster_path
+        from streamwatch.live.roster import RosterFollower, roster_path
 
         path = roster_path(self.settings)
         self._path = None if path is None else path.absolute()
         files = [file for file in (self._path, None if config is None else config.absolute()) if file is not None]
-        self._follower = Follower(self._read, files)
+        self._follower = RosterFollower(self._read, files)
         self.follow = self._look
         self.urls = self._look() or []
 

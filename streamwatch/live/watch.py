@@ -20,8 +20,8 @@ from streamwatch.cluster.statistics import DetectorLoad, LoadPoller
 from streamwatch.config import LiveSettings, Settings
 from streamwatch.errors import ConfigError, DetectorError, SourceRefused, StoreError, StreamwatchError, WorkerLost
 from streamwatch.fusion import SourceAlerts, error_verdict
-from streamwatch.live.outbox import Item, Notice, Outbox, Rounds
-from streamwatch.live.stream import Handover
+from streamwatch.live.outbox import Item, OperatorNotice, Outbox, PeriodicDelivery
+from streamwatch.live.stream import ResumeState
 from streamwatch.live.targets import Targets
 from streamwatch.live.worker import StreamWorker
 from streamwatch.pipeline.plan import Plan
@@ -30,30 +30,30 @@ from streamwatch.sources import redact
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import check_watchable
 from streamwatch.sources.redact import redact_text
-from streamwatch.sources.states import Cause, Retries, StreamState, Transition
+from streamwatch.sources.states import Cause, RetryPolicy, StreamState, Transition
 from streamwatch.store import Store
 
 logger = logging.getLogger(__name__)
 
-News = VideoVerdict | Alert | Transition | Notice
-"""What a watch tells those who look at it."""
+WatchEvent = VideoVerdict | Alert | Transition | OperatorNotice
+"""What a watch reports to its user."""
 
-Told = News | DetectorLoad
-"""All that a watch tells as it goes on."""
+WatchOutput = WatchEvent | DetectorLoad
+"""Everything that a watch yields."""
 
 POLL = 0.25
-"""Seconds between two looks at the workers."""
+"""Seconds between two polls of the workers."""
 
 TRACKS_PER_WORKER = 1_000_000
 """Track ids set aside for each worker of a stream: one that takes over must not write over stored tracks."""
 
 PATIENCE = 5.0
-"""Seconds that a worker has to answer or, beyond its read timeout, to end; and sinks to take the last alerts."""
+"""Seconds that a worker has to answer or, beyond its read timeout, to end; and sinks to accept the last alerts."""
 
 
 @dataclass(eq=False)
 class _Assignment:
-    """A worker that watches a stream. watching: ready with its last verdict. taking: ready with what it has to tell."""
+    """A worker that watches a stream. watching: ready with its last verdict. taking: ready with its pending items."""
 
     worker: Actor
     watching: Any
@@ -61,12 +61,12 @@ class _Assignment:
     began: float
 
     @classmethod
-    def begin(cls, worker: Actor, url: str, seconds: float | None, handover: Handover) -> _Assignment:
-        return cls(worker, worker.watch.remote(url, seconds, handover), worker.take.remote(), time.monotonic())
+    def begin(cls, worker: Actor, url: str, seconds: float | None, resume: ResumeState) -> _Assignment:
+        return cls(worker, worker.watch.remote(url, seconds, resume), worker.take.remote(), time.monotonic())
 
     @property
     def references(self) -> tuple[Any, Any]:
-        """Ready when the worker has something to tell, or has ended."""
+        """Ready when the worker has pending items, or has ended."""
         return self.watching, self.taking
 
     @property
@@ -74,8 +74,8 @@ class _Assignment:
         """Whether the worker has come to the end of the stream, or has failed."""
         return bool(ray.wait([self.watching], timeout=0)[0])
 
-    def news(self) -> list[Item]:
-        """What the worker has told since the last call. Raises what its death, or its failure, is told by."""
+    def events(self) -> list[Item]:
+        """The worker's items since the last call. Raises the error of its death, or of its failure."""
         if not ray.wait([self.taking], timeout=0)[0]:
             return []
         items: list[Item] = ray.get(self.taking)
@@ -83,7 +83,7 @@ class _Assignment:
         return items
 
     def last(self, patience: float | None = None) -> list[Item]:
-        """All that is left to tell once it is over, the last verdict too. Raises as `news` does, and GetTimeoutError
+        """All pending items once it is over, the last verdict too. Raises as `events` does, and GetTimeoutError
         where it is not over within `patience` seconds.
         """
         verdict: VideoVerdict = ray.get(self.watching, timeout=patience)
@@ -95,7 +95,7 @@ class _Stream:
     """A stream and the worker that watches it, if there is one at the moment."""
 
     url: str
-    retries: Retries
+    retries: RetryPolicy
     state: StreamState = StreamState.CONNECTING
     assignment: _Assignment | None = None
     retry_at: float = 0.0
@@ -108,10 +108,10 @@ class _Stream:
 
     @classmethod
     def of(cls, url: str, settings: LiveSettings) -> _Stream:
-        return cls(url, Retries(settings))
+        return cls(url, RetryPolicy(settings))
 
     def go(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
-        """Tell a change of state that no worker is there to tell."""
+        """Record a change of state while no worker is there to report it."""
         name = redact(self.url)
         cause = None if state is StreamState.STOPPED else Cause.CRASHED
         self.items.append(Transition(utc_now(), name, self.state, state, cause, message, retry_in))
@@ -125,16 +125,16 @@ def iter_watch(
     stop: threading.Event | None = None,
     seconds: float | None = None,
     store: bool = True,
-) -> Generator[Told, None, None]:
+) -> Generator[WatchOutput, None, None]:
     """Watch streams, each in a process of its own; yields verdicts and new revisions of alerts (after their commit),
     changes of state, notices and the detectors' load as they come.
 
     A verdict follows every `live.verdict_every` seconds and at the end. Ends after `seconds`, once `stop` is set, or
     when every source has ended, which only files do: with the last verdicts stored and yielded, and the ends of alerts
-    told to the sinks. Closing the iterator, or an interrupt, ends it too, and stores the last verdicts.
+    delivered to the sinks. Closing the iterator, or an interrupt, ends it too, and stores the last verdicts.
 
-    follow: asked every second for the URLs that are to be watched from now on, None where they are the same; what it
-    raises as ConfigError or SourceRefused is told as a notice. With it, a watch of no streams waits for some.
+    follow: called every second for the URLs to watch from now on, None where they are the same; a ConfigError or
+    SourceRefused that it raises is reported as an `OperatorNotice`. With it, a watch of no streams waits for some.
 
     Raises SourceRefused for a scheme that is not allowed, and WeightsError, ConfigError or StoreError where nothing can
     be done at all.
@@ -169,10 +169,10 @@ class _Watch:
         self._streams = {url: _Stream.of(url, plan.settings.live) for url in urls}
         self._run_id: int | None = None
         self._outbox: Outbox | None = None
-        self._rounds: Rounds | None = None
+        self._delivery: PeriodicDelivery | None = None
         self._unsaved: list[Item] = []
 
-    def run(self) -> Generator[Told, None, None]:
+    def run(self) -> Generator[WatchOutput, None, None]:
         settings = self._plan.settings
         status = "interrupted"
         try:
@@ -183,7 +183,7 @@ class _Watch:
                 if actors.writer is not None:
                     self._outbox = Outbox(actors.writer, settings.live.store_patience)
                 if actors.courier is not None:
-                    self._rounds = Rounds(actors.courier)
+                    self._delivery = PeriodicDelivery(actors.courier)
                 try:
                     self._load(actors)
                     if self._seconds is not None:
@@ -201,27 +201,27 @@ class _Watch:
                     self._store.save(self._run_id, self._unsaved, settings.sinks, settings.alerts.clips)
                     self._store.end_run(self._run_id, status)
 
-    def _work(self, actors: RunActors) -> Generator[Told, None, None]:
+    def _work(self, actors: RunActors) -> Generator[WatchOutput, None, None]:
         load = LoadPoller(actors.detectors, actors.lanes)
         while not self._done() or (self._outbox and self._outbox.items):
-            told: list[Told] = [*self._reconcile()]
+            output: list[WatchOutput] = [*self._reconcile()]
             for stream in self._streams.values():
                 if stream.assignment is None:
                     self._begin(stream, actors)
                 else:
                     self._look(stream, stream.assignment, actors)
-                told.extend(self._sort(stream))
+                output.extend(self._sort(stream))
             if self._outbox is not None:
-                told.extend(self._outbox.exchange())
-            if self._rounds is not None:
-                told.extend(self._rounds.go())
-            told.extend(load.look())
-            yield from told
+                output.extend(self._outbox.exchange())
+            if self._delivery is not None:
+                output.extend(self._delivery.exchange())
+            output.extend(load.look())
+            yield from output
             if self._steady():
                 actors.prepare_worker()
             self._pause()
-        if self._rounds is not None:
-            yield from self._rounds.last(PATIENCE)
+        if self._delivery is not None:
+            yield from self._delivery.last(PATIENCE)
 
     def _load(self, actors: RunActors) -> None:
         """Wait for the models: frames that come before would go stale. Raises WeightsError."""
@@ -241,7 +241,7 @@ class _Watch:
         streams = self._streams.values()
         return all(stream.state is StreamState.RUNNING and not stream.leaving for stream in streams)
 
-    def _reconcile(self) -> Iterator[Notice]:
+    def _reconcile(self) -> Iterator[OperatorNotice]:
         """Have the streams that are watched be those that are wanted; those that stay are not touched."""
         if self._stop.is_set():
             self._targets.clear()
@@ -249,7 +249,7 @@ class _Watch:
             try:
                 self._targets.follow()
             except (ConfigError, SourceRefused) as error:
-                yield Notice(utc_now(), f"{error}; the streams stay as they are")
+                yield OperatorNotice(utc_now(), f"{error}; the streams stay as they are")
                 return
         for url in self._targets.urls:
             if url not in self._streams:
@@ -281,19 +281,19 @@ class _Watch:
             return
         if stream.workers:
             stream.go(StreamState.CONNECTING)
-        handover = Handover.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
+        resume = ResumeState.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
         stream.workers += 1
-        stream.assignment = _Assignment.begin(actors.take_worker(), stream.url, left, handover)
+        stream.assignment = _Assignment.begin(actors.take_worker(), stream.url, left, resume)
 
     def _look(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
-        """Take what the worker has to tell; where it has ended, its last verdict too."""
+        """Receive the worker's pending items; where it has ended, its last verdict too."""
         try:
             if assignment.over:
                 stream.items += assignment.last()
                 stream.over = True
                 self._release(stream, assignment, actors)
-            elif news := assignment.news():
-                stream.items += news
+            elif events := assignment.events():
+                stream.items += events
             elif time.monotonic() > stream.leave_by:
                 self._lose(stream, assignment, actors, "")
         except LOST:
@@ -328,15 +328,15 @@ class _Watch:
         now = utc_now().timestamp()
         alerts.fault(AlertKind.DOWN, f"{Cause.CRASHED}: {message}", now, at_once=True)
         alerts.step(now)
-        frames = Handover.after(before, 1).frames
-        return error_verdict(subject, WorkerLost(f"{name}: {message}"), frames, alerts=alerts.told(now))
+        frames = ResumeState.after(before, 1).frames
+        return error_verdict(subject, WorkerLost(f"{name}: {message}"), frames, alerts=alerts.current(now))
 
     def _release(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
         actors.end_worker(assignment.worker)
         stream.assignment = None
 
     def _sort(self, stream: _Stream) -> Iterator[VideoVerdict | Transition]:
-        """Changes of state are told at once, verdicts after they were stored."""
+        """Changes of state are yielded at once, verdicts after they were stored."""
         items, stream.items = stream.items, []
         for item in items:
             if isinstance(item, Transition):

@@ -9,7 +9,7 @@ import cv2
 from streamwatch import logs
 from streamwatch.cluster.connection import Actor
 from streamwatch.cluster.detector import RemoteClient
-from streamwatch.live.stream import Handover, LiveStream
+from streamwatch.live.stream import LiveStream, ResumeState
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import EvidenceClip, VideoVerdict
 from streamwatch.sources.states import Transition
@@ -34,9 +34,9 @@ class StreamWorker:
         self._over = False
         self._stop = threading.Event()
 
-    def watch(self, url: str, seconds: float | None, handover: Handover) -> VideoVerdict:
+    def watch(self, url: str, seconds: float | None, resume: ResumeState) -> VideoVerdict:
         """Watch a stream until `stop`, for `seconds`, or to the end of a file; the final verdict."""
-        stream = LiveStream(self._plan, self._client, url, deliver=self._put, handover=handover)
+        stream = LiveStream(self._plan, self._client, url, deliver=self._put, resume=resume)
         try:
             return stream.run(self._stop, seconds)
         finally:

@@ -26,7 +26,7 @@ FACES = 6
 """Faces shown of a track."""
 
 REASONS = 5
-"""Reasons told of a track's strongest face."""
+"""Reasons shown of a track's strongest face."""
 
 SCENE = 720
 """Longer side of a whole frame on the page, pixels."""
@@ -63,7 +63,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FaceReasons:
     """What moved the score of a stored face, the strongest reason first. score: of its crop, which JPEG has changed a
     little since the verdict, scored again: calibrated probability of "fake".
     """
@@ -74,14 +74,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """A track with its strongest faces. scene, told: of the strongest; None where the scene cannot be had from the
-    file, or the model cannot say why.
+    """A track with its strongest faces. scene, face_reasons: of the strongest; None where the scene cannot be read from
+    the file, or the model gives no reasons.
     """
 
     track: TrackVerdict
     pictures: tuple[ReportPicture, ...]
     scene: Scene | None
-    told: Told | None = None
+    face_reasons: FaceReasons | None = None
 
 
 def galleries(
@@ -95,7 +95,7 @@ def galleries(
             owner = f"{verdict.source}, track {track.track_id}"
             pictures = tuple(_picture(item, owner) for item in chosen)
             scene = _scene(verdict.source, chosen[0], owner, decode)
-            found.append(Gallery(track, pictures, scene, _told(chosen[0], owner, reasoner)))
+            found.append(Gallery(track, pictures, scene, _reasons(chosen[0], owner, reasoner)))
     return found
 
 
@@ -127,15 +127,15 @@ def _picture(item: Evidence, owner: str) -> ReportPicture:
     )
 
 
-def _told(item: Evidence, owner: str, reasoner: ReasoningDetector | None) -> Told | None:
-    """None without a model that can say, or where its crops are of another size than the stored one."""
+def _reasons(item: Evidence, owner: str, reasoner: ReasoningDetector | None) -> FaceReasons | None:
+    """None without a model that gives reasons, or where its crops are of another size than the stored one."""
     if reasoner is None:
         return None
     crops = decode_crop(item, owner)[np.newaxis]
     if crops.shape[1:] != (reasoner.input_size, reasoner.input_size, 3):
         return None
     (reasons,) = reasoner.reasons(crops)
-    return Told(float(reasoner.score_arrays(crops).probabilities[0]), reasons[:REASONS])
+    return FaceReasons(float(reasoner.score_arrays(crops).probabilities[0]), reasons[:REASONS])
 
 
 def _scene(source: str, item: Evidence, owner: str, decode: DecodeSettings) -> Scene | None:

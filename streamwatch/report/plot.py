@@ -222,12 +222,12 @@ def _score(record: FrameRecord) -> float:
 
 
 def _describe(tracks: Sequence[TrackVerdict], length: float) -> str:
-    told = [f"Score of each face over {media_time(length)} of media time, 0 to 1."]
+    sentences = [f"Score of each face over {media_time(length)} of media time, 0 to 1."]
     for track in tracks[:LANES]:
         score = "no score" if track.score is None else f"score {track.score:.2f}"
         when = f"{media_time(track.start)} to {media_time(track.end)}"
-        told.append(f"Track {track.track_id}, {when}: {track.label}, {score}.")
-        told += [f"Looks forged from {media_time(span.start)} to {media_time(span.end)}." for span in track.spans]
+        sentences.append(f"Track {track.track_id}, {when}: {track.label}, {score}.")
+        sentences += [f"Looks forged from {media_time(span.start)} to {media_time(span.end)}." for span in track.spans]
     if len(tracks) > LANES:
-        told.append(f"{len(tracks) - LANES} more tracks.")
-    return " ".join(told)
+        sentences.append(f"{len(tracks) - LANES} more tracks.")
+    return " ".join(sentences)

@@ -133,7 +133,7 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
 def not_analysed(report: VideoReport) -> list[str]:
     """What nobody looked at, and why, in sentences."""
     settings, limits, frames = report.settings, report.policy.limits, report.verdict.frames
-    told = [
+    lines = [
         f"Of each second about {settings.sampling.fps:g} frames are looked at, more in very short files: "
         "a forgery that shows between them is not seen.",
         f"Faces with a shorter side under {settings.faces.min_side:g} px, those that the face finder is less sure of "
@@ -143,8 +143,8 @@ def not_analysed(report: VideoReport) -> list[str]:
         "Sound, the match of lips and speech, bodies, text and scenes are not judged at all.",
     ]
     if settings.sampling.max_frames is not None and frames.sampled >= settings.sampling.max_frames:
-        told.insert(1, f"Sampling stopped after {settings.sampling.max_frames} frames (sampling.max_frames).")
-    return told
+        lines.insert(1, f"Sampling stopped after {settings.sampling.max_frames} frames (sampling.max_frames).")
+    return lines
 
 
 def frame_counts(report: VideoReport) -> list[tuple[str, int, str]]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from streamwatch.backoff import full_jitter
 from streamwatch.config import SinkSettings
 from streamwatch.sinks.opening import open_sink
-from streamwatch.sinks.sink import NotTaken, Sink
+from streamwatch.sinks.sink import DeliveryFailed, Sink
 from streamwatch.sources.clocks import utc_now
 from streamwatch.store import Store
 from streamwatch.store.deliveries import Delivery
@@ -65,8 +65,8 @@ class Courier:
         while due := self._store.deliveries.due(name):
             for delivery in due:
                 try:
-                    self._sinks[name].tell(delivery)
-                except NotTaken as error:
+                    self._sinks[name].deliver(delivery)
+                except DeliveryFailed as error:
                     return self._put_off(name, delivery, str(error))
                 except Exception as error:  # noqa: BLE001 - a sink of another distribution may raise anything
                     return self._put_off(name, delivery, f"it failed ({type(error).__name__})")

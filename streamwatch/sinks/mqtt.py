@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from streamwatch.config import SinkSettings
 from streamwatch.errors import ConfigError
-from streamwatch.sinks.sink import NotTaken
+from streamwatch.sinks.sink import DeliveryFailed
 from streamwatch.store.deliveries import Delivery
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -29,7 +29,7 @@ class Mqtt:
         self._timeout = settings.timeout
         self._client: Any = None
 
-    def tell(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         try:
             client = self._connected()
             sent = client.publish(unquote(self._url.path.lstrip("/")) or TOPIC, delivery.payload.encode(), qos=1)
@@ -37,10 +37,10 @@ class Mqtt:
             taken = sent.is_published()
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
-            raise NotTaken(f"no connection ({type(error).__name__})") from None
+            raise DeliveryFailed(f"no connection ({type(error).__name__})") from None
         if not taken:
             self.close()
-            raise NotTaken("the broker did not acknowledge it within its time limit")
+            raise DeliveryFailed("the broker did not acknowledge it within its time limit")
 
     def close(self) -> None:
         client, self._client = self._client, None

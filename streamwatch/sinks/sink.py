@@ -7,14 +7,14 @@ from typing import Protocol
 from streamwatch.store.deliveries import Delivery
 
 
-class NotTaken(Exception):
+class DeliveryFailed(Exception):
     """A sink has not taken a delivery; says why, without any credential."""
 
 
 class Sink(Protocol):
     """The way to a receiver. Its class is called with the settings, and connects when it has something to deliver."""
 
-    def tell(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         """Hand over a delivery; returns once the receiver has taken it. Raises NotTaken."""
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import httpx
 
 from streamwatch.config import SinkSettings
-from streamwatch.sinks.sink import NotTaken
+from streamwatch.sinks.sink import DeliveryFailed
 from streamwatch.store.deliveries import Delivery
 
 
@@ -36,7 +36,7 @@ class Webhook:
         self._clock = clock
         self._client = httpx.Client(timeout=settings.timeout, follow_redirects=False)
 
-    def tell(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         body = delivery.payload.encode()
         message_id = f"{delivery.alert_id}.{delivery.revision}"
         timestamp = int(self._clock())
@@ -50,11 +50,11 @@ class Webhook:
         try:
             answer = self._client.post(self._url, content=body, headers=headers)
         except httpx.TimeoutException:
-            raise NotTaken("no answer within its time limit") from None
+            raise DeliveryFailed("no answer within its time limit") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NotTaken(f"no connection ({type(error).__name__})") from None
+            raise DeliveryFailed(f"no connection ({type(error).__name__})") from None
         if not answer.is_success:
-            raise NotTaken(f"answered {answer.status_code} {answer.reason_phrase}")
+            raise DeliveryFailed(f"answered {answer.status_code} {answer.reason_phrase}")
 
     def close(self) -> None:
         self._client.close()

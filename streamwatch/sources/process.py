@@ -72,8 +72,8 @@ Message = Opened | DecodingProgress | Closed | EvidenceClip
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
-    """fps: samples per second. spare: whether pictures that no other one refers to are left undecoded."""
+class DecodeRate:
+    """How much is decoded. fps: samples per second. spare: whether pictures that no other refers to are skipped."""
 
     fps: float
     spare: bool = False
@@ -97,7 +97,7 @@ class _Request:
     recording: Recording | None
 
 
-_Order = Effort | ClipOrder
+_Order = DecodeRate | ClipOrder
 
 
 class DecoderDied(Exception):
@@ -146,7 +146,7 @@ class DecodingProcess:
         """
         self._send(_Request(url, decode, sampling, live, recording))
 
-    def adjust(self, effort: Effort) -> None:
+    def adjust(self, effort: DecodeRate) -> None:
         """Have it go on with another effort; the next source begins with what its settings say. Raises DecoderDied."""
         self._send(effort)
 
@@ -225,7 +225,7 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
             request.url, request.decode, request.sampling, live=request.live, recording=request.recording
         ) as source:
             connection.send(Opened(source.codec, source.width, source.height, source.duration))
-            told = time.monotonic()
+            reported_at = time.monotonic()
             try:
                 for picture in source.decoded():
                     while not orders.empty():
@@ -241,12 +241,12 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
                         frame = Frame(
                             source.source_id, picture.index, picture.pts, picture.wall_time, picture.to_image()
                         )
-                    elif time.monotonic() - told > BEAT:
+                    elif time.monotonic() - reported_at > BEAT:
                         frame = None
                     else:
                         continue
                     connection.send(DecodingProgress(source.counts, picture.pts, frame))
-                    told = time.monotonic()
+                    reported_at = time.monotonic()
             finally:
                 counts = source.counts
                 for clip in clips:

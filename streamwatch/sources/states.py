@@ -108,7 +108,7 @@ class Transition:
         return self.message.removeprefix(f"{self.source}: ")
 
 
-class Retries:
+class RetryPolicy:
     """When a source that failed is tried again, and when it counts as failed.
 
     The wait is that of `full_jitter` with steps from `backoff_first` to `backoff_max`, so that the streams of a server
@@ -176,7 +176,7 @@ class StreamMachine:
         self._listen = listen
         self._clock = clock
         self._now = now
-        self._retries = Retries(settings, clock=clock, chance=chance)
+        self._retries = RetryPolicy(settings, clock=clock, chance=chance)
         self._running_since: float | None = None
 
     def connected(self, message: str = "") -> None:

@@ -19,16 +19,16 @@ class Janitor:
         self._clock = clock
         self._due = clock() if settings.retention.asked_for else float("inf")
         self._thread: threading.Thread | None = None
-        self._told: list[str] = []
+        self._messages: list[str] = []
 
     def look(self) -> list[str]:
         """Begin a prune where it is time for one; what went wrong since the last look, a line each."""
-        told, self._told = self._told, []
+        messages, self._messages = self._messages, []
         if self._clock() >= self._due and (self._thread is None or not self._thread.is_alive()):
             self._due = self._clock() + self._settings.retention.every
             self._thread = threading.Thread(target=self._prune, name="retention", daemon=True)
             self._thread.start()
-        return told
+        return messages
 
     def wait(self) -> None:
         """Until the prune that goes on is over."""
@@ -40,6 +40,6 @@ class Janitor:
             with Store.open(self._settings.store.url) as store:
                 done = store.prune(self._settings.retention)
         except StoreError as error:
-            self._told = [f"retention: {error}; it is tried again in {self._settings.retention.every:g} s"]
+            self._messages = [f"retention: {error}; it is tried again in {self._settings.retention.every:g} s"]
         else:
-            self._told = [f"retention: {line}" for line in done.trouble]
+            self._messages = [f"retention: {line}" for line in done.trouble]

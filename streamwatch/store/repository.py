@@ -36,7 +36,7 @@ from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_
 from streamwatch.store.maintenance import vacuum
 from streamwatch.store.retention import Pruned, Pruning
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
-from streamwatch.store.saving import Saving, chunks, insert_row
+from streamwatch.store.saving import VerdictSaver, chunks, insert_row
 from streamwatch.store.segments import Segments, save_segment
 from streamwatch.store.size import file_bytes
 from streamwatch.store.states import ReviewState, RunStatus
@@ -138,7 +138,7 @@ class Store:
         """
         new = VerdictRows.of(verdict)
         with transaction(self._engine) as connection:
-            return Saving(connection, run_id, new, self._clock(), sinks).save()
+            return VerdictSaver(connection, run_id, new, self._clock(), sinks).save()
 
     @retried
     def save(
@@ -160,7 +160,7 @@ class Store:
             connection.execute(update(runs).where(runs.c.id == run_id), {"heard_at": self._clock()})
             for item in rows:
                 if isinstance(item, VerdictRows):
-                    Saving(connection, run_id, item, self._clock(), sinks).save()
+                    VerdictSaver(connection, run_id, item, self._clock(), sinks).save()
                 elif isinstance(item, Transition):
                     save_transition(connection, run_id, item)
                 elif isinstance(item, SegmentResult):

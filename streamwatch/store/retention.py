@@ -188,8 +188,8 @@ class Pruning:
         self._remove(transitions, transitions.c.at < before, superseded)
         self._remove(deliveries, deliveries.c.delivered_at < before)
         used = (exists().where(table.c.run_id == runs.c.id) for table in (verdicts, transitions, leases))
-        heard = func.coalesce(runs.c.ended_at, runs.c.heard_at, runs.c.started_at)
-        self._remove(runs, heard < before, ~or_(*used))
+        last_seen = func.coalesce(runs.c.ended_at, runs.c.heard_at, runs.c.started_at)
+        self._remove(runs, last_seen < before, ~or_(*used))
         self._remove(contents, contents.c.seen_on < before.date())
         self._remove(segments, segments.c.stored_at < before)
 

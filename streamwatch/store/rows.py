@@ -68,7 +68,7 @@ class VerdictRows:
     scores: list[Values]
     alerts: list[Values]
     evidence: list[Values]
-    told: Mapping[str, Alert]
+    records: Mapping[str, Alert]
     """The records of the alerts, by their ids."""
 
     @classmethod
@@ -94,7 +94,7 @@ class VerdictRows:
             scores=[_score_values(score) for score in verdict.scores],
             alerts=[_alert_values(alert) for alert in verdict.alerts],
             evidence=list(evidence.values()),
-            told={alert.id: alert for alert in verdict.alerts},
+            records={alert.id: alert for alert in verdict.alerts},
         )
         for alert in rows.alerts:
             proofs = [item for item in rows.evidence if item["alert_id"] == alert["id"]]

@@ -27,7 +27,7 @@ _ROWS = 2000
 _NONE = object()
 
 
-class Saving:
+class VerdictSaver:
     """One verdict on its way into the database, inside one transaction."""
 
     def __init__(
@@ -182,7 +182,7 @@ class Saving:
                 )
         self._insert_all(alerts, verdict_id, fresh)
         for alert_id, revision in changed:
-            enqueue(self._connection, self._sinks, self._new.told[alert_id], revision, self._now)
+            enqueue(self._connection, self._sinks, self._new.records[alert_id], revision, self._now)
 
     def _save_evidence(self, verdict_id: int) -> None:
         """Bring the evidence of the tracks and alerts available up to date; that of earlier alerts stays.

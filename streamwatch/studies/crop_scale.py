@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.detectors.protocol import Detector
-from streamwatch.studies.tracks import Compared, clip_faces, clips_of, compared, score_tracks
+from streamwatch.studies.tracks import TrackComparison, clip_faces, clips_of, compared, score_tracks
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
 
@@ -24,7 +24,7 @@ def compare_scales(
     pictures_per_clip: int = 4,
     report: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Compared]:
+) -> list[TrackComparison]:
     """AUC of the mean logit on the recipe's camera clips, real and forged by every family, at each crop scale.
 
     Only the clips that are never trained on. scales: crop side ÷ longer side of the face box. Raises as `clip_faces`

@@ -15,7 +15,7 @@ from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.spans import find_spans, mean_score
 from streamwatch.fusion.vtf import VTF, OnlineVTF, VTFConfig
 from streamwatch.records import FloatArray
-from streamwatch.studies.tracks import Compared, TrackScores, clip_faces, compared, score_tracks
+from streamwatch.studies.tracks import TrackComparison, TrackScores, clip_faces, compared, score_tracks
 from streamwatch.training.families import FAMILIES
 from streamwatch.training.recipe import Recipe
 
@@ -71,7 +71,7 @@ def compare_fusions(
     *,
     report: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Compared]:
+) -> list[TrackComparison]:
     """Forge the recipe's camera clips track by track, train the transformer on part, compare all on the others.
 
     The rule that is served goes by the settings of `archive`. Raises as `clip_faces` does.
@@ -115,7 +115,7 @@ def train_vtf(
     return model.eval()
 
 
-def compare(model: VTF, tracks: Sequence[TrackScores], rules: Mapping[str, Rule] = RULES) -> list[Compared]:
+def compare(model: VTF, tracks: Sequence[TrackScores], rules: Mapping[str, Rule] = RULES) -> list[TrackComparison]:
     """The rules and the transformer on the same tracks, best first; gains are over the mean of logits."""
     scores = {name: np.array([rule(track.logits) for track in tracks]) for name, rule in rules.items()}
     scores["VTF"] = np.array([_online(model, track.features) for track in tracks])

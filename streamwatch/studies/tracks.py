@@ -47,7 +47,7 @@ class TrackScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class TrackComparison:
     """AUC of one way of judging tracks, with its 95 % interval over clips.
 
     gain: AUC minus that of the way it is compared with, on the same tracks; NaN where there is none.
@@ -67,16 +67,16 @@ def compared(
     tracks: Sequence[TrackScores],
     values: NDArray[np.float64],
     reference: NDArray[np.float64] | None = None,
-) -> Compared:
+) -> TrackComparison:
     """values, reference: one per track, higher for fake. Raises ValueError without tracks of both classes."""
     fake, clips = np.array([track.fake for track in tracks]), [track.source for track in tracks]
     own = Ranking.of(fake, values)
     auc, interval = roc_auc(fake, values), bootstrap_interval(own.auc, fake, clips)
     if reference is None:
-        return Compared(name, auc, *interval)
+        return TrackComparison(name, auc, *interval)
     other = Ranking.of(fake, reference)
     gains = bootstrap_interval(lambda weights: own.auc(weights) - other.auc(weights), fake, clips)
-    return Compared(name, auc, *interval, auc - roc_auc(fake, reference), *gains)
+    return TrackComparison(name, auc, *interval, auc - roc_auc(fake, reference), *gains)
 
 
 def clip_faces(

@@ -19,7 +19,7 @@ from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import MetricsSettings
 from streamwatch.errors import ConfigError
 from streamwatch.live.latency import FaceAges
-from streamwatch.live.watch import Told
+from streamwatch.live.watch import WatchOutput
 from streamwatch.records import Alert, AlertKind, AlertPhase, FrameCounts, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.states import DOWN, Cause, StreamState, Transition
@@ -36,9 +36,9 @@ class _Stream:
 
 
 class WatchMetrics(Collector):
-    """Hears what a watch tells, and collects the metrics from it.
+    """Collects metrics from the output of a watch.
 
-    A stream's series begin when it is first heard of, under its name, and end when it has stopped.
+    A stream's series begin with its first verdict or change of state, under its name, and end when it has stopped.
 
     names: what a source (credentials masked) is called. now: gives the present UTC instant.
     """
@@ -54,33 +54,33 @@ class WatchMetrics(Collector):
         self._alerts: Counter[AlertKind] = Counter()
         self._open: dict[str, AlertKind] = {}
 
-    def hear(self, item: Told) -> None:
-        """Take note of something that the watch told."""
+    def receive(self, item: WatchOutput) -> None:
+        """Count an output of the watch."""
         with self._lock:
             if isinstance(item, VideoVerdict):
-                self._hear_verdict(item)
+                self._receive_verdict(item)
             elif isinstance(item, Transition):
-                self._hear_transition(item)
+                self._receive_transition(item)
             elif isinstance(item, Alert):
-                self._hear_alert(item)
+                self._receive_alert(item)
             elif isinstance(item, DetectorLoad):
                 self._load = item
 
-    def _hear_verdict(self, verdict: VideoVerdict) -> None:
+    def _receive_verdict(self, verdict: VideoVerdict) -> None:
         stream = self._streams.setdefault(verdict.source, _Stream())
         stream.frames = verdict.frames
-        for age in self._ages.hear(verdict, self._now()):
+        for age in self._ages.new_ages(verdict, self._now()):
             self._latency.observe(age)
         captured = [score.wall_time for score in verdict.scores if score.wall_time is not None]
         stream.captured = max(captured, default=stream.captured)
 
-    def _hear_transition(self, change: Transition) -> None:
+    def _receive_transition(self, change: Transition) -> None:
         stream = self._streams.setdefault(change.source, _Stream())
         stream.state = change.state
         if change.state in DOWN and change.cause is not None:
             stream.reconnects[change.cause] += 1
 
-    def _hear_alert(self, alert: Alert) -> None:
+    def _receive_alert(self, alert: Alert) -> None:
         if alert.phase is AlertPhase.NEW:
             self._alerts[alert.kind] += 1
         if alert.end is None:
@@ -130,13 +130,13 @@ class WatchMetrics(Collector):
         yield from (up, lag, frames, dropped, reconnects)
 
     def _of_alerts(self) -> Iterator[Metric]:
-        told = CounterMetricFamily("streamwatch_alerts", "Alerts that opened.", labels=["kind"])
+        opened = CounterMetricFamily("streamwatch_alerts", "Alerts that opened.", labels=["kind"])
         still = GaugeMetricFamily("streamwatch_alerts_open", "Alerts that are open.", labels=["kind"])
         by_kind = Counter(self._open.values())
         for kind in AlertKind:
-            told.add_metric([str(kind)], self._alerts[kind])
+            opened.add_metric([str(kind)], self._alerts[kind])
             still.add_metric([str(kind)], by_kind[kind])
-        yield from (told, still)
+        yield from (opened, still)
 
     def _of_batches(self) -> Iterator[Metric]:
         parts = () if self._load is None else self._load.counts

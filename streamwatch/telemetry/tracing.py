@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamwatch.config import TracingSettings
 from streamwatch.errors import ConfigError
-from streamwatch.live.watch import Told
+from streamwatch.live.watch import WatchOutput
 from streamwatch.records import FrameTimes, VideoVerdict
 from streamwatch.sources.clocks import utc_now
 
@@ -37,8 +37,8 @@ class FrameTracer:
         self._names = names
         self._now = now
 
-    def hear(self, item: Told) -> None:
-        """Take note of something that the watch told."""
+    def receive(self, item: WatchOutput) -> None:
+        """Export the frame traces of an output of the watch, if it is a verdict."""
         if isinstance(item, VideoVerdict):
             stored = self._now()
             for times in item.times:
@@ -51,7 +51,7 @@ class FrameTracer:
     def _trace(self, stream: str, times: FrameTimes, stored: datetime) -> None:
         from opentelemetry.trace import set_span_in_context
 
-        moments = (times.captured, times.taken, times.found, times.scored, times.told, stored)
+        moments = (times.captured, times.taken, times.found, times.scored, times.delivered, stored)
         values = {"stream": stream, "frame": times.frame_index, "faces": times.faces}
         attributes = {f"streamwatch.{name}": value for name, value in values.items()}
         root = self._tracer.start_span("frame", start_time=_nanoseconds(moments[0]), attributes=attributes)

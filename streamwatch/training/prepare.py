@@ -47,7 +47,7 @@ class FacePicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedPicture:
     path: Path
     fake: bool
     split: str
@@ -57,7 +57,7 @@ class Listed:
     moment: str = ""
 
 
-def list_pictures(folder: Path) -> list[Listed]:
+def list_pictures(folder: Path) -> list[ListedPicture]:
     """Pictures of a data set folder.
 
     Either an `index.csv` with the columns split, label, file, source_video and files at `split/label/file`, or
@@ -66,13 +66,13 @@ def list_pictures(folder: Path) -> list[Listed]:
     """
     if has_web_columns(folder):
         return [
-            Listed(p.path, p.label == "fake", p.split, p.scene, p.method, p.clip, p.source)
+            ListedPicture(p.path, p.label == "fake", p.split, p.scene, p.method, p.clip, p.source)
             for p in read_pictures(folder)
             if p.label != ENHANCED
         ]
     if (folder / INDEX).is_file():
         return [
-            Listed(place(folder, row), row["label"] == "fake", row["split"], row["source_video"])
+            ListedPicture(place(folder, row), row["label"] == "fake", row["split"], row["source_video"])
             for row in index_rows(folder)
         ]
     if not folder.is_dir():
@@ -80,7 +80,7 @@ def list_pictures(folder: Path) -> list[Listed]:
     named = [(folder / "real", False), (folder / "fake", True)]
     parts = [(p, fake) for p, fake in named if p.is_dir()] or [(folder, False)]
     found = [
-        Listed(path, fake, "train", path.stem if not fake else f"fake-{path.stem}")
+        ListedPicture(path, fake, "train", path.stem if not fake else f"fake-{path.stem}")
         for part, fake in parts
         for path in sorted(part.iterdir())
         if path.suffix.lower() in IMAGE_SUFFIXES
@@ -112,14 +112,14 @@ def prepare(
     return list(_pictures(listed, found, boxes, meshes))
 
 
-def list_digest(folder: Path, listed: Iterable[Listed]) -> str:
+def list_digest(folder: Path, listed: Iterable[ListedPicture]) -> str:
     """What a cache is valid for: these files, and this way of finding their boxes."""
     names = [f"margin {MARGIN}", *(p.path.relative_to(folder).as_posix() for p in listed)]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def _measure(
-    listed: list[Listed], landmark_model: Path, progress: Callable[[int, int], None]
+    listed: list[ListedPicture], landmark_model: Path, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     detector = load_face_detector(FaceSettings(min_side=16, max_faces=4, threads=1))
     mesh = MeshLandmarks(landmark_model)
@@ -139,7 +139,9 @@ def _measure(
     )
 
 
-def _pictures(listed: list[Listed], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray) -> Iterator[FacePicture]:
+def _pictures(
+    listed: list[ListedPicture], found: np.ndarray, boxes: np.ndarray, meshes: np.ndarray
+) -> Iterator[FacePicture]:
     for index, box, mesh in zip(found, boxes, meshes, strict=True):
         p = listed[int(index)]
         x0, y0, x1, y1 = (float(v) for v in box)

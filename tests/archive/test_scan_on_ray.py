@@ -122,9 +122,9 @@ def test_a_scan_says_what_the_stages_say(
     text.write_text("no video\n" * 50)
     missing = tmp_path / "missing.mp4"
     inputs = [clips[0], str(empty), clips[1], str(text), clips[2], str(copy), str(missing)]
-    heard: list[ScanProgress] = []
+    received: list[ScanProgress] = []
 
-    found = scan(inputs, settings, progress=heard.append)
+    found = scan(inputs, settings, progress=received.append)
 
     assert set(found) == set(inputs)
     for clip in clips:
@@ -132,7 +132,7 @@ def test_a_scan_says_what_the_stages_say(
     assert (found[str(copy)].label, found[str(copy)].score) == (found[clips[0]].label, found[clips[0]].score)
     kinds = {name: present(found[str(name)].failure).kind for name in (empty, text, missing)}
     assert kinds == {empty: "SourceUnreadable", text: "SourceUnreadable", missing: "SourceNotFound"}
-    assert all(0 <= state.done <= state.total == len(inputs) for state in heard)
+    assert all(0 <= state.done <= state.total == len(inputs) for state in received)
 
     with Store.open(settings.store.url) as store:
         stored = {row.verdict.source: row.verdict.label for row in store.verdicts(Filters())}
@@ -176,9 +176,9 @@ def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(netw
     url = f"sqlite:///{tmp_path / 'store.db'}"
     settings = settings_for(network, store={"url": url}, faces={"long_side": 480}, engine={"workers": 2})
     cut = settings.model_copy(update={"engine": EngineSettings(workers=2, segment=3.0)})
-    heard: list[ScanProgress] = []
+    received: list[ScanProgress] = []
     with Killer(has_open(str(tmp_path / ".clip-2.mp4.parts" / "0.mp4")), times=1) as killer:
-        (found,) = iter_scan([str(source)], cut, annotate=tmp_path, progress=heard.append)
+        (found,) = iter_scan([str(source)], cut, annotate=tmp_path, progress=received.append)
     assert len(killer.killed) == 1
     assert found.clip == tmp_path / "clip-2.mp4", "not over its own source"
     assert len(found.segments) == 2
@@ -186,7 +186,7 @@ def test_annotated_clips_are_drawn_in_segments_whatever_happens_to_a_worker(netw
     assert times / 90_000 == pytest.approx(expected / 10_240, abs=1.5 / 90_000)
     assert packets(found.clip, "audio", "pts", "size") == packets(source, "audio", "pts", "size")
     assert len(found.traces) == len(found.verdict.scores) == 24
-    assert all(0 <= state.done <= 1 for state in heard)
+    assert all(0 <= state.done <= 1 for state in received)
 
     once = settings.model_copy(update={"engine": EngineSettings(workers=2, attempts=1, segment=3.0)})
     with Killer(has_open(str(tmp_path / "out" / ".clip.mp4.parts" / "0.mp4")), times=1) as killer:
@@ -563,12 +563,12 @@ def test_a_watch_outlives_its_detector_and_its_writer(kind: str, folder: Path, s
 def test_streams_come_and_go_and_the_others_are_not_touched(
     folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streamwatch.live.outbox import Notice
+    from streamwatch.live.outbox import OperatorNotice
     from streamwatch.live.watch import iter_watch
 
     monkeypatch.setattr("streamwatch.live.watch.FOLLOW_EVERY", 0.2)
     clip = face_clip(folder / "roster.mp4", seconds=20.0, b_frames=False)
-    told: list[tuple[str, StreamState]] = []
+    reported: list[tuple[str, StreamState]] = []
     notices: list[str] = []
     over = threading.Event()
     with serve_rtsp(clip, plays=0) as one, serve_rtsp(clip, plays=0) as two:
@@ -583,18 +583,18 @@ def test_streams_come_and_go_and_the_others_are_not_touched(
         due: list[list[str]] = []
         for item in iter_watch([one], settings, follow=lambda: due.pop() if due else None, stop=over, seconds=90.0):
             if isinstance(item, Transition):
-                told.append((item.source, item.state))
-            elif isinstance(item, Notice):
+                reported.append((item.source, item.state))
+            elif isinstance(item, OperatorNotice):
                 notices.append(item.message)
-                told.append(("notice", StreamState.RUNNING))
+                reported.append(("notice", StreamState.RUNNING))
             else:
                 continue
-            if steps and told[-1] == steps[0][0]:
+            if steps and reported[-1] == steps[0][0]:
                 due.append(steps.pop(0)[1])
                 if not steps:
                     over.set()
     assert not steps
-    of_two = [state for source, state in told if source == two]
+    of_two = [state for source, state in reported if source == two]
     assert of_two == [StreamState.RUNNING, StreamState.STOPPED]
     assert "ftp" in notices[0]
     with Store.open(settings.store.url) as store:
@@ -609,7 +609,7 @@ def test_streams_come_and_go_and_the_others_are_not_touched(
 @pytest.mark.slow
 def test_a_locked_store_loses_nothing(folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock outlasts the patience of a call, which is short here, several times over."""
-    from streamwatch.live.outbox import Notice
+    from streamwatch.live.outbox import OperatorNotice
     from streamwatch.live.watch import iter_watch
 
     monkeypatch.setattr("streamwatch.live.outbox.RETRY", 0.2)
@@ -624,7 +624,7 @@ def test_a_locked_store_loses_nothing(folder: Path, settings: Settings, monkeypa
     with contextlib.closing(locked), serve_rtsp(clip, plays=0) as stream:
         watch = iter_watch([stream], settings, seconds=60.0)
         for item in watch:
-            if isinstance(item, Notice):
+            if isinstance(item, OperatorNotice):
                 notices.append(item.message)
                 if len(notices) == 1:
                     threading.Timer(2.0, locked.execute, ["COMMIT"]).start()

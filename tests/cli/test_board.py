@@ -46,27 +46,27 @@ def test_every_stream_has_its_row_from_the_start() -> None:
 
 def test_a_running_stream_shows_its_rate_its_lag_and_its_verdict() -> None:
     board = Board([STUDIO], {})
-    board.hear(change(STUDIO, StreamState.RUNNING, message="h264 640×360"))
-    board.hear(verdict(STUDIO, 10, NOON), now=NOON + timedelta(seconds=1))
-    board.hear(verdict(STUDIO, 20, NOON + timedelta(seconds=5)), now=NOON + timedelta(seconds=6))
+    board.receive(change(STUDIO, StreamState.RUNNING, message="h264 640×360"))
+    board.receive(verdict(STUDIO, 10, NOON), now=NOON + timedelta(seconds=1))
+    board.receive(verdict(STUDIO, 20, NOON + timedelta(seconds=5)), now=NOON + timedelta(seconds=6))
     assert shown(board)[1].split() == [STUDIO, "running", "12:00:00", "2.0", "1.0", "3", "0", "real", "0.12"]
 
 
 def test_a_stream_that_failed_says_why_and_how_often() -> None:
     board = Board([FIELD], {})
     for _ in range(3):
-        board.hear(change(FIELD, StreamState.BACKING_OFF, Cause.REFUSED, f"{FIELD}: connection refused"))
-        board.hear(change(FIELD, StreamState.CONNECTING, Cause.REFUSED))
-    board.hear(change(FIELD, StreamState.FAILED, Cause.REFUSED, f"{FIELD}: connection refused"))
+        board.receive(change(FIELD, StreamState.BACKING_OFF, Cause.REFUSED, f"{FIELD}: connection refused"))
+        board.receive(change(FIELD, StreamState.CONNECTING, Cause.REFUSED))
+    board.receive(change(FIELD, StreamState.FAILED, Cause.REFUSED, f"{FIELD}: connection refused"))
     row, why = shown(board)[1:3]
     assert row.split()[:3] == [FIELD, "failed", "12:00:00"]
     assert row.split()[6] == "4"
     assert why == "  connection refused"
-    board.hear(change(FIELD, StreamState.RUNNING))
+    board.receive(change(FIELD, StreamState.RUNNING))
     assert len(shown(board)) == 2
 
 
 def test_the_reason_of_a_verdict_stands_below_its_stream() -> None:
     board = Board([STUDIO], {})
-    board.hear(verdict(STUDIO, 3, NOON, Label.INCONCLUSIVE, reason="the picture has stood still for 9 s"), now=NOON)
+    board.receive(verdict(STUDIO, 3, NOON, Label.INCONCLUSIVE, reason="the picture has stood still for 9 s"), now=NOON)
     assert shown(board)[2] == "  the picture has stood still for 9 s"

@@ -233,15 +233,15 @@ def test_reasons_are_words_with_numbers(detector: StatisticsDetector) -> None:
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
 def test_every_statistic_is_told_in_plain_words_with_its_number(entry: Any) -> None:
     for value in (-8.0, -0.7, 0.0, 0.2, 6.0):
-        told, usual = entry.tell(value, 0.2).split(" (usually ")
-        assert "{" not in told
-        assert re.search(r"\d", told)
+        described, usual = entry.describe(value, 0.2).split(" (usually ")
+        assert "{" not in described
+        assert re.search(r"\d", described)
         assert re.search(r"\d", usual)
-        assert not re.search(r"\de[+-]", told), "no exponents"
+        assert not re.search(r"\de[+-]", described), "no exponents"
     assert not re.search(
         r"\b(log|logarithm|exponent|root|residuals?|luma|chroma|kurtosis|skew\w*|lag|bins?|planes?|spectrum|frequency"
         r"|autocorrelation|fisher|patterns? \d|(band|ring|scale|channel)s? \d|\d+ of (8|10|12))\b|\(\d, \d\)",
-        told,
+        described,
     )
 
 
@@ -274,7 +274,7 @@ def test_every_statistic_is_told_in_plain_words_with_its_number(entry: Any) -> N
     ],
 )
 def test_numbers_are_told_in_units_that_a_reader_knows(name: str, value: float, said: str) -> None:
-    assert said in CATALOGUE[column(name)].tell(value, value)
+    assert said in CATALOGUE[column(name)].describe(value, value)
 
 
 def test_weights_read_back(saved: Path) -> None:

@@ -16,7 +16,7 @@ from streamwatch.cli.main import main
 from streamwatch.evaluation.datasets.catalogue import list_clips
 from streamwatch.evaluation.datasets.clip import ClipSelection, LabelledClip
 from streamwatch.evaluation.plots import draw_robustness
-from streamwatch.evaluation.report import EvaluationReport, Question, build_report, scores_by_level, write_videos
+from streamwatch.evaluation.report import EvaluationReport, EvaluationScope, build_report, scores_by_level, write_videos
 from streamwatch.evaluation.robustness import Degradation
 from streamwatch.evaluation.run import with_crop_scale
 from streamwatch.evaluation.scoring import ClipOutcome, Evaluator
@@ -108,8 +108,8 @@ def test_samples_of_a_long_video_are_one_track(tmp_path: Path) -> None:
 
 
 def report_of(results: list[list[ClipOutcome]], *degradations: Degradation) -> EvaluationReport:
-    question = Question("clips", "folder", "", None, 8)
-    return build_report(question, plan(), results, degradations, evaluator().costs, "cpu")
+    scope = EvaluationScope("clips", "folder", "", None, 8)
+    return build_report(scope, plan(), results, degradations, evaluator().costs, "cpu")
 
 
 def test_report_counts_measures_and_lists(outcomes: list[ClipOutcome], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Desk:
         self.alerts = SourceAlerts("cam", rules, POLICY, live=False, earlier=earlier, new_id=lambda: next(ids))
         self.now = 0.0
         self.earlier = earlier
-        self.told: list[tuple[float, Alert]] = []
+        self.reported: list[tuple[float, Alert]] = []
 
     def see(self, seconds: float, *probabilities: float, first_track: int = 1) -> None:
         """Faces with these probabilities, each on a track of its own, for so many seconds."""
@@ -43,16 +43,16 @@ class Desk:
             self._step()
 
     def _step(self) -> None:
-        known = {alert.id: alert.revision for alert in (*self.earlier, *(alert for _, alert in self.told))}
+        known = {alert.id: alert.revision for alert in (*self.earlier, *(alert for _, alert in self.reported))}
         news = self.alerts.step(self.now)
-        fresh = [alert for alert in self.alerts.told(self.now - 60) if known.get(alert.id, 0) != alert.revision]
+        fresh = [alert for alert in self.alerts.current(self.now - 60) if known.get(alert.id, 0) != alert.revision]
         assert news == bool(fresh)
-        self.told += [(self.now, alert) for alert in fresh]
+        self.reported += [(self.now, alert) for alert in fresh]
         self.now += 0.5
 
     @property
     def phases(self) -> list[tuple[float, str, AlertPhase]]:
-        return [(at, alert.id, alert.phase) for at, alert in self.told]
+        return [(at, alert.id, alert.phase) for at, alert in self.reported]
 
 
 def test_a_forgery_opens_within_two_seconds_and_ends_after_quiet() -> None:
@@ -61,7 +61,7 @@ def test_a_forgery_opens_within_two_seconds_and_ends_after_quiet() -> None:
     desk.see(4, FORGED)
     desk.see(8, GENUINE)
     assert desk.phases == [(4.5, "alert-1", AlertPhase.NEW), (10.5, "alert-1", AlertPhase.END)]
-    opened, ended = (alert for _, alert in desk.told)
+    opened, ended = (alert for _, alert in desk.reported)
     assert (opened.start, opened.end, opened.track_id, opened.faces, opened.label) == (3.0, None, 1, 4, Label.FAKE)
     assert (ended.start, ended.end, ended.faces, ended.revision) == (3.0, 6.5, 8, 2)
     assert ended.mean == pytest.approx(FORGED)
@@ -84,7 +84,7 @@ def test_what_opens_nothing(probabilities: list[float], fps: int) -> None:
     for index, probability in enumerate(probabilities):
         alerts.add(scored(probability, index / fps))
         assert not alerts.step(index / fps)
-    assert alerts.told(0.0) == ()
+    assert alerts.current(0.0) == ()
 
 
 def test_faces_beyond_the_models_limits_open_nothing() -> None:
@@ -103,9 +103,9 @@ def test_between_the_thresholds_an_open_alert_goes_on_and_is_told_now_and_then()
         (6.5, AlertPhase.UPDATE),
         (11.5, AlertPhase.UPDATE),
     ]
-    assert [alert.revision for _, alert in desk.told] == [1, 2, 3]
-    assert desk.told[-1][1].seen == 11.5
-    assert desk.told[-1][1].peak == FORGED
+    assert [alert.revision for _, alert in desk.reported] == [1, 2, 3]
+    assert desk.reported[-1][1].seen == 11.5
+    assert desk.reported[-1][1].peak == FORGED
 
 
 def test_the_next_forged_track_carries_the_alert_on() -> None:
@@ -113,17 +113,17 @@ def test_the_next_forged_track_carries_the_alert_on() -> None:
     desk = Desk()
     for track in range(1, 6):
         desk.see(3, FORGED, first_track=track)
-    assert {alert.id for _, alert in desk.told} == {"alert-1"}
-    (alert,) = desk.alerts.told(0.0)
+    assert {alert.id for _, alert in desk.reported} == {"alert-1"}
+    (alert,) = desk.alerts.current(0.0)
     desk.see(6, GENUINE, first_track=9)
-    (alert,) = desk.alerts.told(0.0)
+    (alert,) = desk.alerts.current(0.0)
     assert (alert.start, alert.end, alert.track_id, alert.faces) == (0.0, 14.5, 5, 30)
 
 
 def test_two_forged_faces_at_once_are_two_alerts() -> None:
     desk = Desk()
     desk.see(4, FORGED, FORGED, GENUINE)
-    assert [(alert.id, alert.track_id) for _, alert in desk.told] == [("alert-1", 1), ("alert-2", 2)]
+    assert [(alert.id, alert.track_id) for _, alert in desk.reported] == [("alert-1", 1), ("alert-2", 2)]
 
 
 def test_it_opens_again_within_the_cool_down_and_not_after_it() -> None:
@@ -140,20 +140,20 @@ def test_it_opens_again_within_the_cool_down_and_not_after_it() -> None:
         ("alert-1", AlertPhase.END),
         ("alert-2", AlertPhase.NEW),
     ]
-    assert [alert.revision for _, alert in desk.told] == [1, 2, 3, 4, 1]
-    assert (desk.told[3][1].start, desk.told[3][1].end, desk.told[3][1].faces) == (0.0, 13.5, 12)
+    assert [alert.revision for _, alert in desk.reported] == [1, 2, 3, 4, 1]
+    assert (desk.reported[3][1].start, desk.reported[3][1].end, desk.reported[3][1].faces) == (0.0, 13.5, 12)
 
 
 def test_a_successor_goes_on_with_the_alerts_of_its_predecessor() -> None:
     before = Desk()
     before.see(3, FORGED)
-    (open_alert,) = before.alerts.told(0.0)
+    (open_alert,) = before.alerts.current(0.0)
     after = Desk(open_alert)
     after.now = 3.0
     after.see(2, FORGED, first_track=1_000_001)
     after.see(5, GENUINE)
-    assert [(alert.id, alert.revision, alert.phase) for _, alert in after.told] == [("alert-1", 2, AlertPhase.END)]
-    ended = after.told[-1][1]
+    assert [(alert.id, alert.revision, alert.phase) for _, alert in after.reported] == [("alert-1", 2, AlertPhase.END)]
+    ended = after.reported[-1][1]
     assert (ended.start, ended.end, ended.faces, ended.track_id) == (0.0, 4.5, 8, 1_000_001)
     assert {item.track_id for item in ended.evidence} <= {1, 1_000_001}
     assert ended.mean == pytest.approx(FORGED)
@@ -162,10 +162,10 @@ def test_a_successor_goes_on_with_the_alerts_of_its_predecessor() -> None:
 def test_a_short_forgery_of_a_predecessor_ends_without_a_word_of_the_successor() -> None:
     before = Desk()
     before.see(3, FORGED)
-    after = Desk(*before.alerts.told(0.0))
+    after = Desk(*before.alerts.current(0.0))
     after.now = 4.0
     after.see(4, GENUINE)
-    assert [(alert.id, alert.end) for _, alert in after.told] == [("alert-1", 1.5)]
+    assert [(alert.id, alert.end) for _, alert in after.reported] == [("alert-1", 1.5)]
 
 
 def test_evidence_is_the_strongest_of_all_faces() -> None:
@@ -175,7 +175,7 @@ def test_evidence_is_the_strongest_of_all_faces() -> None:
     desk.see(2, 0.85)
     desk.see(1, 0.99)
     desk.see(5, GENUINE)
-    assert [item.score for item in desk.told[-1][1].evidence] == [0.99, 0.99, 0.97]
+    assert [item.score for item in desk.reported[-1][1].evidence] == [0.99, 0.99, 0.97]
 
 
 def test_the_end_of_the_watch_ends_every_alert() -> None:
@@ -183,20 +183,20 @@ def test_the_end_of_the_watch_ends_every_alert() -> None:
     desk.see(3, FORGED)
     desk.fault(4, AlertKind.DOWN, "refused")
     desk.alerts.end(desk.now)
-    told = desk.alerts.told(0.0)
-    assert [(alert.kind, alert.end) for alert in told] == [(AlertKind.FORGERY, 2.5), (AlertKind.DOWN, 6.5)]
+    current = desk.alerts.current(0.0)
+    assert [(alert.kind, alert.end) for alert in current] == [(AlertKind.FORGERY, 2.5), (AlertKind.DOWN, 6.5)]
 
 
 def test_a_fault_is_told_once_it_has_lasted_and_ends_when_it_is_over() -> None:
     desk = Desk()
     desk.fault(2, AlertKind.DOWN, "refused")
     desk.fault(2, AlertKind.DOWN, None)
-    assert desk.told == []
+    assert desk.reported == []
     desk.fault(4, AlertKind.DOWN, "refused")
     desk.fault(2, AlertKind.DOWN, "timeout")
     desk.fault(6, AlertKind.DOWN, None)
     assert [(at, phase) for at, _, phase in desk.phases] == [(7.0, AlertPhase.NEW), (13.5, AlertPhase.END)]
-    opened, ended = (alert for _, alert in desk.told)
+    opened, ended = (alert for _, alert in desk.reported)
     assert (opened.kind, opened.label, opened.start, opened.reason) == (AlertKind.DOWN, Label.ERROR, 4.0, "refused")
     assert (opened.track_id, opened.peak, opened.mean, opened.evidence) == (None, None, None, ())
     assert (ended.end, ended.reason) == (9.5, "timeout")
@@ -205,9 +205,9 @@ def test_a_fault_is_told_once_it_has_lasted_and_ends_when_it_is_over() -> None:
 def test_a_fault_that_goes_on_is_told_again_only_where_its_reason_is_another() -> None:
     desk = Desk()
     desk.fault(20, AlertKind.DOWN, "refused")
-    assert [alert.revision for _, alert in desk.told] == [1]
+    assert [alert.revision for _, alert in desk.reported] == [1]
     desk.fault(6, AlertKind.DOWN, "timeout")
-    assert [(alert.revision, alert.phase, alert.reason) for _, alert in desk.told[1:]] == [
+    assert [(alert.revision, alert.phase, alert.reason) for _, alert in desk.reported[1:]] == [
         (2, AlertPhase.UPDATE, "timeout")
     ]
 
@@ -216,7 +216,7 @@ def test_some_faults_are_told_at_once_and_kinds_are_apart() -> None:
     desk = Desk()
     desk.fault(0.5, AlertKind.DOWN, "authentication", at_once=True)
     desk.fault(0.5, AlertKind.FROZEN, "still", at_once=True)
-    assert [(alert.kind, alert.label) for _, alert in desk.told] == [
+    assert [(alert.kind, alert.label) for _, alert in desk.reported] == [
         (AlertKind.DOWN, Label.ERROR),
         (AlertKind.FROZEN, Label.INCONCLUSIVE),
     ]
@@ -227,8 +227,8 @@ def test_a_fault_that_comes_and_goes_is_one_alert() -> None:
     for _ in range(4):
         desk.fault(4, AlertKind.DOWN, "ended")
         desk.fault(5, AlertKind.DOWN, None)
-    assert {alert.id for _, alert in desk.told} == {"alert-1"}
-    assert desk.told[-1][1].revision == 8
+    assert {alert.id for _, alert in desk.reported} == {"alert-1"}
+    assert desk.reported[-1][1].revision == 8
 
 
 def test_live_times_are_utc_and_media_seconds() -> None:
@@ -240,7 +240,7 @@ def test_live_times_are_utc_and_media_seconds() -> None:
         assert score.crop is not None
         alerts.add(dataclasses.replace(score, crop=dataclasses.replace(score.crop, wall_time=moment)))
     assert alerts.step(began + 31.6)
-    (alert,) = alerts.told(began)
+    (alert,) = alerts.current(began)
     assert alert.start == pytest.approx(30.0)
     assert alert.seen == pytest.approx(31.5)
     assert alert.started_at == datetime(2026, 3, 1, 10, 0, 30, tzinfo=timezone.utc)

@@ -48,8 +48,8 @@ class Watched:
         self.changes: list[Transition] = []
         self.frames: list[Frame] = []
         self._times: list[float] = []
-        self._told = threading.Condition()
-        self.feed = Feed(url, settings(**live), listen=self._hear)
+        self._reported = threading.Condition()
+        self.feed = Feed(url, settings(**live), listen=self._receive)
         self._taker = threading.Thread(target=self._take, daemon=True)
 
     def __enter__(self) -> Watched:
@@ -65,16 +65,16 @@ class Watched:
         """Seconds until the feed told that state (and cause), among the changes from number `since` on."""
         begun = time.monotonic()
 
-        def told() -> list[float]:
+        def reported() -> list[float]:
             return [
                 at
                 for at, change in zip(self._times[since:], self.changes[since:], strict=True)
                 if change.state is state and cause in (None, change.cause)
             ]
 
-        with self._told:
-            assert self._told.wait_for(told, within), (state, cause, self.changes[since:])
-            return told()[0] - begun
+        with self._reported:
+            assert self._reported.wait_for(reported, within), (state, cause, self.changes[since:])
+            return reported()[0] - begun
 
     def wait_for_frames(self, count: int, within: float) -> None:
         goal, end = len(self.frames) + count, time.monotonic() + within
@@ -89,11 +89,11 @@ class Watched:
         pts = [frame.pts for frame in self.frames]
         assert pts == sorted(set(pts))
 
-    def _hear(self, change: Transition) -> None:
-        with self._told:
+    def _receive(self, change: Transition) -> None:
+        with self._reported:
             self.changes.append(change)
             self._times.append(time.monotonic())
-            self._told.notify_all()
+            self._reported.notify_all()
 
     def _take(self) -> None:
         while not self.feed.frames.exhausted:
@@ -248,8 +248,8 @@ def test_a_server_that_takes_connections_and_says_nothing(behind: tuple[FaultPro
     proxy, url = behind
     proxy.black_hole()
     with Watched(url) as watched:
-        told = watched.wait(StreamState.BACKING_OFF, Cause.TIMEOUT, within=10)
-        assert told <= OPEN + SLACK + START
+        reported = watched.wait(StreamState.BACKING_OFF, Cause.TIMEOUT, within=10)
+        assert reported <= OPEN + SLACK + START
         proxy.restore()
         assert watched.wait(StreamState.RUNNING, within=RECOVERY) <= RECOVERY
     watched.assert_accounted()

@@ -6,7 +6,7 @@ import pytest
 
 from streamwatch.errors import StoreError
 from streamwatch.fusion import Subject, error_verdict
-from streamwatch.live.outbox import Notice, Outbox
+from streamwatch.live.outbox import OperatorNotice, Outbox
 from streamwatch.records import (
     ModelRef,
     VideoVerdict,
@@ -51,7 +51,7 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
     assert list(outbox.exchange()) == []
     outbox.put(a_result("b"))
     (notice,) = outbox.exchange()
-    assert isinstance(notice, Notice)
+    assert isinstance(notice, OperatorNotice)
     assert "locked" in notice.message
     assert list(outbox.exchange()) == []  # not yet again
     clock.now = 2.0
@@ -60,9 +60,9 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
     clock.now = 4.0
     list(outbox.exchange())
     again, trouble, *stored = outbox.exchange()
-    assert isinstance(again, Notice)
+    assert isinstance(again, OperatorNotice)
     assert "again" in again.message
-    assert isinstance(trouble, Notice)
+    assert isinstance(trouble, OperatorNotice)
     assert trouble.message == "the clip cannot be written"
     assert [item.source for item in stored if isinstance(item, VideoVerdict)] == ["a", "b"]
     assert writer.calls == [["a"], ["a", "b"], ["a", "b"]]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from streamwatch.cli import streams
 from streamwatch.config import LiveSettings, Settings, StoreSettings, StreamSettings, load_settings
 from streamwatch.errors import ConfigError, SourceRefused
-from streamwatch.live.roster import Follower, Roster, roster_path
+from streamwatch.live.roster import Roster, RosterFollower, roster_path
 from streamwatch.live.stream_selection import StreamSelection
 
 STUDIO = StreamSettings(url="rtsp://user:hush@cam/studio", name="studio 1")
@@ -128,7 +128,7 @@ def test_a_watch_with_a_store_on_a_server_follows_its_settings(tmp_path: Path) -
 def test_a_follower_reads_what_has_changed_and_tells_a_mistake_once(tmp_path: Path) -> None:
     file = tmp_path / "roster.yaml"
     roster = Roster(file, [STUDIO])
-    follower = Follower(roster.streams, [file])
+    follower = RosterFollower(roster.streams, [file])
     assert follower.look() == [STUDIO]
     assert follower.look() is None
     roster.add(ROOF, None)

@@ -42,7 +42,7 @@ def test_the_rate_is_halved_down_to_its_floor_and_raised_by_steps() -> None:
     assert rates([1, 0, 0, 0, 0, 0]) == [2.0, 2.5, 3.0, 3.5, 4.0, 4.0]
 
 
-def test_there_is_one_decision_in_a_period_and_only_changes_are_told() -> None:
+def test_there_is_one_decision_in_a_period_and_only_changes_are_reported() -> None:
     clock = Clock()
     governor = SamplingRate(4.0, clock)
     assert governor.update(5) is False
@@ -110,7 +110,7 @@ def test_an_overloaded_stream_is_sampled_less_and_then_more_again(
     seen: list[VideoVerdict] = []
     stop = threading.Event()
 
-    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
+    def receive(item: VideoVerdict | Transition | EvidenceClip) -> None:
         if isinstance(item, VideoVerdict):
             seen.append(item)
             if client.slow and "for lack of time" in item.reason:
@@ -119,7 +119,7 @@ def test_an_overloaded_stream_is_sampled_less_and_then_more_again(
                 stop.set()
 
     with serve_rtsp(clip, plays=0) as url:
-        last = LiveStream(plan, client, url, deliver=hear).run(stop, seconds=60)
+        last = LiveStream(plan, client, url, deliver=receive).run(stop, seconds=60)
     assert stop.is_set()
     assert any("for lack of time" in verdict.reason for verdict in seen)
     frames = last.frames

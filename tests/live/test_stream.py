@@ -229,7 +229,7 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     assert told.index(first) < told.index(cut)
     times = [each for item in (*told, last) if isinstance(item, VideoVerdict) for each in item.times]
     assert len(times) >= last.frames.analysed // 5
-    assert all(each.captured <= each.taken <= each.found <= each.scored <= each.told for each in times)
+    assert all(each.captured <= each.taken <= each.found <= each.scored <= each.delivered for each in times)
     assert cut.data is not None
     assert cut.start is not None
     assert cut.start <= opened.started_at

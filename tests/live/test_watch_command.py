@@ -70,7 +70,7 @@ def test_a_stopped_watch_ends_its_alerts_and_tells_them(
             event = json.loads(line)
             if event["event"] == "verdict" and event["source"] == alive:
                 analysed = event["frames"]["analysed"]
-            if analysed > 4 and receiver.told:
+            if analysed > 4 and receiver.revisions:
                 break
         (courier,) = filter(is_actor("AlertCourier"), descendants(process.pid))
         os.kill(courier, signal.SIGKILL)
@@ -87,7 +87,7 @@ def test_a_stopped_watch_ends_its_alerts_and_tells_them(
     events: list[dict[str, Any]] = [json.loads(line) for line in rest.splitlines()]
     last = {event["source"]: event["event"] for event in events if event["event"] != "verdict"}
     assert last == {nobody: "alert.end"}
-    assert [told for _, *told in receiver.told] == [[1, "alert.new"], [2, "alert.end"]]
+    assert [rest for _, *rest in receiver.revisions] == [[1, "alert.new"], [2, "alert.end"]]
 
     with Store.open(store) as opened:
         rows = {row.verdict.source: row for row in opened.verdicts(Filters())}

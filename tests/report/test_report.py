@@ -188,9 +188,9 @@ def test_every_label_gives_a_page_without_an_error_that_needs_nothing_else(label
 
 def test_what_files_and_people_say_is_shown_as_text() -> None:
     verdict = nothing(Label.ERROR, source=f"/in/{EVIL}", failure=Failure("SourceError", EVIL), reason=EVIL)
-    told = Provenance(ProvenanceState.INVALID, "", EVIL, EVIL, EVIL, EVIL, (EVIL,), 1, (EVIL,))
+    expected = Provenance(ProvenanceState.INVALID, "", EVIL, EVIL, EVIL, EVIL, (EVIL,), 1, (EVIL,))
     pages = [
-        render(a_report(verdict, provenance=told)),
+        render(a_report(verdict, provenance=expected)),
         render(a_report(a_verdict(source=EVIL), reviews={"3f2a11bb-0000": a_review(EVIL)})),
     ]
     for page in pages:
@@ -294,7 +294,7 @@ def test_every_frame_and_face_is_accounted_for() -> None:
     assert faces == {"scored": 4, "usable": 2, "too small": 1, "too blurred": 1, "too turned": 0}
 
 
-def test_digests_model_policy_and_times_are_told() -> None:
+def test_digests_model_policy_and_times_are_shown() -> None:
     text = said(render(a_report(analysed_at=datetime(2026, 2, 28, 9, 30, tzinfo=timezone.utc))))
     for part in ("f" * 64, "a" * 64, "c" * 64, "d" * 64, PLAN.policy.name, "streamwatch 9.9"):
         assert part in text
@@ -326,10 +326,10 @@ def test_a_detector_that_can_say_why_is_heard_on_the_strongest_face_of_each_trac
     reasoner = StatisticsDetector(tiny_statistics(), tiny_card())
     tree = parsed(render(a_report(verdict, reasoner=reasoner)))
     captions = [text_of(item) for item in tree.iter(f"{XHTML}figcaption")]
-    told = "compared with its surroundings, the face has"
-    assert [told in caption for caption in captions] == [True, False, False], "the last crop is of another size"
+    expected = "compared with its surroundings, the face has"
+    assert [expected in caption for caption in captions] == [True, False, False], "the last crop is of another size"
     assert re.search(r"The stored face, a JPEG, scored again: 0\.\d\d ?\. What moved that score: \+\d", captions[0])
-    assert told not in said(render(a_report(verdict)))
+    assert expected not in said(render(a_report(verdict)))
 
 
 def test_a_persons_review_stands_by_the_alert() -> None:
@@ -340,8 +340,8 @@ def test_a_persons_review_stands_by_the_alert() -> None:
 
 @pytest.mark.parametrize("state", list(ProvenanceState))
 def test_the_manifest_is_told_beside_the_verdict(state: ProvenanceState) -> None:
-    told = Provenance(state, signer="Camera 7", generator="editor 1.2", actions=("c2pa.edited",), ingredients=2)
-    text = said(render(a_report(provenance=told)))
+    expected = Provenance(state, signer="Camera 7", generator="editor 1.2", actions=("c2pa.edited",), ingredients=2)
+    text = said(render(a_report(provenance=expected)))
     summarised = state in (ProvenanceState.TRUSTED, ProvenanceState.VALID, ProvenanceState.INVALID)
     assert ("signer Camera 7" in text) is summarised
     assert ("ingredients 2" in text) is summarised

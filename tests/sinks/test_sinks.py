@@ -77,14 +77,14 @@ def test_every_revision_is_told_in_order_signed_and_once(bench: Bench, receiver:
     bench.save(alert("a", 3, end=4.0), alert("b"))
     assert bench.courier.work() == []
     assert bench.courier.work() == []
-    assert [told[1:] for told in receiver.told if told[0] == "a"] == [
+    assert [item[1:] for item in receiver.revisions if item[0] == "a"] == [
         (1, "alert.new"),
         (2, "alert.update"),
         (3, "alert.end"),
     ]
-    assert [told[1:] for told in receiver.told if told[0] == "b"] == [(1, "alert.new")]
+    assert [item[1:] for item in receiver.revisions if item[0] == "b"] == [(1, "alert.new")]
     assert receiver.verified == 4
-    event = receiver.heard[0]
+    event = receiver.events[0]
     assert (event["source"], event["at"], event["evidence"]) == (SUBJECT.source, NOW.isoformat(), [])
 
 
@@ -101,11 +101,11 @@ def test_what_was_not_taken_is_told_later_and_in_order(bench: Bench, receiver: R
     assert (second.attempts, second.failure) == (0, None)
     bench.now += timedelta(seconds=1.9)
     assert bench.courier.work() == []
-    assert receiver.heard == []
+    assert receiver.events == []
     bench.now += timedelta(seconds=0.2)
     assert bench.courier.work() == [SinkFailure("desk", None)]
     bench.courier.work()
-    assert receiver.told == [("a", 1, "alert.new"), ("a", 2, "alert.end")]
+    assert receiver.revisions == [("a", 1, "alert.new"), ("a", 2, "alert.end")]
 
 
 def test_a_courier_that_comes_back_tells_what_its_predecessor_had_not(bench: Bench, receiver: Receiver) -> None:
@@ -116,14 +116,14 @@ def test_a_courier_that_comes_back_tells_what_its_predecessor_had_not(bench: Ben
     later = bench.new_courier()
     later.work()
     later.close()
-    assert receiver.told == [("a", 1, "alert.new")]
+    assert receiver.revisions == [("a", 1, "alert.new")]
 
 
 def test_a_redirect_is_not_followed(bench: Bench, receiver: Receiver) -> None:
     receiver.answers = [307]
     bench.save(alert("a"))
     assert bench.courier.work() == [SinkFailure("desk", "answered 307 Temporary Redirect")]
-    assert receiver.heard == []
+    assert receiver.events == []
 
 
 def test_a_receiver_that_is_away_hides_its_address_and_holds_up_no_other(receiver: Receiver, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_receiver_that_is_away_hides_its_address_and_holds_up_no_other(receive
     bench.save(alert("a"), alert("b", kind=AlertKind.FROZEN))
     (failed,) = bench.courier.work()
     assert (failed.sink, failed.message) == ("away", "no connection (ConnectError)")
-    assert [told[0] for told in receiver.told] == ["a"]
+    assert [item[0] for item in receiver.revisions] == ["a"]
     assert "hidden" not in (tmp_path / "store.db").read_bytes().decode("latin-1")
     bench.close()
 
@@ -179,13 +179,13 @@ def mqtt_broker(port: int) -> Iterator[list[dict[str, object]]]:
     from amqtt.broker import Broker
     from amqtt.client import MQTTClient
 
-    heard: list[dict[str, object]] = []
+    received: list[dict[str, object]] = []
     ready, over = threading.Event(), threading.Event()
 
     async def listen(client: MQTTClient) -> None:
         while True:
             message = await client.deliver_message()
-            heard.append(json.loads(message.data))
+            received.append(json.loads(message.data))
 
     async def main() -> None:
         listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
@@ -206,7 +206,7 @@ def mqtt_broker(port: int) -> Iterator[list[dict[str, object]]]:
     thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
     thread.start()
     assert ready.wait(10)
-    yield heard
+    yield received
     over.set()
     thread.join(10)
 
@@ -219,16 +219,16 @@ def test_alerts_over_mqtt(tmp_path: Path) -> None:
     bench.save(alert("a"))
     (failed,) = bench.courier.work()
     assert failed.message == "no connection (ConnectionRefusedError)"
-    with mqtt_broker(port) as heard:
+    with mqtt_broker(port) as received:
         bench.now += timedelta(seconds=5)
         assert bench.courier.work() == [SinkFailure("bus", None)]
         bench.save(alert("a", 2, end=1.0))
         bench.courier.work()
         for _ in range(100):
-            if len(heard) == 2:
+            if len(received) == 2:
                 break
             threading.Event().wait(0.05)
-    assert [(event["event"], event["source"]) for event in heard] == [
+    assert [(event["event"], event["source"]) for event in received] == [
         ("alert.new", SUBJECT.source),
         ("alert.end", SUBJECT.source),
     ]

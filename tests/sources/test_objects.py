@@ -227,7 +227,7 @@ def test_a_store_that_falls_silent(store: ObjectStore, clip: Path, monkeypatch: 
             list(video.frames())
 
 
-def test_without_its_client_the_mend_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_client_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     objects._open_store.cache_clear()
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "s3", raising=False)

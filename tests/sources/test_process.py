@@ -16,7 +16,7 @@ import pytest
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceNotFound
 from streamwatch.sources import VideoSource
-from streamwatch.sources.process import Closed, DecoderDied, DecodingProcess, DecodingProgress, Effort, Opened
+from streamwatch.sources.process import Closed, DecodeRate, DecoderDied, DecodingProcess, DecodingProgress, Opened
 from tests.support import media
 
 DECODE, SAMPLING = DecodeSettings(), SamplingSettings(fps=5, min_frames=0)
@@ -70,7 +70,7 @@ def test_the_effort_is_changed_on_the_way(process: DecodingProcess, tmp_path: Pa
     assert isinstance(process.receive(20), Opened)
     for _ in range(5):
         assert isinstance(process.receive(20), DecodingProgress)
-    process.adjust(Effort(0.5))
+    process.adjust(DecodeRate(0.5))
     late = [message.frame for message in messages(process) if isinstance(message, DecodingProgress) and message.frame]
     assert late[-1].pts - late[-2].pts == pytest.approx(2.0, abs=0.05)
 

@@ -12,7 +12,7 @@ import pytest
 
 from streamwatch import errors
 from streamwatch.config import LiveSettings
-from streamwatch.sources.states import Cause, Retries, StreamMachine, StreamState, Transition, cause_of
+from streamwatch.sources.states import Cause, RetryPolicy, StreamMachine, StreamState, Transition, cause_of
 from tests.support.clocks import Clock
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
@@ -26,13 +26,15 @@ LEADS_TO = {
 }
 
 
-def machine(settings: LiveSettings, heard: list[Transition], clock: Clock) -> StreamMachine:
-    return StreamMachine("rtsp://cam", settings, listen=heard.append, clock=clock, chance=lambda: 1.0, now=lambda: NOON)
+def machine(settings: LiveSettings, received: list[Transition], clock: Clock) -> StreamMachine:
+    return StreamMachine(
+        "rtsp://cam", settings, listen=received.append, clock=clock, chance=lambda: 1.0, now=lambda: NOON
+    )
 
 
 def test_the_wait_doubles_up_to_its_limit_and_is_drawn_from_nothing_to_all_of_it() -> None:
     settings = LiveSettings(backoff_first=0.5, backoff_max=4.0)
-    longest, shortest = (Retries(settings, clock=Clock(), chance=partial(float, c)) for c in (1.0, 0.0))
+    longest, shortest = (RetryPolicy(settings, clock=Clock(), chance=partial(float, c)) for c in (1.0, 0.0))
     assert [longest.failed(Cause.REFUSED, 0.0) for _ in range(6)] == [
         (False, wait) for wait in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0)
     ]
@@ -40,7 +42,7 @@ def test_the_wait_doubles_up_to_its_limit_and_is_drawn_from_nothing_to_all_of_it
 
 
 def test_only_a_source_that_has_run_for_a_while_begins_anew() -> None:
-    retries = Retries(LiveSettings(backoff_first=0.5, backoff_max=4.0), clock=Clock(), chance=lambda: 1.0)
+    retries = RetryPolicy(LiveSettings(backoff_first=0.5, backoff_max=4.0), clock=Clock(), chance=lambda: 1.0)
     waits = [retries.failed(Cause.ENDED, ran)[1] for ran in (0.0, 3.9, 3.9, 4.0, 0.0)]
     assert waits == [0.5, 1.0, 2.0, 0.5, 1.0]
 
@@ -48,7 +50,7 @@ def test_only_a_source_that_has_run_for_a_while_begins_anew() -> None:
 def test_too_many_failures_break_the_circuit_until_the_source_runs() -> None:
     clock = Clock()
     settings = LiveSettings(retry_budget=3, retry_window=100.0, failed_retry=60.0)
-    retries = Retries(settings, clock=clock, chance=lambda: 0.0)
+    retries = RetryPolicy(settings, clock=clock, chance=lambda: 0.0)
     assert [retries.failed(Cause.REFUSED, 0.0)[0] for _ in range(4)] == [False, False, False, True]
     clock.now = 1000.0
     assert retries.failed(Cause.REFUSED, 0.0) == (True, 60.0)  # the window is empty, but it has not run
@@ -57,7 +59,7 @@ def test_too_many_failures_break_the_circuit_until_the_source_runs() -> None:
 
 def test_failures_that_are_long_past_count_no_more() -> None:
     clock = Clock()
-    retries = Retries(LiveSettings(retry_budget=1, retry_window=100.0), clock=clock)
+    retries = RetryPolicy(LiveSettings(retry_budget=1, retry_window=100.0), clock=clock)
     for clock.now in (0.0, 101.0, 202.0, 303.0):
         assert retries.failed(Cause.REFUSED, 0.0)[0] is False
     clock.now = 350.0
@@ -65,14 +67,14 @@ def test_failures_that_are_long_past_count_no_more() -> None:
 
 
 def test_wrong_credentials_fail_at_once_and_are_tried_seldom() -> None:
-    retries = Retries(LiveSettings(failed_retry=60.0), clock=Clock())
+    retries = RetryPolicy(LiveSettings(failed_retry=60.0), clock=Clock())
     assert retries.failed(Cause.AUTHENTICATION, 0.0) == (True, 60.0)
 
 
 def test_every_change_is_told_with_its_cause() -> None:
-    heard: list[Transition] = []
+    received: list[Transition] = []
     clock = Clock()
-    stream = machine(LiveSettings(backoff_first=0.5), heard, clock)
+    stream = machine(LiveSettings(backoff_first=0.5), received, clock)
     stream.connected("h264 640×360")
     stream.stalled("no new picture for 2 s")
     stream.resumed()
@@ -80,7 +82,7 @@ def test_every_change_is_told_with_its_cause() -> None:
     stream.retry()
     stream.stop()
     stream.stop()
-    assert [(change.previous, change.state, change.cause) for change in heard] == [
+    assert [(change.previous, change.state, change.cause) for change in received] == [
         (StreamState.CONNECTING, StreamState.RUNNING, None),
         (StreamState.RUNNING, StreamState.STALLED, Cause.STALLED),
         (StreamState.STALLED, StreamState.RUNNING, None),
@@ -88,7 +90,7 @@ def test_every_change_is_told_with_its_cause() -> None:
         (StreamState.BACKING_OFF, StreamState.CONNECTING, Cause.ENDED),
         (StreamState.CONNECTING, StreamState.STOPPED, None),
     ]
-    assert heard[3].retry_in == 0.5
+    assert received[3].retry_in == 0.5
     assert stream.reconnects == {Cause.ENDED: 1}
     with pytest.raises(ValueError, match="stopped, not connecting"):
         stream.connected()
@@ -96,9 +98,9 @@ def test_every_change_is_told_with_its_cause() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_order_of_calls_leaves_the_graph(seed: int) -> None:
-    heard: list[Transition] = []
+    received: list[Transition] = []
     clock, chance = Clock(), random.Random(seed)
-    stream = machine(LiveSettings(retry_budget=2), heard, clock)
+    stream = machine(LiveSettings(retry_budget=2), received, clock)
     calls: list[Callable[[], object]] = [
         stream.connected,
         lambda: stream.stalled("x"),
@@ -110,16 +112,16 @@ def test_no_order_of_calls_leaves_the_graph(seed: int) -> None:
     refused = 0
     for _ in range(200):
         clock.now += chance.random()
-        before = len(heard)
+        before = len(received)
         try:
             chance.choice(calls)()
         except ValueError:
             refused += 1
-            assert len(heard) == before
+            assert len(received) == before
     assert refused
-    assert all(change.state in LEADS_TO[change.previous] for change in heard)
-    assert all(one.state is next_.previous for one, next_ in itertools.pairwise(heard))
-    lost = sum(change.state in (StreamState.BACKING_OFF, StreamState.FAILED) for change in heard)
+    assert all(change.state in LEADS_TO[change.previous] for change in received)
+    assert all(one.state is next_.previous for one, next_ in itertools.pairwise(received))
+    lost = sum(change.state in (StreamState.BACKING_OFF, StreamState.FAILED) for change in received)
     assert stream.reconnects.total() == lost
 
 

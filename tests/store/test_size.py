@@ -13,7 +13,7 @@ from sqlalchemy import Engine, delete, event, func, select
 
 from streamwatch.bench import store as bench
 from streamwatch.bench.store import bench_store
-from streamwatch.bench.synthetic_store import BEGIN, YEARS, Shape, fill, source_names
+from streamwatch.bench.synthetic_store import BEGIN, YEARS, StoreShape, fill, source_names
 from streamwatch.cli.main import main
 from streamwatch.errors import StoreError
 from streamwatch.records import AlertKind, Label
@@ -26,7 +26,7 @@ from streamwatch.store.maintenance import analyse
 from streamwatch.store.tables import alerts, scores, transitions, verdicts
 from tests.support.present import present
 
-SHAPE = Shape(verdicts=2_500, scores=1, sources=300)
+SHAPE = StoreShape(verdicts=2_500, scores=1, sources=300)
 MIDDLE = BEGIN + YEARS / 2
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -284,7 +284,7 @@ def test_a_store_with_results_is_not_filled(tmp_path: Any) -> None:
     with Store.open(url) as store:
         store.begin_run("scan", "{}", "")
     with pytest.raises(StoreError, match="it holds results; name an empty store"):
-        bench_store(url, Shape(10, 1, 10))
+        bench_store(url, StoreShape(10, 1, 10))
 
 
 def test_the_bench_measures_a_store_of_its_own(

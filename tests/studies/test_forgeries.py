@@ -33,14 +33,14 @@ def test_every_family_and_unseen_blends_are_judged_at_the_served_thresholds(
 ) -> None:
     recipe, cache = known
     detector = load_detector(untrained_detector(tmp_path))
-    heard: list[tuple[int, ...]] = []
+    received: list[tuple[int, ...]] = []
     judge = partial(held_back.judge_forgeries, detector, recipe, cache, Path("unused"))
-    levels = judge(pairs=6, progress=lambda *counts: heard.append(counts))
+    levels = judge(pairs=6, progress=lambda *counts: received.append(counts))
     assert [level.method for level in levels] == ["hull", "swap", held_back.UNSEEN]
     assert [present(level.fake).called_fake.of for level in levels] == [6, 6, 24]
     assert [present(level.real).called_real.of for level in levels] == [6, 6, 24]
     assert all(0 <= present(level.separation).auc <= 1 for level in levels)
-    assert heard == [(1, 3), (2, 3), (3, 3)]
+    assert received == [(1, 3), (2, 3), (3, 3)]
     assert levels == judge(pairs=6)
     card = replace(detector.card, thresholds=replace(detector.card.thresholds, real=0.0, fake=0.0))
     detector.card = card

@@ -109,19 +109,19 @@ def test_wrong_switches_are_named(tmp_path: Path) -> None:
 def test_a_study_is_trained_and_tabled_once(tmp_path: Path) -> None:
     root, cache = make_data(tmp_path)
     torch.set_num_threads(1)
-    heard = []
-    listener = lambda variant, progress: heard.append(variant.name)  # noqa: E731
+    received = []
+    listener = lambda variant, progress: received.append(variant.name)  # noqa: E731
     variants = [v for v in crosses(tiny(root)) if v.name in ("self-blends-only", "without-hull")]
     table = run_study(variants, tmp_path / "crosses", Path("unused"), cache=cache, listener=listener)
     with table.open(newline="") as stream:
         rows = {row["variant"]: row for row in csv.DictReader(stream)}
-    assert list(rows) == ["self-blends-only", "without-hull"] == heard
+    assert list(rows) == ["self-blends-only", "without-hull"] == received
     assert all(0 <= float(row["unseen"]) <= 1 and 0 <= float(row["val"]) <= 1 for row in rows.values())
     assert float(rows["self-blends-only"]["unseen"]) == float(rows["self-blends-only"]["paired"])
     assert int(rows["without-hull"]["pictures"]) == 8
     before = table.read_text()
     run_study(variants, tmp_path / "crosses", Path("unused"), cache=cache, listener=listener)
-    assert len(heard) == 2
+    assert len(received) == 2
     assert table.read_text() == before
 
 

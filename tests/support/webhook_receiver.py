@@ -20,7 +20,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.answers: list[int] = []
-        self.heard: list[dict[str, object]] = []
+        self.events: list[dict[str, object]] = []
         self.verified = 0
         outer = self
 
@@ -31,7 +31,7 @@ class Receiver:
                 if status == 204:
                     Verifier(SECRET).verify(body, dict(self.headers))
                     outer.verified += 1
-                    outer.heard.append(json.loads(body))
+                    outer.events.append(json.loads(body))
                 self.send_response(status)
                 if status in (301, 307):
                     self.send_header("location", f"http://127.0.0.1:{outer.server.server_port}/elsewhere")
@@ -47,8 +47,8 @@ class Receiver:
         return f"http://127.0.0.1:{self.server.server_port}/hook?token=hidden"
 
     @property
-    def told(self) -> list[tuple[str, int, str]]:
-        alerts = [(event["alert"], event["event"]) for event in self.heard]
+    def revisions(self) -> list[tuple[str, int, str]]:
+        alerts = [(event["alert"], event["event"]) for event in self.events]
         return [(item["id"], item["revision"], event) for item, event in alerts]  # type: ignore[index,misc]
 
 

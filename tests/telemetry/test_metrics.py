@@ -14,7 +14,7 @@ from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import MetricsSettings
 from streamwatch.errors import ConfigError
 from streamwatch.fusion import Subject
-from streamwatch.live.outbox import Notice
+from streamwatch.live.outbox import OperatorNotice
 from streamwatch.records import (
     Alert,
     AlertKind,
@@ -74,9 +74,9 @@ def metrics() -> WatchMetrics:
 
 
 def test_streams_by_the_names_of_the_settings(metrics: WatchMetrics) -> None:
-    metrics.hear(change(StreamState.RUNNING))
-    metrics.hear(change(StreamState.FAILED, Cause.AUTHENTICATION, source=TWO))
-    metrics.hear(verdict(score(1, 4.0), score(2, 0.4), dropped=3))
+    metrics.receive(change(StreamState.RUNNING))
+    metrics.receive(change(StreamState.FAILED, Cause.AUTHENTICATION, source=TWO))
+    metrics.receive(verdict(score(1, 4.0), score(2, 0.4), dropped=3))
     samples = scrape(metrics)
     assert value(samples, "stream_up", stream="studio 1") == 1
     assert value(samples, "stream_up", stream=TWO) == 0
@@ -89,14 +89,14 @@ def test_streams_by_the_names_of_the_settings(metrics: WatchMetrics) -> None:
 
 
 def test_a_stream_that_stopped_has_no_series(metrics: WatchMetrics) -> None:
-    metrics.hear(change(StreamState.RUNNING))
-    metrics.hear(change(StreamState.STOPPED))
+    metrics.receive(change(StreamState.RUNNING))
+    metrics.receive(change(StreamState.STOPPED))
     assert value(scrape(metrics), "stream_up", stream="studio 1") is None
 
 
 def test_a_frame_counts_once_in_the_latency(metrics: WatchMetrics) -> None:
-    metrics.hear(verdict(score(1, 1.2), score(2, 0.4)))
-    metrics.hear(verdict(score(1, 1.2), score(2, 0.4), score(3, 0.2)))
+    metrics.receive(verdict(score(1, 1.2), score(2, 0.4)))
+    metrics.receive(verdict(score(1, 1.2), score(2, 0.4), score(3, 0.2)))
     samples = scrape(metrics)
     assert value(samples, "verdict_latency_seconds_count") == 3
     assert value(samples, "verdict_latency_seconds_sum") == pytest.approx(1.8)
@@ -105,7 +105,7 @@ def test_a_frame_counts_once_in_the_latency(metrics: WatchMetrics) -> None:
 
 def test_alerts_are_counted_when_they_open(metrics: WatchMetrics) -> None:
     for item in (alert("a", 1), alert("a", 2), alert("b", 1), alert("b", 2, end=3.0)):
-        metrics.hear(item)
+        metrics.receive(item)
     samples = scrape(metrics)
     assert value(samples, "alerts_total", kind="forgery") == 2
     assert value(samples, "alerts_open", kind="forgery") == 1
@@ -117,8 +117,8 @@ def test_batches_of_all_detectors_together(metrics: WatchMetrics) -> None:
     for each in counts:
         each.sizes.observe(3)
         each.times.observe(0.04)
-    metrics.hear(DetectorLoad(NOW, tuple(counts), lanes=2))
-    metrics.hear(Notice(NOW, "said to people only"))
+    metrics.receive(DetectorLoad(NOW, tuple(counts), lanes=2))
+    metrics.receive(OperatorNotice(NOW, "said to people only"))
     samples = scrape(metrics)
     assert value(samples, "batch_faces_count") == 2
     assert value(samples, "batch_faces_bucket", le="3.0") == 2

@@ -45,7 +45,7 @@ def test_a_frame_becomes_a_trace_with_a_span_for_each_stage() -> None:
     moments = [NOW + timedelta(seconds=seconds) for seconds in (0.0, 0.1, 0.2, 0.3, 0.5)]
     endpoint = f"http://127.0.0.1:{server.server_port}/v1/traces"
     with trace_frames(TracingSettings(every=1, endpoint=endpoint), {SOURCE: "studio 1"}) as tracer:
-        tracer.hear(verdict(FrameTimes(12, 2, *moments)))
+        tracer.receive(verdict(FrameTimes(12, 2, *moments)))
     server.shutdown()
     server.server_close()
     thread.join(5)
@@ -81,17 +81,17 @@ def test_one_frame_in_so_many_is_followed_to_its_last_face() -> None:
         now += timedelta(seconds=1)
         traces.find(index, faces=2 if index == 0 else 0)
     traces.score(0)
-    (empty,) = traces.told()
+    (empty,) = traces.finished()
     assert (empty.frame_index, empty.faces, empty.scored) == (3, 0, empty.found)
     traces.score(0)
-    (times,) = traces.told()
+    (times,) = traces.finished()
     assert (times.frame_index, times.faces) == (0, 2)
     assert (times.taken, times.found, times.scored) == (NOW, NOW + timedelta(seconds=1), now)
-    assert traces.told() == ()
+    assert traces.finished() == ()
 
 
 def test_nothing_is_traced_unless_it_is_asked_for() -> None:
     traces = FrameTraces(0)
     traces.take(frame(0))
     traces.find(0, 0)
-    assert traces.told() == ()
+    assert traces.finished() == ()

@@ -21,13 +21,13 @@ from streamwatch.sources.pictures import read_image
 from streamwatch.training import nuisances as kinds_probe
 from streamwatch.training.data import MadePair, MadePairs, PairDataset, Pools, SourcePool, pair_up
 from streamwatch.training.families import Forger
-from streamwatch.training.prepare import FacePicture, Listed, list_pictures
+from streamwatch.training.prepare import FacePicture, ListedPicture, list_pictures
 from streamwatch.training.recipe import load_recipe
 from streamwatch.training.resynthesis import Autoencoder, Resynthesiser
 from tests.support.face_datasets import SIDE, mesh
 
 
-def prepared(listed: Iterable[Listed]) -> Iterator[FacePicture]:
+def prepared(listed: Iterable[ListedPicture]) -> Iterator[FacePicture]:
     detector = load_face_detector(FaceSettings(min_side=16, threads=1))
     for item in listed:
         face = face_of_cutout(detector, read_image(item.path))

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can be told to fail: between a client and a real server.
+"""A TCP proxy on loopback that can be made to fail: between a client and a real server.
 
 with fault_proxy(port_of_the_server) as proxy:
     proxy.black_hole()

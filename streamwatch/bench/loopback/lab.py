@@ -1,4 +1,4 @@
-"""Streams on loopback in a process of their own, each behind a proxy that can be told to fail."""
+"""Streams on loopback in a process of their own, each behind a proxy that can be made to fail."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ ORDERS: dict[str, tuple[float, ...]] = {
     "corrupt": (0.2,),
     "restore": (),
 }
-"""What a proxy can be told, by the names of its methods, with their arguments."""
+"""Orders to a proxy, by the names of its methods, with their arguments."""
 
 
 class Lab:
-    """urls: of the streams. Tell a stream's proxy to fail by its number."""
+    """urls: of the streams. A stream's proxy is made to fail by the stream's number."""
 
     def __init__(self, process: subprocess.Popen[str], urls: Sequence[str]) -> None:
         self.urls = list(urls)
         self.pid = process.pid
         self._process = process
 
-    def tell(self, stream: int, order: str) -> None:
-        """order: one of `ORDERS`; done when this returns."""
+    def send(self, stream: int, order: str) -> None:
+        """Send an order, one of `ORDERS`, to a stream's proxy; it is carried out when this returns."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([stream, order]) + "\n")

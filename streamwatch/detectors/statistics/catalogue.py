@@ -101,7 +101,7 @@ class Statistic:
     sentence: str
     form: Form
 
-    def tell(self, value: float, usual: float) -> str:
+    def describe(self, value: float, usual: float) -> str:
         """The clause with the value, and what it is on an average face of the training."""
         write = _WRITERS[self.form]
         return f"{self.sentence.format(write(value))} (usually {write(usual)})"

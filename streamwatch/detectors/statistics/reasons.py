@@ -28,6 +28,6 @@ def strongest_reasons(row: FloatArray, contributions: DoubleArray, usual: Double
         total = float(contributions[chosen].sum())
         if abs(total) < LEAST:
             continue
-        told = max(chosen, key=lambda i: float(contributions[i] * np.sign(total)))
-        found.append(Reason(group, CATALOGUE[told].tell(float(row[told]), float(usual[told])), total))
+        shown = max(chosen, key=lambda i: float(contributions[i] * np.sign(total)))
+        found.append(Reason(group, CATALOGUE[shown].describe(float(row[shown]), float(usual[shown])), total))
     return tuple(sorted(found, key=lambda reason: -abs(reason.logit)))

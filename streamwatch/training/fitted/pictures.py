@@ -36,7 +36,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+class TrainingFaces:
     """What a recipe trains on. pictures: of both classes, with the face box of each. pools: what pairs are drawn of."""
 
     pictures: list[WebPicture]
@@ -45,7 +45,7 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class StatisticsRows:
     """statistics: N×D. fake, weights: N, the weights' mean is 1."""
 
     statistics: FloatArray
@@ -55,7 +55,7 @@ class Rows:
 
 def load_faces(
     recipe: FittedRecipe, cache: Path, landmark_model: Path, report: Callable[[str], None] = lambda line: None
-) -> Faces:
+) -> TrainingFaces:
     """Find the faces of the recipe's training set, and of its camera clips; both are kept in `cache`.
 
     Raises SourceNotFound, ConfigError or WeightsError.
@@ -84,15 +84,15 @@ def load_faces(
         if kind in kinds and not web:
             raise ConfigError(f"{folder}: no pictures for the pairs {kind!r} of data.pairs.kinds")
     pools = Pools((), sources, web=related, web_unpaired=unrelated, forger=forger)
-    return Faces([listed[p.path] for p in found], [p.box for p in found], pools)
+    return TrainingFaces([listed[p.path] for p in found], [p.box for p in found], pools)
 
 
 def training_rows(
     recipe: FittedRecipe,
-    faces: Faces,
+    faces: TrainingFaces,
     measure: Measure,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Rows:
+) -> StatisticsRows:
     """The statistics of the faces, of pairs as they are, and of pairs degraded as in training, in their shares."""
     part, size = recipe.data.pairs, recipe.geometry.size
     geometry = recipe.geometry.geometry()
@@ -119,7 +119,7 @@ def training_rows(
         blocks.append(measured(_crops(pairs), measure, report))
         fake.append(np.tile([False, True], count))
         weights.append(np.full(2 * count, share / (2 * count)))
-    return Rows(np.concatenate(blocks), np.concatenate(fake), np.concatenate(weights) * total)
+    return StatisticsRows(np.concatenate(blocks), np.concatenate(fake), np.concatenate(weights) * total)
 
 
 def _crops(pairs: PairDataset) -> Iterator[ImageArray]:

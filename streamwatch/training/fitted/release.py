@@ -29,7 +29,7 @@ from streamwatch.evaluation.web_facts import FactFigures, facts_alone
 from streamwatch.records import FloatArray
 from streamwatch.training.dev import check_apart, dev_faces, dev_figures
 from streamwatch.training.fitted.fit import fit
-from streamwatch.training.fitted.pictures import Measure, Rows, load_faces, measure_faces, training_rows
+from streamwatch.training.fitted.pictures import Measure, StatisticsRows, load_faces, measure_faces, training_rows
 from streamwatch.training.fitted.pictures import measure_crops as measure_statistics
 from streamwatch.training.fitted.recipe import FittedRecipe, StatisticsRecipe, TextureRecipe
 
@@ -47,7 +47,7 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedDetector:
     """A fitted detector. decision: N×D statistics -> N logits. save: writes the weights and their card, and returns the
     card with the digest of the weights. described: one line on the fit.
     """
@@ -100,21 +100,21 @@ def train_fitted(
     return _release(recipe, fitted, seen.pictures, chosen_by, fitted.decision(chosen_rows), folder, progress)
 
 
-def _learner(recipe: StatisticsRecipe | TextureRecipe) -> tuple[Measure, Callable[[Rows], Fitted]]:
+def _learner(recipe: StatisticsRecipe | TextureRecipe) -> tuple[Measure, Callable[[StatisticsRows], FittedDetector]]:
     """What measures crops, and what fits a detector to the rows."""
     if isinstance(recipe, TextureRecipe):
         from streamwatch.training.fitted.texture import Texture
 
         texture = Texture(recipe)
 
-        def fit_texture(rows: Rows) -> Fitted:
+        def fit_texture(rows: StatisticsRows) -> FittedDetector:
             texture.fit(rows)
             spec = InputSpec(recipe.geometry.size, mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3)
-            return Fitted(texture.model.config, spec, texture.decision, texture.save, _linear(recipe))
+            return FittedDetector(texture.model.config, spec, texture.decision, texture.save, _linear(recipe))
 
         return texture.measure, fit_texture
 
-    def fit_statistics(rows: Rows) -> Fitted:
+    def fit_statistics(rows: StatisticsRows) -> FittedDetector:
         model = fit(rows.statistics, rows.fake, rows.weights, recipe)
         preset = StatisticsConfig(trees=len(model.trees.feature), depth=model.trees.depth)
         spec = InputSpec(recipe.geometry.size, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -123,14 +123,16 @@ def _learner(recipe: StatisticsRecipe | TextureRecipe) -> tuple[Measure, Callabl
             f"{_linear(recipe)}, share {recipe.linear.share:g}, and {trees.boosters} × {trees.number} trees "
             f"(depth {trees.depth}, rate {trees.learning_rate:g}, share {trees.share:g})"
         )
-        return Fitted(preset, spec, model.decision, lambda path, card: save_statistics(path, model, card), described)
+        return FittedDetector(
+            preset, spec, model.decision, lambda path, card: save_statistics(path, model, card), described
+        )
 
     return measure_statistics, fit_statistics
 
 
 def _release(
     recipe: FittedRecipe,
-    fitted: Fitted,
+    fitted: FittedDetector,
     seen: Sequence[WebPicture],
     chosen_by: Sequence[FoundFace],
     logits: NDArray[Any],
@@ -154,7 +156,9 @@ def _release(
     return Released(weights, table, card)
 
 
-def _card(recipe: FittedRecipe, fitted: Fitted, clips: Sequence[ScoredClip], seen: Sequence[WebPicture]) -> ModelCard:
+def _card(
+    recipe: FittedRecipe, fitted: FittedDetector, clips: Sequence[ScoredClip], seen: Sequence[WebPicture]
+) -> ModelCard:
     scores, fake = _scores(clips)
     calibration = Calibration(*fit_platt(scores, fake))
     probabilities = calibration.probability(scores).astype(np.float64)

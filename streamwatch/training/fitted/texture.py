@@ -16,7 +16,7 @@ from streamwatch.detectors.m2tr.model import M2TR
 from streamwatch.errors import ConfigError
 from streamwatch.records import FloatArray, ImageArray
 from streamwatch.training.fitted.fit import fit_linear, standardisation
-from streamwatch.training.fitted.pictures import Rows
+from streamwatch.training.fitted.pictures import StatisticsRows
 from streamwatch.training.fitted.recipe import TextureRecipe
 from streamwatch.training.inference import normalise
 from streamwatch.training.starts import start_from_imagenet
@@ -52,7 +52,7 @@ class Texture:
             rows: FloatArray = self._levels.measure(maps).numpy()
         return rows
 
-    def fit(self, rows: Rows) -> None:
+    def fit(self, rows: StatisticsRows) -> None:
         """Give the model the standardisation and the classifier of the rows. Raises LibraryMissing."""
         mean, scale = standardisation(rows.statistics, rows.weights, _LEAST_SCALE)
         standardised = np.clip((rows.statistics - mean) / scale, -CLIP, CLIP)
