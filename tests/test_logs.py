@@ -305,7 +305,7 @@ class OddDetector(DetectorActor):
 def test_a_scan_logs_what_its_processes_raise(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("streamwatch.archive.scan.FileWorker", OddWorker)
+    monkeypatch.setattr("streamwatch.archive.pool.FileWorker", OddWorker)
     monkeypatch.setattr("streamwatch.cluster.detector.DetectorActor", OddDetector)
     clips = [face_clip(tmp_path / name, seconds=1.0, start=start) for start, name in enumerate(("odd.mp4", "clip.mp4"))]
     settings = settings_for(weights, engine={"workers": 1}, log={"level": "info", "format": "json"})

@@ -566,7 +566,7 @@ def test_streams_come_and_go_and_the_others_are_not_touched(
     from streamwatch.live.outbox import OperatorNotice
     from streamwatch.live.watch import iter_watch
 
-    monkeypatch.setattr("streamwatch.live.watch.FOLLOW_EVERY", 0.2)
+    monkeypatch.setattr("streamwatch.live.targets.FOLLOW_EVERY", 0.2)
     clip = face_clip(folder / "roster.mp4", seconds=20.0, b_frames=False)
     reported: list[tuple[str, StreamState]] = []
     notices: list[str] = []
