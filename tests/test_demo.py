@@ -37,7 +37,7 @@ from streamwatch.records import (
     Span,
 )
 from tests.support.builders import make_track, make_verdict
-from tests.support.untrained_detector import light_detector
+from tests.support.small_detectors import light_detector
 
 SHORT = ClipPlan(seconds=1.2, fps=10, size=(320, 192), forged=(0.4, 0.8))
 SWAP = Swap(colour=(10.0, 0.0, -10.0), scale=1.03, shift=(0.03, 0.0), blur=2.0)

@@ -19,8 +19,8 @@ from streamwatch.detectors.statistics.weights import save_statistics
 from streamwatch.doctor import Check, Status, examine, library_missing, require_opencv
 from streamwatch.errors import LibraryMissing, StoreError
 from tests.support.paths import ROOT
+from tests.support.small_detectors import untrained_detector
 from tests.support.statistics_models import tiny_card, tiny_model
-from tests.support.untrained_detector import untrained_detector
 
 
 @pytest.fixture(scope="module")

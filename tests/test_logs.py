@@ -34,7 +34,7 @@ from streamwatch.records import Label
 from streamwatch.sources.process import DecoderDied, DecodingProcess
 from streamwatch.sources.redact import redact_text
 from tests.support.face_clips import face_clip
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 URL = "rtsp://user:p4ss@cam.example/1"
 MASKED = "rtsp://***@cam.example/1"

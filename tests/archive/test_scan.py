@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 
 def test_a_scan_with_nothing_to_analyse_starts_no_cluster(tmp_path: Path) -> None:

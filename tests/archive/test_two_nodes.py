@@ -17,7 +17,7 @@ from streamwatch.bench.kills import ROWS
 from tests.support.face_clips import face_clip
 from tests.support.processes import descendants, has_open, is_actor
 from tests.support.ray_cluster import ENVIRONMENT, STREAMWATCH, RayNode, ray_head, ray_node
-from tests.support.untrained_detector import light_detector
+from tests.support.small_detectors import light_detector
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

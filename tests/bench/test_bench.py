@@ -23,7 +23,7 @@ from streamwatch.detectors import read_card, weights_path
 from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.errors import DetectorError, SourceUnreadable
 from tests.support.face_clips import face_clip
-from tests.support.untrained_detector import light_detector, settings_for, untrained_detector
+from tests.support.small_detectors import light_detector, settings_for, untrained_detector
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from streamwatch import config as settings_module
 from streamwatch.cli.main import main
 from streamwatch.config import Settings
 from tests.support.paths import ROOT
-from tests.support.untrained_detector import untrained_detector
+from tests.support.small_detectors import untrained_detector
 
 LIBGL = "libGL.so.1: cannot open shared object file: No such file or directory"
 

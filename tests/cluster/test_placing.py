@@ -20,7 +20,7 @@ from streamwatch.pipeline.analyser import Analysis
 from streamwatch.pipeline.plan import Plan
 from streamwatch.sources.segments import Segment
 from tests.support.paths import ROOT
-from tests.support.untrained_detector import INPUT, settings_for, untrained_detector
+from tests.support.small_detectors import INPUT, settings_for, untrained_detector
 
 DEPLOY = ROOT / "deploy"
 

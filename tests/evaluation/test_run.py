@@ -245,7 +245,7 @@ def test_face_of_a_cutout_lies_in_the_pictures_own_pixels() -> None:
 def test_the_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     from tests.support.face_clips import face_clip
-    from tests.support.untrained_detector import untrained_detector
+    from tests.support.small_detectors import untrained_detector
 
     for label in ("real", "fake"):
         (tmp_path / "clips" / label).mkdir(parents=True)

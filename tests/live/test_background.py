@@ -23,7 +23,7 @@ from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.processes import descendants, is_actor
 from tests.support.ray_cluster import STREAMWATCH, ray_head
-from tests.support.untrained_detector import light_detector
+from tests.support.small_detectors import light_detector
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from streamwatch.records import (
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 
 @pytest.fixture(scope="module")

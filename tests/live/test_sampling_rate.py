@@ -21,7 +21,7 @@ from streamwatch.records import EvidenceClip, ImageArray, VideoVerdict
 from streamwatch.sources.states import Transition
 from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 
 def rates(stale: list[int], wanted: float = 4.0) -> list[float]:

@@ -35,7 +35,7 @@ from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import encode
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.paths import ROOT
 from tests.support.processes import descendants, has_open, is_actor
-from tests.support.untrained_detector import light_detector
+from tests.support.small_detectors import light_detector
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -20,7 +20,7 @@ from streamwatch.records import (
 from tests.support.face_clips import face_clip
 from tests.support.media import encode
 from tests.support.present import present
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 
 @pytest.fixture(scope="module")

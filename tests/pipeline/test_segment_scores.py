@@ -21,7 +21,7 @@ from streamwatch.sources.segments import Segment
 from tests.support.face_clips import face_picture
 from tests.support.media import encode
 from tests.support.score_clients import Brighter
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 SECONDS = 28
 FPS = 10

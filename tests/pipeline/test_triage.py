@@ -18,7 +18,7 @@ from streamwatch.sources.video import VideoSource
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import encode
 from tests.support.score_clients import Brighter
-from tests.support.untrained_detector import settings_for, untrained_detector
+from tests.support.small_detectors import settings_for, untrained_detector
 
 DECODE = DecodeSettings()
 

@@ -53,9 +53,9 @@ from tests.support import chromium
 from tests.support.builders import make_alert, make_record, make_track, make_verdict, pictured_evidence
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import synthetic_video
+from tests.support.small_detectors import settings_for, untrained_detector
 from tests.support.statistics_models import noisy_crop, tiny_card
 from tests.support.statistics_models import tiny_model as tiny_statistics
-from tests.support.untrained_detector import settings_for, untrained_detector
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 PLAN = Plan.resolve(Settings())

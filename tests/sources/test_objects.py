@@ -32,7 +32,7 @@ from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.object_store import BUCKET, KEYS, ObjectStore, serve_objects
 from tests.support.present import present
-from tests.support.untrained_detector import light_detector, settings_for
+from tests.support.small_detectors import light_detector, settings_for
 
 HASTY = DecodeSettings(open_timeout=0.2, read_timeout=0.2)
 

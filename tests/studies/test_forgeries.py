@@ -17,7 +17,7 @@ from streamwatch.training.recipe import Recipe
 from streamwatch.training.split import split_data
 from tests.support.face_datasets import make_data, tiny_recipe
 from tests.support.present import present
-from tests.support.untrained_detector import untrained_detector
+from tests.support.small_detectors import untrained_detector
 
 
 @pytest.fixture

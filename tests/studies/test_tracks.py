@@ -21,7 +21,7 @@ from streamwatch.training.recipe import load_recipe
 from streamwatch.training.split import DataSplit
 from tests.support.face_datasets import SIDE, mesh, portrait
 from tests.support.present import present
-from tests.support.untrained_detector import untrained_detector
+from tests.support.small_detectors import untrained_detector
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An untrained detector of the real architecture, and settings with it."""
+"""Detectors on disk that load fast, and settings with them."""
 
 from __future__ import annotations
 
