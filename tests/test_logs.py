@@ -23,8 +23,9 @@ from streamwatch.cli import common
 from streamwatch.cli.main import main
 from streamwatch.cluster.detector import DetectorActor
 from streamwatch.config import LogSettings, Settings
-from streamwatch.errors import ConfigError, DetectorError
+from streamwatch.errors import ClusterError, ConfigError, DetectorError
 from streamwatch.fusion import Subject
+from streamwatch.live.background import Hooks, Supervisor
 from streamwatch.live.feed import Feed
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
@@ -280,6 +281,21 @@ def test_a_decoder_that_fails_leaves_its_traceback(
     assert line["logger"] == "streamwatch.live.feed"
     assert died.value.traceback.splitlines()[-1] in line["exception"]
     assert str(feed.failure) == f"{tmp_path / 'clip.mp4'}: the process that decoded it died"
+
+
+def test_a_watch_in_the_background_that_fails_leaves_its_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # it changes its working folder
+    hooks = Hooks(follow=lambda: None, listen=broken)  # type: ignore[arg-type]  # what breaks it
+    supervisor = Supervisor(Settings(log=LogSettings(format="json")), hooks, tmp_path)
+    with pytest.raises(ClusterError, match="broke off") as told:
+        supervisor.stop()
+    assert isinstance(told.value.__cause__, RuntimeError), "for the traceback in Ray's error"
+    assert "p4ss" not in str(told.value)
+    (line,) = lines(capsys.readouterr().err)
+    assert (line["level"], line["logger"]) == ("error", "streamwatch.live.background")
+    assert f"ValueError: no pictures from {MASKED}" in line["exception"]
 
 
 class OddWorker(FileWorker):
