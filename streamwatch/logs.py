@@ -35,6 +35,11 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        own = logging.makeLogRecord(record.__dict__)
+        own.exc_text = None  # another handler may have left the traceback there, with its credentials
+        return super().format(own)
+
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         return _time(record)
 

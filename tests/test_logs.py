@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -24,8 +25,9 @@ from streamwatch.cli.main import main
 from streamwatch.cluster.detector import DetectorActor
 from streamwatch.config import LogSettings, Settings
 from streamwatch.detectors.protocol import ScoreArrays
-from streamwatch.errors import ConfigError, DetectorError
+from streamwatch.errors import ClusterError, ConfigError, DetectorError
 from streamwatch.fusion import Subject
+from streamwatch.live.background import Hooks, Supervisor
 from streamwatch.live.feed import Feed
 from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
@@ -42,9 +44,11 @@ MASKED = "rtsp://***@cam.example/1"
 
 @pytest.fixture(autouse=True)
 def own_logger() -> Iterator[None]:
-    """The logger of the package as it was before, after the test."""
+    """The logger of the package as in a program that has not configured it; after the test as it was before."""
     logger = logging.getLogger(logs.ROOT)
     before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers[:], logger.propagate = [h for h in logger.handlers if not isinstance(h, logs.StandardError)], True
+    logger.setLevel(logging.NOTSET)
     yield
     logger.handlers[:], logger.level, logger.propagate = before
     logger.setLevel(before[1])
@@ -115,6 +119,23 @@ def test_no_credentials_nor_control_characters_in_a_traceback(form: str, capsys:
     assert f"ValueError: no pictures from {MASKED}" in trace
     assert "The above exception was the direct cause" in trace
     assert f"RuntimeError: broken: {MASKED}, postgresql+psycopg://***@db/x" in trace
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_another_handler_made_of_a_traceback_is_not_taken_over(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The formatters of Python keep the text of a traceback in the record, for those that come after them."""
+    logger = logging.getLogger(logs.ROOT)
+    logger.addHandler(logging.StreamHandler(io.StringIO()))
+    logs.configure(LogSettings.model_validate({"format": form}))
+    try:
+        fail()
+    except RuntimeError:
+        logger.exception("it failed")
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "p4ss" not in shown
 
 
 def test_a_message_is_one_line_whatever_a_file_is_called(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,6 +302,21 @@ def test_a_decoder_that_fails_leaves_its_traceback(
     assert line["logger"] == "streamwatch.live.feed"
     assert died.value.traceback.splitlines()[-1] in line["exception"]
     assert str(feed.failure) == f"{tmp_path / 'clip.mp4'}: the process that decoded it died"
+
+
+def test_a_watch_in_the_background_that_fails_leaves_its_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # it changes its working folder
+    hooks = Hooks(follow=lambda: None, listen=broken)  # type: ignore[arg-type]  # what breaks it
+    supervisor = Supervisor(Settings(log=LogSettings(format="json")), hooks, tmp_path)
+    with pytest.raises(ClusterError, match="broke off") as told:
+        supervisor.stop()
+    assert isinstance(told.value.__cause__, RuntimeError), "for the traceback in Ray's error"
+    assert "p4ss" not in str(told.value)
+    (line,) = lines(capsys.readouterr().err)
+    assert (line["level"], line["logger"]) == ("error", "streamwatch.live.background")
+    assert f"ValueError: no pictures from {MASKED}" in line["exception"]
 
 
 class OddWorker(FileWorker):
