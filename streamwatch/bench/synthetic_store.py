@@ -63,7 +63,7 @@ class FillResult:
 def fill(engine: Engine, shape: StoreShape, progress: Callable[[int], None] = lambda done: None) -> FillResult:
     """Fill a store that has its tables; seconds count the inserts and commits, not the drawing of numbers.
 
-    progress: told how many verdicts are there.
+    progress: called with the number of verdicts so far.
     """
     draw = np.random.default_rng(shape.seed)
     names = source_names(shape.sources)

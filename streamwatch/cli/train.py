@@ -28,47 +28,49 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
+            help="YAML file, or the name of a built-in recipe: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
             "m2tr-lite-web, m2tr-lite-web-small, m2tr-beside, statistics, texture, texture-192."
         ),
     ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the run; an unfinished run there goes on. runs/NAME"),
+        typer.Option("--out", help="Folder of the run; an unfinished run there is resumed. runs/NAME"),
     ] = None,
     landmark_model: Annotated[
         Path,
-        typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel."),
+        typer.Option("--landmark-model", help="face_landmark.tflite from the mediapipe 0.10 wheel."),
     ] = Path("face_landmark.tflite"),
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Other than the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's steps.")] = None,
     start: Annotated[
-        Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Weights to go on from, not ImageNet's.")
+        Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Initial weights instead of ImageNet's.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     preview: Annotated[
         Path | None,
-        typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs, probe each kind, and end."),
+        typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs, probe each kind, and exit."),
     ] = None,
     pack: Annotated[
         Path | None,
-        typer.Option("--pack", metavar="FOLDER", help="Write --count training pairs there, and end."),
+        typer.Option("--pack", metavar="FOLDER", help="Write --count training pairs there, and exit."),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Pairs that --pack writes.")] = 10_000,
     from_pack: Annotated[
         Path | None,
-        typer.Option("--from-pack", metavar="FOLDER", help="Train on packed pairs: without the data sets, if need be."),
+        typer.Option("--from-pack", metavar="FOLDER", help="Train on packed pairs; the data sets are not needed."),
     ] = None,
     profile: Annotated[
         int | None,
-        typer.Option("--profile", metavar="STEPS", min=1, help="Table where the time of so many steps goes, and end."),
+        typer.Option(
+            "--profile", metavar="STEPS", min=1, help="Print a table of the time spent in this many steps, and exit."
+        ),
     ] = None,
     study: Annotated[
         Literal["crosses", "ablations", "web"] | None,
         typer.Option(
             "--study",
-            help="Instead, train changed recipes and table them: on some forgeries, tested on others (crosses); "
-            "with one part turned off (ablations); with one answer changed (web).",
+            help="Instead, train variants of the recipe and compare them: on some forgeries, tested on others "
+            "(crosses); with one part turned off (ablations); with one answer changed (web).",
         ),
     ] = None,
     variants: Annotated[
@@ -76,7 +78,7 @@ def train(
         typer.Option("--variant", metavar="NAME", help="With --study: only this row of its table; may be repeated."),
     ] = None,
 ) -> None:
-    """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on.
+    """Train a detector, calibrate it and write its weights and card; an interrupted run is resumed.
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
@@ -184,7 +186,7 @@ def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path)
 
 
 def _probe(trainer: Trainer) -> None:
-    """How far facts of files, and sharpness and noise, alone tell the classes of each kind of pair apart."""
+    """How far facts of files, and sharpness and noise, alone separate the classes of each kind of pair."""
     from streamwatch.training.nuisances import probe_kinds
 
     kinds = [kind for kind, weight in trainer.recipe.data.weights.items() if weight > 0]

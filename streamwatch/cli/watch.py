@@ -45,31 +45,31 @@ class Background(StrEnum):
 def watch(
     urls: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[URL...]", help="Streams; default: the settings' `streams`, and what was added."),
+        typer.Argument(metavar="[URL...]", help="Streams; default: `streams` of the settings, and added ones."),
     ] = None,
     config: common.ConfigOption = None,
     pipeline: running.PipelineOption = "live",
     store: common.StoreOption = None,
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after so long.")
+        float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after this time.")
     ] = None,
     device: running.DeviceOption = None,
     address: running.AddressOption = None,
     model: running.ModelOption = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option("--metrics-port", metavar="PORT", min=1, max=65535, help="Answer Prometheus on this port."),
+        typer.Option("--metrics-port", metavar="PORT", min=1, max=65535, help="Serve Prometheus metrics on this port."),
     ] = None,
     background: Annotated[
         Background | None,
-        typer.Option("--background", help="Watch on a Ray cluster that goes on: start it, attach to it, or stop it."),
+        typer.Option("--background", help="Start, attach to, or stop a watch on a running Ray cluster."),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Watch streams until stopped. Exit status 1 where one gave no picture at all, or none any more at the end.
+    """Watch streams until stopped. Exit status 1 where one never delivered a picture, or was down at the end.
 
     A verdict on the last seconds of each stream is stored every second, and printed every few. A stream that breaks is
-    connected again. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
+    reconnected. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
     followed as they change.
     """
     from streamwatch.cluster.statistics import DetectorLoad
@@ -251,7 +251,7 @@ def _errors() -> Console:
 
 
 def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition | OperatorNotice], None]:
-    """Says what happened; that a stream is tried again, or fails as it did before, is no news."""
+    """Prints what happened, except that a stream is retried or fails with the same cause as before."""
     from streamwatch.live.outbox import OperatorNotice
     from streamwatch.sources.states import StreamState
 

@@ -32,7 +32,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class ExtensionPreset:
-    """Of a detector that another distribution adds. kind: its name in `DETECTORS`. options: whatever it needs."""
+    """Of a detector that another distribution adds. kind: its name in `DETECTORS`. options: its own settings."""
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -40,7 +40,7 @@ BACKGROUND = (24, 26, 30)
 GRID = (70, 74, 80)
 INK = (235, 235, 235)
 TRACK_COLOURS = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0))
-"""Okabe and Ito's palette: told apart by colour-blind eyes too."""
+"""Okabe and Ito's palette: distinguishable by colour-blind eyes too."""
 
 LABEL_COLOURS = {
     Label.FAKE: (222, 60, 48),
@@ -74,7 +74,7 @@ class Drawing:
     ) -> Part | None:
         """Draw and encode the pictures of a segment, or of the whole; None where it has none.
 
-        length: of the segment, about, seconds. progress: hears the share that is done.
+        length: of the segment, about, seconds. progress: called with the share that is done.
         Raises SourceError where the source cannot be read and ConfigError where the output cannot be written.
         """
         with self._writing():

@@ -93,7 +93,7 @@ class TrackFusion:
         self._keeper.seal()
 
     def forget(self, before: float) -> None:
-        """Let go of faces earlier than `before` (seconds): no later verdict will rest on them."""
+        """Drop faces earlier than `before` (seconds): no later verdict will use them."""
         while self.records and self.records[0].pts < before:
             self.records.popleft()
         gone = bisect_left(self._times, before)

@@ -13,7 +13,7 @@ from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.process import ClipOrder
 
 CLIP_PATIENCE = 5.0
-"""Seconds beyond its end after which a clip is given up."""
+"""Seconds beyond its end after which a clip is cancelled."""
 
 
 class ClipOrders:

@@ -23,9 +23,7 @@ from streamwatch.sources.container import access_for
 from streamwatch.store.database import parse_url, sqlite_file
 from streamwatch.validation import problems
 
-HEADER = (
-    "# Streams that `streamwatch streams add`, `remove` and `pause` were told; a running `watch` follows this file.\n"
-)
+HEADER = "# Streams of `streamwatch streams add`, `remove` and `pause`; a running `watch` follows this file.\n"
 
 
 class _Document(Section):
@@ -128,7 +126,7 @@ def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
 
 
 class RosterFollower:
-    """Says what is to be watched whenever one of its files has changed.
+    """Reads the streams to watch again whenever one of its files has changed.
 
     read: gives the streams; raises ConfigError. files: those that it reads, there or not.
     """

@@ -88,7 +88,7 @@ class Analyser:
     Frames are read in batches while the detector works on the crops of earlier ones; `engine.in_flight`
     bounds how far reading runs ahead. Of the pixels only those of the evidence stay.
 
-    progress: hears the share of the file that was read, 0..1, where its duration is known.
+    progress: called with the share of the file that was read, 0..1, where its duration is known.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from streamwatch.sources.objects import is_object, object_sha256, object_stamp
 from streamwatch.sources.redact import is_url
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was read may change again without its time of change telling."""
+"""A file that changed less than this before it was read may change again without a new modification time."""
 
 _HASH_BLOCK = 1 << 20
 

@@ -153,7 +153,7 @@ class RetryPolicy:
 
 
 class StreamMachine:
-    """The state of one stream. Every change is told to `listen` as a `Transition`, in order.
+    """The state of one stream. Every change is passed to `listen` as a `Transition`, in order.
 
     state, cause: at present. reconnects: failures so far, by cause. Methods raise ValueError where the stream is in a
     state that does not lead there.

@@ -24,11 +24,11 @@ MISSED = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamStatus:
-    """How a stream stands.
+    """The state of a stream.
 
-    change: its last change of state. watched: whether the run that told it is still heard of; where it is not, nothing
-    is known of the stream after `heard_at`. failures: within the last hour. verdict: the run's on it, None before the
-    first one.
+    change: its last change of state. watched: whether the run that reported it still sends heartbeats; where it does
+    not, nothing is known of the stream after `heard_at`, its last one. failures: within the last hour. verdict: the
+    run's on it, None before the first one.
     """
 
     change: Transition
@@ -132,7 +132,7 @@ def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
 
 
 def is_watched(row: RowMapping, now: datetime) -> bool:
-    """Whether a run, by its status, settings and the time that it was heard of last, goes on."""
+    """Whether a run is still active, by its status, settings and last heartbeat."""
     if row["status"] != RunStatus.RUNNING.value or row["heard_at"] is None:
         return False
     every: float = json.loads(row["settings"]).get("live", {}).get("verdict_every", 5.0)

@@ -44,7 +44,7 @@ ROWS = 2_000
 VERDICTS = 200
 """Verdicts that are looked at together."""
 STEPS = 50
-"""Where the store is too large, its time is gone through in so many steps."""
+"""Steps in which the time of a store that is too large is divided."""
 LONGEST_PAUSE = 0.5
 """Seconds."""
 LEASES = timedelta(days=1)
@@ -100,7 +100,7 @@ class Pruning:
         self._spared: list[Condition] = []
 
     def run(self) -> Pruned:
-        """Let go of what the settings say. Raises StoreError."""
+        """Delete what exceeds the settings. Raises StoreError."""
         settings = self._settings
         if settings.results is not None or settings.labels:
             self._prune_results()

@@ -237,13 +237,13 @@ def test_a_fake_says_when_why_and_how_far_to_trust_it() -> None:
     card = PLAN.card.metrics
     assert f"it calls {100 * card['unseen_blends_called_real']:.0f} % real" in text
     assert f"finds {100 * card['val_tpr_at_1_percent_fpr']:.0f} % of forged faces" in text
-    assert "tells “region” apart least (AUC 0.70)" in text, "the least of held_back_*_auc"
+    assert "recognises “region” worst (AUC 0.70)" in text, "the least of held_back_*_auc"
     assert "research use only" in text
 
 
 def test_figures_are_the_cards_and_a_card_without_says_so() -> None:
     other = dataclasses.replace(PLAN.card, metrics={"held_back_swap_auc": 0.61, "held_back_hull_auc": 0.9})
-    assert words.weaknesses(other)[0].endswith("it tells “swap” apart least (AUC 0.61).")
+    assert words.weaknesses(other)[0].endswith("it recognises “swap” worst (AUC 0.61).")
     bare = dataclasses.replace(PLAN.card, metrics={})
     assert "is not known" in words.weaknesses(bare)[0]
 

@@ -469,7 +469,7 @@ def test_alerts_of_a_run_that_died_are_ended(store: Store, clock: UtcClock) -> N
     assert store.end_abandoned((SINK,)) == 0
     alert = store.alert("live-1")
     assert (alert.end, alert.ended_at, alert.revision) == (35.0, NOON + timedelta(seconds=35), 5)
-    assert alert.reason == "4 faces; the watch that told of it ended"
+    assert alert.reason == "4 faces; the watch that reported it ended"
     assert [item.revision for item in store.deliveries.of_alert("live-1")] == [5]
 
 
