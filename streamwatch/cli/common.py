@@ -144,8 +144,8 @@ def progress_bar() -> Progress:
     )
 
 
-def say(bar: Progress, line: str) -> None:
-    """A line on standard error, above the bar where there is one."""
+def print_line(bar: Progress, line: str) -> None:
+    """Print a line on standard error, above the bar where there is one."""
     bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 

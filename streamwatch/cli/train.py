@@ -137,12 +137,12 @@ def train(
             state = f"loss {step.loss:.3f}{_aucs(step.latest)}"
             bar.update(task, completed=step.step, description=state)
             if step.evaluated:
-                common.say(bar, f"step {step.step} of {step.steps}: {state}")
+                common.print_line(bar, f"step {step.step} of {step.steps}: {state}")
                 draw_progress(trainer)
 
         trainer.run(show)
         if not trainer.split.held_faces:
-            common.say(
+            common.print_line(
                 bar,
                 f"{folder}: trained; there are no held-back faces to calibrate with here. Give the same command "
                 "without --from-pack where the data sets are, with this folder as --out",
@@ -177,7 +177,7 @@ def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path)
             bar.update(tasks[what], completed=done)
 
         released = train_fitted(
-            chosen, folder, landmark_model, progress=show, report=lambda line: common.say(bar, line)
+            chosen, folder, landmark_model, progress=show, report=lambda line: common.print_line(bar, line)
         )
     typer.echo(f"weights  {released.weights}")
     typer.echo(f"logits   {released.logits}")
@@ -261,7 +261,7 @@ def _study(
         def show(variant: Variant, step: Step) -> None:
             bar.update(task, completed=step.step, description=variant.name)
             if step.evaluated:
-                common.say(bar, f"{variant.name}: step {step.step} of {step.steps}{_aucs(step.latest)}")
+                common.print_line(bar, f"{variant.name}: step {step.step} of {step.steps}{_aucs(step.latest)}")
 
         table = run_study(
             variants,

@@ -205,13 +205,13 @@ def _show_lines(names: Mapping[str, str]) -> Callable[[WatchEvent], None]:
     A verdict has a line where its label is another one than before, and every few seconds.
     """
     out, note = common.console(), _notes(_errors(), names)
-    said: dict[str, tuple[Label, float]] = {}
+    printed: dict[str, tuple[Label, float]] = {}
 
     def show(item: WatchEvent) -> None:
         if isinstance(item, VideoVerdict):
-            label, at = said.get(item.source, (None, -math.inf))
+            label, at = printed.get(item.source, (None, -math.inf))
             if item.label is not label or time.monotonic() - at >= SAY_EVERY:
-                said[item.source] = item.label, time.monotonic()
+                printed[item.source] = item.label, time.monotonic()
                 out.print(_verdict(item, names), soft_wrap=True)
         elif isinstance(item, Alert):
             out.print(_alert(item, names), soft_wrap=True)
@@ -255,16 +255,16 @@ def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition |
     from streamwatch.live.outbox import OperatorNotice
     from streamwatch.sources.states import StreamState
 
-    said: dict[str, tuple[object, ...]] = {}
+    printed: dict[str, tuple[object, ...]] = {}
 
     def note(item: Transition | OperatorNotice) -> None:
         if isinstance(item, OperatorNotice):
             line = Text(f"{common.instant(item.at)}  {common.plain(item.message)}", style="bold")
             console.print(line, soft_wrap=True)
             return
-        news = item.state, item.cause, item.message
-        if item.state is not StreamState.CONNECTING and said.get(item.source) != news:
-            said[item.source] = news
+        report = item.state, item.cause, item.message
+        if item.state is not StreamState.CONNECTING and printed.get(item.source) != report:
+            printed[item.source] = report
             console.print(transition_text(item, names), soft_wrap=True)
 
     return note

@@ -38,7 +38,7 @@ class StoreWriter:
         if self._store is None:
             self._store = Store.open(self._settings.store.url)
         trouble = self._store.save(self._run_id, items, self._settings.sinks, self._settings.alerts.clips)
-        return [*trouble, *self._janitor.look()]
+        return [*trouble, *self._janitor.poll()]
 
 
 class AlertCourier:

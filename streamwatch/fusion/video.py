@@ -77,9 +77,9 @@ class SourceFusion:
             raise ValueError("fusion needs scores with their crops and track ids")
         self._track(score.crop.face.track_id, score.crop.pts).add(score)
 
-    def take(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
-        """As `add`; see `TrackFusion.take`."""
-        self._track(record.track_id, record.pts).take(record, weight, candidate)
+    def add_record(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
+        """As `add`; see `TrackFusion.add_record`."""
+        self._track(record.track_id, record.pts).add_record(record, weight, candidate)
 
     def pictures(self) -> list[Evidence]:
         """Every face that the evidence of these tracks, or of longer ones that they are parts of, may need."""

@@ -54,9 +54,9 @@ class FrameAnalysis:
         if picture is not PictureState.MOVING:
             self._left_out[_DROPPED[picture]] += 1
             return
-        self._traces.take(frame)
+        self._traces.start(frame)
         (crops,) = self._finder.find([frame])
-        self._traces.find(frame.index, len(crops))
+        self._traces.record_faces(frame.index, len(crops))
         self._queue.put(crops)
         self._queue.flush()
 
@@ -106,4 +106,4 @@ class FrameAnalysis:
     def _receive(self, score: FaceScore) -> None:
         self._deliver(score)
         if score.crop is not None:
-            self._traces.score(score.crop.frame_index)
+            self._traces.record_score(score.crop.frame_index)

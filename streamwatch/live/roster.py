@@ -136,8 +136,8 @@ class RosterFollower:
         self._files = list(files)
         self._stamps: list[tuple[int, int] | None] | None = None
 
-    def look(self) -> Sequence[StreamSettings] | None:
-        """The streams where a file has changed since the last look, or at the first one; else None. Raises
+    def poll(self) -> Sequence[StreamSettings] | None:
+        """The streams where a file has changed since the last poll, or at the first one; else None. Raises
         ConfigError, once for each change.
         """
         stamps = [_stamp(file) for file in self._files]
@@ -147,7 +147,7 @@ class RosterFollower:
         return self._read()
 
     def forget(self) -> None:
-        """Have the next look be like the first one."""
+        """Make the next poll like the first one."""
         self._stamps = None
 
 

@@ -128,11 +128,11 @@ class LiveStream:
                     self._stopped_at = self._clock()
                     self._feed.stop()
                 self._step()
-                news = self._watch_for_alerts()
-                if self._clock() >= due or news:
+                changed = self._update_alerts()
+                if self._clock() >= due or changed:
                     due = self._clock() + every
                     self._deliver(self._verdict())
-                if news and not self._feed.is_file:
+                if changed and not self._feed.is_file:
                     self._clips.order(self._alerts.current(-math.inf))
                 self._clips.give_up()
         finally:
@@ -162,7 +162,7 @@ class LiveStream:
         self._faults.note(change)
         self._deliver(change)
 
-    def _watch_for_alerts(self) -> bool:
+    def _update_alerts(self) -> bool:
         """Whether an alert has a new revision."""
         now = self._time()
         if not self._feed.is_file:

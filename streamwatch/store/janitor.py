@@ -21,8 +21,8 @@ class Janitor:
         self._thread: threading.Thread | None = None
         self._messages: list[str] = []
 
-    def look(self) -> list[str]:
-        """Begin a prune where it is time for one; what went wrong since the last look, a line each."""
+    def poll(self) -> list[str]:
+        """Begin a prune where it is due; what went wrong since the last poll, a line each."""
         messages, self._messages = self._messages, []
         if self._clock() >= self._due and (self._thread is None or not self._thread.is_alive()):
             self._due = self._clock() + self._settings.retention.every
