@@ -102,7 +102,7 @@ class FaceCrop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceScore:
-    """What the detector says of one crop.
+    """The detector's output for one crop.
 
     logit: z_fake − z_real, uncalibrated. probability: calibrated, 0..1, 1 = fake. feature: 1-D float32.
     mask: h×w float32 in 0..1, the forged region in crop coordinates, or None for a model without a mask decoder.
@@ -239,7 +239,7 @@ class FrameCounts:
 
     @property
     def not_sampled(self) -> int:
-        """Frames between those that were to be looked at."""
+        """Frames between those that were to be analysed."""
         return self.decoded - self.sampled
 
     def __add__(self, other: FrameCounts) -> FrameCounts:
@@ -270,7 +270,7 @@ class AlertKind(StrEnum):
 
 
 class AlertPhase(StrEnum):
-    """Where an alert stands in its life."""
+    """The phase of an alert."""
 
     NEW = "new"
     UPDATE = "update"
@@ -335,7 +335,7 @@ class ResultKey(NamedTuple):
 
 
 Metadata = Mapping[str, str | int | float | bool]
-"""What a manifest says of an input beside its place."""
+"""The further columns of an input in a manifest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -390,7 +390,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoVerdict:
-    """What streamwatch says of one source.
+    """The result of analysing one source.
 
     `source` is the path or the URL with its credentials masked; `sha256` is the content hash of a file, None for a
     live source. `score` is None unless the label is `real`, `fake` or `inconclusive` with scored faces.

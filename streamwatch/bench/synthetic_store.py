@@ -28,7 +28,7 @@ LABELS = {Label.REAL: 0.80, Label.FAKE: 0.06, Label.INCONCLUSIVE: 0.08, Label.NO
 FAULTY = 0.08
 """Share of the verdicts on cameras that have an operational alert."""
 REVIEWED = 0.3
-"""Share of the alerts that a person has looked at."""
+"""Share of the alerts that a person has reviewed."""
 BEGIN = datetime(2024, 1, 1, tzinfo=timezone.utc)
 YEARS = timedelta(days=730)
 

@@ -1,4 +1,4 @@
-"""`streamwatch evaluate forgeries`: what a detector makes of forgeries from faces that its training never saw."""
+"""`streamwatch evaluate forgeries`: a detector's scores of forgeries from faces that its training never saw."""
 
 from __future__ import annotations
 

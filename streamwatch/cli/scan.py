@@ -195,7 +195,7 @@ def _write(analysis: Analysis, lines: TextIO | None, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the table says of one verdict."""
+    """One verdict in the table."""
 
     source: str
     why: str

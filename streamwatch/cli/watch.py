@@ -35,7 +35,7 @@ SAY_EVERY = 5.0
 
 
 class Background(StrEnum):
-    """What to do with the watch that goes on in the background."""
+    """What to do with the watch in the background."""
 
     START = "start"
     ATTACH = "attach"

@@ -112,7 +112,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What stands in `<weights>.yaml`.
+    """The content of `<weights>.yaml`.
 
     preset: architecture and switches; its type says which detector reads the weights.
     sha256: of the weights file; what writes that fills it in.

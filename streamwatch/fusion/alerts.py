@@ -308,7 +308,7 @@ class _Life(ABC):
 
     @abstractmethod
     def _draft(self) -> Alert:
-        """The alert as it stands, but for what `step` fills in."""
+        """The next revision of the alert, except for what `step` fills in."""
 
 
 class _Forgery(_Life):

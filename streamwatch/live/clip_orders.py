@@ -1,4 +1,4 @@
-"""Evidence clips that are cut from a stream while it goes on."""
+"""Evidence clips that are cut from a running stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIP_PATIENCE = 5.0
 
 
 class ClipOrders:
-    """Has one clip cut for each forgery, and delivers what becomes of each: the clip, or why there is none.
+    """Orders one clip for each forgery, and delivers the result of each: the clip, or why there is none.
 
     source: its name. cut: has a clip cut. deliver: receives every clip. known: ids of alerts that were reported before,
     which get none.

@@ -74,7 +74,7 @@ class FrameAnalysis:
         return self._queue.full
 
     def wait(self, timeout: float) -> None:
-        """Wait until some score is there, or so many seconds are over."""
+        """Wait until some score is there, or `timeout` seconds are over."""
         self._queue.wait(timeout)
 
     def relax(self, gap: float) -> None:

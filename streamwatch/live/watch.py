@@ -237,7 +237,7 @@ class _Watch:
         return all(stream.over for stream in self._streams.values()) and (not self._targets.followed or ending)
 
     def _steady(self) -> bool:
-        """Whether every stream runs, and goes on."""
+        """Whether every stream runs and none is being removed."""
         streams = self._streams.values()
         return all(stream.state is StreamState.RUNNING and not stream.leaving for stream in streams)
 

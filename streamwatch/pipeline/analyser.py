@@ -47,7 +47,7 @@ LEAST_LOOKS = 4
 """Key frames that a file must have to be skimmed."""
 
 WORTH = 0.8
-"""Share of a file in doubt from which on it is looked at as a whole."""
+"""Share of a file in doubt from which on it is analysed as a whole."""
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ class Analyser:
         return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
 
     def _skim(self, source: str, video: VideoSource, segment: float) -> SegmentPlan | None:
-        """What the key frames of a file leave in doubt; None where it has to be looked at as a whole."""
+        """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
         settings, place = self._plan.settings, video.place()
         if place is None or video.duration is None:
             return None

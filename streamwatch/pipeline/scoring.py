@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchScores:
-    """What a detector says of N crops, as it travels between processes.
+    """A detector's output for N crops, as it travels between processes.
 
     logits, probabilities: N float32. features: N×D float32. masks: N×h×w uint8 (255 = forged), None without
     a mask decoder.

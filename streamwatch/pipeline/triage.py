@@ -1,9 +1,9 @@
-"""Skim, then look: which parts of a file have to be looked at closely, judged by its key frames alone.
+"""Triage: which parts of a file have to be analysed in full, judged by its key frames alone.
 
 A key frame leaves doubt where a usable face in it scores above the policy's threshold for real, or where it could not
 be decoded. A track with too few usable faces for a verdict leaves doubt in all of its key frames, unless another track
 has enough: such a track decides nothing about the file. So do parts between key frames that lie far apart. Around each
-doubt the file is looked at as closely as without triage, from the key frame before it to the one after it.
+doubt the file is analysed as without triage, from the key frame before it to the one after it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GAP = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a file that is to be looked at closely, from one key frame up to another (None: to the end)."""
+    """A part of a file that is to be analysed in full, from one key frame up to another (None: to the end)."""
 
     start: KeyFrame
     end: KeyFrame | None
@@ -49,7 +49,7 @@ class Window:
 
 
 def choose_looks(frames: Sequence[KeyFrame], fps: float) -> list[KeyFrame]:
-    """The key frames to be looked at: no more of them than `fps` per second."""
+    """The key frames to analyse: no more of them than `fps` per second."""
     chosen: list[KeyFrame] = []
     for frame in frames:
         if not chosen or frame.pts - chosen[-1].pts >= 1 / fps:

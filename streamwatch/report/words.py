@@ -131,7 +131,7 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
 
 
 def not_analysed(report: VideoReport) -> list[str]:
-    """What nobody looked at, and why, in sentences."""
+    """What was not analysed, and why, in sentences."""
     settings, limits, frames = report.settings, report.policy.limits, report.verdict.frames
     lines = [
         f"Of each second about {settings.sampling.fps:g} frames are looked at, more in very short files: "

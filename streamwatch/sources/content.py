@@ -30,7 +30,7 @@ def content_key(source: str) -> str:
 
 
 def content_stamp(source: str) -> Stamp | None:
-    """None for a file that cannot be looked at. Raises as `object_stamp` does for an object."""
+    """None for a file that cannot be read. Raises as `object_stamp` does for an object."""
     if is_object(source):
         return object_stamp(source)
     try:

@@ -1,4 +1,4 @@
-"""What happened to streams, a row for every change of state, and how they stand."""
+"""The history of streams, a row for every change of state, and their current state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StreamStatus:
 
     @property
     def lag(self) -> float | None:
-        """Seconds from the capture of the newest frame that was looked at to the storing of the verdict on it."""
+        """Seconds from the capture of the newest frame that was analysed to the storing of the verdict on it."""
         if self.verdict is None or self.verdict.verdict.started_at is None or self.verdict.verdict.duration is None:
             return None
         newest = self.verdict.verdict.started_at + timedelta(seconds=self.verdict.verdict.duration)
@@ -100,7 +100,7 @@ def to_transition(row: RowMapping) -> Transition:
 
 
 def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
-    """How every stream stands at the instant `now`, in order of their names."""
+    """The state of every stream at the instant `now`, in order of their names."""
     newest = func.row_number().over(
         partition_by=transitions.c.source, order_by=(transitions.c.at.desc(), transitions.c.id.desc())
     )

@@ -1,4 +1,4 @@
-"""Retention while a run goes on."""
+"""Retention during a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Janitor:
         return messages
 
     def wait(self) -> None:
-        """Until the prune that goes on is over."""
+        """Wait until the current prune is over."""
         if self._thread is not None:
             self._thread.join()
 

@@ -216,7 +216,7 @@ class Store:
         return Deliveries(self._engine, self._clock)
 
     def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
-        """Note that a person looked at an alert, and what they said. Raises StoreError for an unknown id."""
+        """Record a person's review of an alert. Raises StoreError for an unknown id."""
         self._set_review(
             alert_id,
             state=ReviewState.REVIEWED.value,
@@ -352,7 +352,7 @@ class Store:
             ]
 
     def streams(self) -> list[StreamStatus]:
-        """How every stream that was ever watched stands, in order of their names."""
+        """The state of every stream that was ever watched, in order of their names."""
         with reading(self._engine) as connection:
             return load_streams(connection, self._clock())
 

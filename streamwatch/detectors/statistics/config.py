@@ -1,4 +1,4 @@
-"""What a statistics detector is made of."""
+"""The configuration of a statistics detector."""
 
 from __future__ import annotations
 
