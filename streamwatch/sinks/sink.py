@@ -15,7 +15,7 @@ class Sink(Protocol):
     """The way to a receiver. Its class is called with the settings, and connects when it has something to deliver."""
 
     def deliver(self, delivery: Delivery) -> None:
-        """Deliver; returns once the receiver has accepted it. Raises NotTaken."""
+        """Deliver; returns once the receiver has accepted it. Raises DeliveryFailed."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -636,7 +636,7 @@ def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
 
 
 class Writer:
-    """Answers as it is told to: trouble, or the error of the call. Stands in for the actor and its references."""
+    """Answers as configured: trouble, or the error of the call. Stands in for the actor and its references."""
 
     def __init__(self, *answers: StoreError | list[str]) -> None:
         self.answers = list(answers)
@@ -687,7 +687,7 @@ def test_what_a_store_refuses_is_kept_in_order_and_told_once(monkeypatch: pytest
     assert outbox.items == []
 
 
-def test_a_run_with_nothing_to_store_is_heard_of_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_nothing_to_store_sends_heartbeats_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     answer_at_once(monkeypatch)
     clock = Clock()
     writer = Writer(*[[]] * 9)

@@ -314,7 +314,7 @@ def test_pictures_are_the_strongest_of_each_track_with_their_masks() -> None:
     assert redder[2] > redder[0] + 20, "BGR: the middle is tinted"
 
 
-def test_a_detector_that_can_say_why_is_heard_on_the_strongest_face_of_each_track() -> None:
+def test_a_detector_that_gives_reasons_is_asked_about_the_strongest_face_of_each_track() -> None:
     crop = noisy_crop(smooth=True)
     jpeg = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     faces = [dataclasses.replace(a_face(frame, 0.9 - frame / 100), crop_jpeg=jpeg) for frame in (1, 2)]

@@ -189,7 +189,7 @@ def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: UtcCloc
     assert [row["id"] for row in rows["runs"]] == [run]
 
 
-def test_what_is_to_be_told_stays(store: Store, run: int, clock: UtcClock) -> None:
+def test_pending_deliveries_stay(store: Store, run: int, clock: UtcClock) -> None:
     store.save(run, [full_verdict()], (SINK,))
     clock.advance(days=100)
     store.prune(RetentionSettings(history=1))

@@ -112,7 +112,7 @@ def test_streams_stand_as_their_last_change_and_verdict_say(store: Store, clock:
     assert first.heard_at == clock.now
 
 
-def test_a_stream_of_a_run_that_is_no_longer_heard_of_is_not_watched(store: Store, clock: UtcClock) -> None:
+def test_a_stream_of_a_run_without_heartbeats_is_not_watched(store: Store, clock: UtcClock) -> None:
     run = store.begin_run("watch", live_settings(every=10.0), CONFIG)
     store.save(run, [make_transition(state=StreamState.RUNNING)])
     clock.advance(seconds=30)
