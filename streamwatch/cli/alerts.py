@@ -49,7 +49,7 @@ def list_alerts(
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List alerts, the newest first."""
+    """List alerts, newest first."""
     from streamwatch.formats.jsonl import alert_line
 
     with common.open_store(store, config) as opened:

@@ -76,10 +76,12 @@ SourceOption = Annotated[
 LabelOption = Annotated[Label | None, typer.Option("--label", help="Only this label.")]
 SinceOption = Annotated[
     datetime | None,
-    typer.Option("--since", metavar="TIME", parser=parse_instant, help="Not before: 2h, 7d (ago), or ISO 8601."),
+    typer.Option(
+        "--since", metavar="TIME", parser=parse_instant, help="At this time or later: 2h, 7d (ago), or ISO 8601."
+    ),
 ]
 UntilOption = Annotated[
-    datetime | None, typer.Option("--until", metavar="TIME", parser=parse_instant, help="Before: as --since.")
+    datetime | None, typer.Option("--until", metavar="TIME", parser=parse_instant, help="Before this time; as --since.")
 ]
 MinScoreOption = Annotated[
     float | None, typer.Option("--min-score", min=0.0, max=1.0, help="Only with a (peak) score of at least this.")

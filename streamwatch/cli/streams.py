@@ -98,7 +98,7 @@ def history(
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List the streams' changes of state with their causes, the newest first."""
+    """List the streams' changes of state with their causes, newest first."""
     from streamwatch.formats.jsonl import transition_line
     from streamwatch.store import Filters
 

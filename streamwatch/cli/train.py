@@ -41,7 +41,9 @@ def train(
         Path,
         typer.Option("--landmark-model", help="face_landmark.tflite from the mediapipe 0.10 wheel."),
     ] = Path("face_landmark.tflite"),
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Number of steps instead of the recipe's.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Initial weights instead of ImageNet's.")
     ] = None,

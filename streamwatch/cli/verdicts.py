@@ -40,7 +40,7 @@ def list_verdicts(
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List verdicts, the newest first. --json gives the lines of results.jsonl, each with its cursor."""
+    """List verdicts, newest first. --json gives the lines of results.jsonl, each with its cursor."""
     from streamwatch.formats.jsonl import verdict_line
 
     with common.open_store(store, config) as opened:

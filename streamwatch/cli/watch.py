@@ -51,7 +51,7 @@ def watch(
     pipeline: running.PipelineOption = "live",
     store: common.StoreOption = None,
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after this time.")
+        float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after this many seconds.")
     ] = None,
     device: running.DeviceOption = None,
     address: running.AddressOption = None,

@@ -61,7 +61,7 @@ class ClipOrders:
         if self._deadlines.pop(clip.alert_id, None) is not None:
             self._deliver(clip)
 
-    def give_up(self, *, all_of_them: bool = False) -> None:
+    def fail_overdue(self, *, all_of_them: bool = False) -> None:
         """Deliver a failure in place of every clip that is overdue, or of all that are still to come."""
         now = math.inf if all_of_them else self._clock()
         for alert_id in [alert_id for alert_id, deadline in self._deadlines.items() if deadline < now]:
