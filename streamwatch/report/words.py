@@ -76,7 +76,7 @@ def where(report: VideoReport) -> str:
     return ", ".join(shown) + more
 
 
-def looked_at(report: VideoReport) -> str:
+def basis(report: VideoReport) -> str:
     """What the verdict rests on, in numbers."""
     verdict = report.verdict
     length = "of unknown length" if verdict.duration is None else f"{media_time(verdict.duration)} long"
