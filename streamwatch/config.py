@@ -112,7 +112,7 @@ class FusionSettings(Section):
 class EngineSettings(Section):
     workers: int = Field(0, ge=0, description="files worked on at once; 0: one per core. Streams all run at once")
     batch_faces: int = Field(8, ge=1, description="faces a worker sends to the detector at once")
-    in_flight: int = Field(2, ge=1, description="batches a worker may have under way")
+    in_flight: int = Field(2, ge=1, description="batches of a worker that may be pending at a time")
     attempts: int = Field(3, ge=1, description="tries before a file whose worker dies is an error")
     segment: float = Field(300.0, ge=0, description="seconds of the parts that long files are cut into; 0: never cut")
     address: str | None = Field(None, description="Ray cluster to join; null: start one on this machine")
@@ -158,7 +158,7 @@ class RetentionSettings(Section):
     history: float | None = Field(
         None,
         gt=0,
-        description="days for changes of state, told deliveries, empty runs, unfinished files, hashes not asked for",
+        description="days for changes of state, done deliveries, empty runs, unfinished files, hashes not asked for",
     )
     max_bytes: int | None = Field(
         None, gt=0, description="bytes above which scores, then pictures and clips go, the oldest first"
@@ -187,7 +187,7 @@ class LogSettings(Section):
 
 
 class SinkSettings(Section):
-    """Where alerts are told. A webhook's URL often is a credential itself, so that it is kept secret as a whole."""
+    """Where alerts are delivered. A webhook's URL often is a credential itself, so it is kept secret as a whole."""
 
     name: str = Field(min_length=1, max_length=64, description="what the sink is called in messages and in the store")
     kind: Literal["webhook", "mqtt"] | None = Field(None, description="null: whatever the url's scheme stands for")
@@ -195,11 +195,11 @@ class SinkSettings(Section):
         description="https://HOST/PATH, mqtt(s)://USER:PASSWORD@HOST:PORT/TOPIC, or of an extension's scheme"
     )
     secret: SecretStr | None = Field(None, description="key of a webhook's signature (HMAC-SHA256)")
-    alerts: tuple[AlertKind, ...] = Field(tuple(AlertKind), description="kinds of alerts that it is told of")
+    alerts: tuple[AlertKind, ...] = Field(tuple(AlertKind), description="kinds of alerts that it receives")
     timeout: float = Field(10.0, gt=0, description="seconds that an attempt may take")
 
     def wants(self, kind: AlertKind) -> bool:
-        """Whether it is told of alerts of this kind."""
+        """Whether it receives alerts of this kind."""
         return kind in self.alerts
 
     @property

@@ -27,7 +27,7 @@ from streamwatch.faces import load_face_detector
 from streamwatch.records import FloatArray, ImageArray, Label, Span, VideoVerdict
 
 Progress = Callable[[str, float], None]
-"""Hears what is being done, and the share of it that is done, 0..1."""
+"""Called with what is being done, and the share of it that is done, 0..1."""
 
 
 @dataclass(frozen=True)

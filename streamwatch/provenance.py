@@ -1,4 +1,4 @@
-"""What a file's C2PA manifest says of where it comes from, if it carries one. Nothing is ever fetched."""
+"""What a file's C2PA manifest says about its origin, if it carries one. Nothing is ever fetched."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST, MOST = 300, 20
 
 
 class ProvenanceState(StrEnum):
-    """How a file stands.
+    """The state of a file's manifest.
 
     `trusted`, `valid`: signature and content agree; the signer is, or is not, on a trust list. `invalid`: they do not
     agree. `elsewhere`: the file names a manifest on a server. `none`: it carries none. `unreadable`: the container or

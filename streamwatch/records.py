@@ -102,7 +102,7 @@ class FaceCrop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceScore:
-    """What the detector says of one crop.
+    """The detector's output for one crop.
 
     logit: z_fake − z_real, uncalibrated. probability: calibrated, 0..1, 1 = fake. feature: 1-D float32.
     mask: h×w uint8 in 0..255 (255 = forged), the forged region in crop coordinates, or None for a model without a mask
@@ -240,7 +240,7 @@ class FrameCounts:
 
     @property
     def not_sampled(self) -> int:
-        """Frames between those that were to be looked at."""
+        """Frames between those that were to be analysed."""
         return self.decoded - self.sampled
 
     def __add__(self, other: FrameCounts) -> FrameCounts:
@@ -271,7 +271,7 @@ class AlertKind(StrEnum):
 
 
 class AlertPhase(StrEnum):
-    """Where an alert stands in its life."""
+    """The phase of an alert."""
 
     NEW = "new"
     UPDATE = "update"
@@ -336,7 +336,7 @@ class ResultKey(NamedTuple):
 
 
 Metadata = Mapping[str, str | int | float | bool]
-"""What a manifest says of an input beside its place."""
+"""The further columns of an input in a manifest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -391,7 +391,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoVerdict:
-    """What streamwatch says of one source.
+    """The result of analysing one source.
 
     `source` is the path or the URL with its credentials masked; `sha256` is the content hash of a file, None for a
     live source. `score` is None unless the label is `real`, `fake` or `inconclusive` with scored faces.

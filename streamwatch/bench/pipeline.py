@@ -250,7 +250,7 @@ def _warm_up(detector: Detector, batch: int) -> None:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """The user's loop: seconds, frames looked at, faces scored."""
+    """The user's loop: seconds, frames analysed, faces scored."""
 
     seconds: float
     frames: int

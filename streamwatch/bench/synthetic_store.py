@@ -28,7 +28,7 @@ LABELS = {Label.REAL: 0.80, Label.FAKE: 0.06, Label.INCONCLUSIVE: 0.08, Label.NO
 FAULTY = 0.08
 """Share of the verdicts on cameras that have an operational alert."""
 REVIEWED = 0.3
-"""Share of the alerts that a person has looked at."""
+"""Share of the alerts that a person has reviewed."""
 BEGIN = datetime(2024, 1, 1, tzinfo=timezone.utc)
 YEARS = timedelta(days=730)
 
@@ -63,7 +63,7 @@ class FillResult:
 def fill(engine: Engine, shape: StoreShape, progress: Callable[[int], None] = lambda done: None) -> FillResult:
     """Fill a store that has its tables; seconds count the inserts and commits, not the drawing of numbers.
 
-    progress: told how many verdicts are there.
+    progress: called with the number of verdicts so far.
     """
     draw = np.random.default_rng(shape.seed)
     names = source_names(shape.sources)

@@ -1,4 +1,4 @@
-"""What triage saves and what it changes, beside the full look at the same files."""
+"""What triage saves and what it changes, against a full analysis of the same files."""
 
 from __future__ import annotations
 

@@ -2,6 +2,6 @@
 
 import os
 
-# Standard output is for results. Ray prints there what befell an actor, whatever its log settings, unless this,
-# read when it is imported, says otherwise; what matters of it the engine tells itself.
+# Standard output is for results. Ray prints there what happened to an actor, whatever its log settings, unless this,
+# read when it is imported, says otherwise; the program itself logs what matters of it.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")

@@ -49,7 +49,7 @@ def list_alerts(
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List alerts, the newest first."""
+    """List alerts, newest first."""
     from streamwatch.formats.jsonl import alert_line
 
     with common.open_store(store, config) as opened:
@@ -75,7 +75,7 @@ def show(
         bool,
         typer.Option(
             "--explain",
-            help="Score the stored faces again and say what raised the score: drawn (Grad-CAM) or in words.",
+            help="Score the stored faces again and explain the score: as a heat map (Grad-CAM) or in words.",
         ),
     ] = False,
     model: Annotated[
@@ -172,7 +172,7 @@ def export(
             "--format",
             metavar="[jsonl|csv|parquet|vtt|otio|edl|fcpxml]",
             autocompletion=export_formats,
-            help="How to write; or a table that an extension adds.",
+            help="Output format; or a table that an extension adds.",
         ),
     ] = "jsonl",
     output: Annotated[
@@ -180,7 +180,7 @@ def export(
         typer.Option(
             "--output",
             metavar="PATH",
-            help="A file, or a folder for time lines, one file a source; default: standard output.",
+            help="A file, or a folder for timelines, one file per source; default: standard output.",
         ),
     ] = None,
     rate: Annotated[
@@ -197,7 +197,7 @@ def export(
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Write alerts for other programs: as a table, or as marks on the time lines of their sources."""
+    """Write alerts for other programs: as a table, or as marks on the timelines of their sources."""
     from streamwatch.formats.jsonl import alert_line
     from streamwatch.formats.tables import ALERTS
     from streamwatch.formats.timelines import TimelineFormat
@@ -234,13 +234,13 @@ def _write_timelines(
 @app.command()
 def review(
     alert_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or their first characters.")],
-    label: Annotated[Label | None, typer.Option("--label", help="What the person found it to be.")] = None,
-    comment: Annotated[str | None, typer.Option("--comment", help="What the person has to say.")] = None,
-    reopen: Annotated[bool, typer.Option("--reopen", help="Take the review back.")] = False,
+    label: Annotated[Label | None, typer.Option("--label", help="What the reviewer found it to be.")] = None,
+    comment: Annotated[str | None, typer.Option("--comment", help="A comment of the reviewer.")] = None,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Withdraw the review.")] = False,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Note that a person looked at alerts."""
+    """Record the review of alerts by a person."""
     if reopen and (label is not None or comment is not None):
         raise typer.BadParameter("it takes neither --label nor --comment", param_hint="--reopen")
     with common.open_store(store, config) as opened:

@@ -32,11 +32,11 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def model(
     presets: Annotated[
-        list[str] | None, typer.Option("--preset", metavar="NAME", help="May be repeated; default: all.")
+        list[str] | None, typer.Option("--preset", metavar="NAME", help="Preset; may be repeated; default: all.")
     ] = None,
     batches: Annotated[
         list[int] | None,
-        typer.Option("--batch", min=1, help="Faces; may be repeated; default: 1, 4, 16."),
+        typer.Option("--batch", min=1, help="Faces per batch; may be repeated; default: 1, 4, 16."),
     ] = None,
     attention: Annotated[
         Literal["fused", "materialised", "both"], typer.Option(help="How attention is computed.")
@@ -46,7 +46,7 @@ def model(
     ] = "auto",
     device: running.DeviceOption = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: torch's default.")] = 0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Least duration of each measurement.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Minimum duration of each measurement.")] = 3.0,
     as_json: common.JsonOption = False,
 ) -> None:
     """Faces per second and peak memory of the detectors, by batch size, each case in a process of its own."""
@@ -85,7 +85,7 @@ def pipeline(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Files at once.")] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """The stages alone, the engine end to end, and a loop written by hand, on the same clips."""
+    """Speed of the stages alone, of a whole scan, and of a loop written by hand, on the same clips."""
     require_opencv()
     from streamwatch.bench.pipeline import bench_pipeline
     from streamwatch.sources import expand_inputs
@@ -105,13 +105,13 @@ def pipeline(
 
 @app.command()
 def streams(
-    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, help="How many streams.")] = 4,
+    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, help="Number of streams.")] = 4,
     seconds: Annotated[
-        float, typer.Option("--for", metavar="TIME", parser=common.parse_duration, help="90, 10m, 8h.")
+        float, typer.Option("--for", metavar="TIME", parser=common.parse_duration, help="Duration: 90, 10m, 8h.")
     ] = 60.0,
     faults: Annotated[bool, typer.Option("--faults", help="Break streams, processes and the store in turn.")] = False,
     clip: Annotated[
-        Path | None, typer.Option("--clip", metavar="FILE", help="H.264 in MP4 without B-pictures, to be served.")
+        Path | None, typer.Option("--clip", metavar="FILE", help="Clip to serve: H.264 in MP4 without B-pictures.")
     ] = None,
     preset: running.PipelineOption = "live",
     config: common.ConfigOption = None,
@@ -119,7 +119,7 @@ def streams(
     device: running.DeviceOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Live streams from a real RTSP server on this machine: how many are held, how late, at what cost."""
+    """Live streams from a real RTSP server on this machine: how many are sustained, their latency and cost."""
     require_opencv()
     from streamwatch.bench.streams import bench_streams
 
@@ -136,14 +136,14 @@ def streams(
 
 @app.command()
 def kills(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="What is to be scanned.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files to scan.")],
     times: Annotated[int, typer.Option("--times", min=1, help="How often a scan is killed.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed of the moments.")] = 1,
     detector: running.ModelOption = None,
     device: running.DeviceOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Scans killed at random moments and begun again: rows that are doubled or missing beside an undisturbed one. Exit
+    """Scans killed at random moments and restarted: rows that are doubled or missing against an undisturbed scan. Exit
     status 1 where there are any.
     """
     require_opencv()
@@ -167,7 +167,9 @@ def kills(
 @app.command()
 def memory(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Each is scanned by itself.")],
-    workers: Annotated[int, typer.Option(min=1, help="Of the scans: a long file is worked on by all of them.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Workers of each scan; they share the segments of a long file.")
+    ] = 1,
     detector: running.ModelOption = None,
     device: running.DeviceOption = None,
     as_json: common.JsonOption = False,
@@ -196,14 +198,14 @@ def memory(
 
 @app.command()
 def triage(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="What is to be scanned.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files to scan.")],
     preset: running.PipelineOption = "archive",
     config: common.ConfigOption = None,
     detector: running.ModelOption = None,
     device: running.DeviceOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Time that `scan --triage` saves, and verdicts that it changes, beside the full look at the same files."""
+    """Time that `scan --triage` saves, and verdicts that it changes, against a full analysis of the same files."""
     require_opencv()
     from streamwatch.bench.triage import bench_triage
     from streamwatch.sources import expand_inputs
@@ -234,12 +236,12 @@ def _scan_options(detector: str | None, device: str | None) -> list[str]:
 
 @app.command()
 def decode(
-    clip: Annotated[Path, typer.Argument(metavar="FILE", help="A video, as a stream would send it.")],
+    clip: Annotated[Path, typer.Argument(metavar="FILE", help="A video in a stream's format.")],
     preset: running.PipelineOption = "live",
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Cores that decoding a live stream takes, beside FFmpeg's own program on the same file."""
+    """Cores that decoding a live stream needs, against the `ffmpeg` program on the same file."""
     require_opencv()
     from streamwatch.bench.decode import bench_decode
 
@@ -260,22 +262,24 @@ def decode(
 @app.command("store")
 def store_(
     count: Annotated[
-        int, typer.Option("--verdicts", min=0, help="How many to add; 0: measure what is there.")
+        int, typer.Option("--verdicts", min=0, help="Verdicts to add; 0: measure the store as it is.")
     ] = 10_000,
-    scores: Annotated[int, typer.Option("--scores-per-verdict", min=0, help="Scored faces of each, on average.")] = 20,
-    sources: Annotated[
-        int, typer.Option("--sources", min=10, help="Cameras and files that the verdicts are on.")
-    ] = 5_000,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each listing is asked.")] = 3,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows of a listing.")] = 50,
-    seed: Annotated[int, typer.Option(help="Of the rows.")] = 1,
+    scores: Annotated[
+        int, typer.Option("--scores-per-verdict", min=0, help="Mean number of scored faces per verdict.")
+    ] = 20,
+    sources: Annotated[int, typer.Option("--sources", min=10, help="Number of cameras and files.")] = 5_000,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Queries of each listing.")] = 3,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows per listing.")] = 50,
+    seed: Annotated[int, typer.Option(help="Random seed of the rows.")] = 1,
     store: Annotated[
         str | None,
-        typer.Option("--store", metavar="URL", help="An empty one, or one that this made; default: a file for now."),
+        typer.Option(
+            "--store", metavar="URL", help="An empty store, or one that this command made; default: a temporary file."
+        ),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """A store of synthetic rows: how fast it takes them, how long listings with any combination of filters take."""
+    """A store of synthetic rows: speed of inserts, and of listings with any combination of filters."""
     from streamwatch.bench.store import bench_store
     from streamwatch.bench.synthetic_store import StoreShape
 

@@ -1,4 +1,4 @@
-"""What `watch` shows in a terminal: a table of the streams that is drawn again whenever something happens."""
+"""What `watch` shows in a terminal: a table of the streams that is redrawn at every event."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATE_STYLES = {
 
 @dataclass(slots=True)
 class _Row:
-    """A stream as it stands. analysed_fps: over the time between the last two verdicts. lag: seconds."""
+    """The state of a stream. analysed_fps: over the time between the last two verdicts. lag: seconds."""
 
     state: StreamState = StreamState.CONNECTING
     since: datetime | None = None

@@ -66,33 +66,35 @@ def parse_cursor(text: str) -> Cursor:
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: the settings'."),
+    typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: from the settings."),
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 SourceOption = Annotated[
-    str | None, typer.Option("--source", metavar="TEXT", help="Only sources with this in their path or URL.")
+    str | None, typer.Option("--source", metavar="TEXT", help="Only sources whose path or URL contains this.")
 ]
 LabelOption = Annotated[Label | None, typer.Option("--label", help="Only this label.")]
 SinceOption = Annotated[
     datetime | None,
-    typer.Option("--since", metavar="TIME", parser=parse_instant, help="From then on: 2h, 7d, or ISO 8601."),
+    typer.Option(
+        "--since", metavar="TIME", parser=parse_instant, help="At this time or later: 2h, 7d (ago), or ISO 8601."
+    ),
 ]
 UntilOption = Annotated[
-    datetime | None, typer.Option("--until", metavar="TIME", parser=parse_instant, help="Before then.")
+    datetime | None, typer.Option("--until", metavar="TIME", parser=parse_instant, help="Before this time; as --since.")
 ]
 MinScoreOption = Annotated[
-    float | None, typer.Option("--min-score", min=0.0, max=1.0, help="Only with at least this (peak) score.")
+    float | None, typer.Option("--min-score", min=0.0, max=1.0, help="Only with a (peak) score of at least this.")
 ]
 StateOption = Annotated[
-    ReviewState | None, typer.Option("--state", help="Only alerts in this state; verdicts with one.")
+    ReviewState | None, typer.Option("--state", help="Only alerts in this state, or verdicts with such an alert.")
 ]
-KindOption = Annotated[AlertKind | None, typer.Option("--kind", help="Only alerts of this kind; verdicts with one.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="The newest so many.")]
+KindOption = Annotated[AlertKind | None, typer.Option("--kind", help="Only alerts of this kind, or verdicts with one.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Show at most N, newest first.")]
 
 AfterOption = Annotated[
     Cursor | None,
-    typer.Option("--after", metavar="CURSOR", parser=parse_cursor, help="Go on after this place of a listing."),
+    typer.Option("--after", metavar="CURSOR", parser=parse_cursor, help="Continue a listing after this cursor."),
 ]
 
 
@@ -144,8 +146,8 @@ def progress_bar() -> Progress:
     )
 
 
-def say(bar: Progress, line: str) -> None:
-    """A line on standard error, above the bar where there is one."""
+def print_line(bar: Progress, line: str) -> None:
+    """Print a line on standard error, above the bar where there is one."""
     bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 

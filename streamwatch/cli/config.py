@@ -22,7 +22,7 @@ def check(
     pipeline: str | None = typer.Option(None, help="Preset below the file: archive, live, forensic, or a YAML file."),
     as_json: common.JsonOption = False,
 ) -> None:
-    """Say whether a settings file is right, with the key that is not."""
+    """Check a settings file; names the key that is wrong."""
     file = file or Path("config.yaml")
     if not file.is_file():
         raise ConfigError(f"{file}: no such file", "name one: streamwatch config check FILE")

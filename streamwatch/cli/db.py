@@ -1,4 +1,4 @@
-"""`streamwatch db`: the schema of the store, what it deletes, its upkeep and copies of it."""
+"""`streamwatch db`: schema, retention, maintenance and backups of the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def upgrade(store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Bring the store to the schema of this version, making it where there is none."""
+    """Upgrade the store to the schema of this version, or create it."""
     from streamwatch.store import schema
     from streamwatch.store.database import parse_url, shown
 
@@ -32,7 +32,7 @@ def upgrade(store: common.StoreOption = None, config: common.ConfigOption = None
 def current(
     store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
 ) -> None:
-    """Say which schema the store has, and which one this version needs. Changes nothing."""
+    """Show which schema the store has, and which one this version needs. Changes nothing."""
     from streamwatch.store import schema
     from streamwatch.store.database import parse_url, shown
 
@@ -50,12 +50,12 @@ def current(
 def downgrade(
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="For instance 0005.")],
     yes: Annotated[
-        bool, typer.Option("--yes", help="Columns and tables that are newer go, with what is in them.")
+        bool, typer.Option("--yes", help="Confirm that newer columns and tables are deleted with their data.")
     ] = False,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Take the store back to the schema of an older version, before that is installed. This version upgrades it again
+    """Downgrade the store to the schema of an older version, before that is installed. This version upgrades it again
     as soon as it opens it.
     """
     from streamwatch.store import schema
@@ -63,7 +63,7 @@ def downgrade(
 
     url = parse_url(common.store_url(store, config))
     if not yes:
-        message = "what only newer schemas can hold goes; `streamwatch db backup` first, then give --yes"
+        message = "what only newer schemas can hold is deleted; run `streamwatch db backup` first, then give --yes"
         raise typer.BadParameter(message, param_hint="--yes")
     schema.downgrade(url, revision)
     typer.echo(f"{shown(url)}: schema {schema.revision_of(url) or 'none'}")
@@ -71,12 +71,12 @@ def downgrade(
 
 @app.command()
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be deleted.")] = False,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Let go of what the settings under `retention` say, while others write. Reviewed alerts stay."""
+    """Delete what exceeds the settings under `retention`, while others write. Reviewed alerts are kept."""
     settings = common.read_settings(config)
     if not settings.retention.asked_for:
         raise ConfigError("retention: nothing is set, so that everything is kept", "config.yaml explains its keys")
@@ -95,10 +95,10 @@ def prune(
 
 @app.command()
 def vacuum(store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Give the room of deleted rows back, and renew the statistics that queries are planned by.
+    """Free the space of deleted rows, and update the statistics of the query planner.
 
-    SQLite writes its file again: others wait, and as much room is needed beside it. PostgreSQL keeps the room for rows
-    to come, and keeps nobody waiting.
+    SQLite rewrites its file: other users wait, and as much free space is needed again. PostgreSQL keeps the space for
+    future rows, and nobody waits.
     """
     with common.open_store(store, config) as opened:
         before, after = opened.vacuum()
@@ -107,14 +107,14 @@ def vacuum(store: common.StoreOption = None, config: common.ConfigOption = None)
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="New file for the backup.")],
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Copy the store into a new file, as it is at one instant, while others write.
+    """Copy the store to a new file, as it is at one instant, while others write.
 
-    SQLite: a store that can be named with --store. PostgreSQL: pg_dump's custom format, for pg_restore. Clips lie
-    beside the store, and are to be copied with it.
+    SQLite: a store that can be named with --store. PostgreSQL: pg_dump's custom format, for pg_restore. Clips are
+    files beside the store: copy them as well.
     """
     from streamwatch.store.database import parse_url, shown
     from streamwatch.store.maintenance import backup as copy

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the clips and the store go.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the clips and the store.")] = Path(
         "streamwatch-demo"
     ),
     as_json: common.JsonOption = False,

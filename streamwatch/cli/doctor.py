@@ -16,11 +16,11 @@ STYLES = {Status.OK: "green", Status.INFO: "dim", Status.WARN: "yellow", Status.
 
 
 def doctor(
-    config: Path | None = typer.Option(None, help="Settings whose store and weights are examined."),
-    store: str | None = typer.Option(None, help="Store to examine; default: the settings'."),
+    config: Path | None = typer.Option(None, help="Settings whose store and weights are checked."),
+    store: str | None = typer.Option(None, help="Store to check; default: from the settings."),
     as_json: bool = typer.Option(False, "--json", help="Print the checks as JSON."),
 ) -> None:
-    """Examine this machine. Exit status 1 where something that streamwatch needs is broken."""
+    """Check this machine. Exit status 1 where something that streamwatch needs is broken."""
     settings = common.read_settings(config, overrides={"store": {"url": store}} if store else None)
     checks = list(examine(settings, Path.cwd()))
     if as_json:

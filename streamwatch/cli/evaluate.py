@@ -34,24 +34,22 @@ FAILURES_SHOWN = 10
 @app.command("dataset")
 @needs_opencv
 def dataset(
-    folder: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that the data set was unpacked to.")],
-    kind: Annotated[Kind, typer.Option("--kind", help="Layout; auto goes by the files that lie there.")] = "auto",
+    folder: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of the unpacked data set.")],
+    kind: Annotated[Kind, typer.Option("--kind", help="Layout; auto detects it from the files.")] = "auto",
     model: running.ModelOption = None,
     device: running.DeviceOption = None,
     config: common.ConfigOption = None,
-    split: Annotated[
-        str, typer.Option("--split", help="Official split; sets without splits are taken whole.")
-    ] = "test",
+    split: Annotated[str, typer.Option("--split", help="Official split; sets without splits are used whole.")] = "test",
     methods: Annotated[
         list[str] | None, typer.Option("--method", metavar="NAME", help="Only these fakes; may be repeated.")
     ] = None,
     compression: Annotated[str, typer.Option("--compression", help="FaceForensics++: raw, c23 or c40.")] = "c23",
     frames: Annotated[int, typer.Option("--frames", min=1, help="Samples per video, spread evenly.")] = 16,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Write report.json, a table and the plots there.")
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder for report.json, a table and the plots.")
     ] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Again under 27 losses of quality, each with its strength.")
+        bool, typer.Option("--robustness", help="Repeat under 27 degradations, each at its strength.")
     ] = False,
     crop_scale: Annotated[
         float | None,
@@ -64,7 +62,7 @@ def dataset(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=2, help="A subset of so many, half of each class, always the same.")
+        int | None, typer.Option("--limit", min=2, help="A subset of N, half of each class, always the same.")
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`streamwatch evaluate forgeries`: what a detector makes of forgeries from faces that its training never saw."""
+"""`streamwatch evaluate forgeries`: a detector's scores of forgeries from faces that its training never saw."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def forgeries(
-    recipe: Annotated[str, typer.Argument(help="Recipe that the detector was trained by.")] = "m2tr-lite",
+    recipe: Annotated[str, typer.Argument(help="Recipe that the detector was trained with.")] = "m2tr-lite",
     data: studies.DataOption = None,
     model: studies.ModelOption = "m2tr-lite",
     pairs: Annotated[int, typer.Option("--pairs", min=2, help="Real-fake pairs of each family.")] = 60,

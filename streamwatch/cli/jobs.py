@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-JobArgument = Annotated[int, typer.Argument(metavar="ID", help="As `jobs list` shows it.")]
+JobArgument = Annotated[int, typer.Argument(metavar="ID", help="The job's id in `jobs list`.")]
 
 _STYLES = {JobState.DONE: "green", JobState.OPEN: "yellow", JobState.CANCELLED: "dim"}
 
@@ -31,7 +31,7 @@ def jobs() -> None:
 def list_jobs(
     store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
 ) -> None:
-    """List the jobs, the newest first: how many of their inputs are done, failed and waiting."""
+    """List the jobs, newest first: how many of their inputs are done, failed and waiting."""
     with common.open_store(store, config) as opened:
         found = opened.jobs.jobs()
     if as_json:
@@ -48,7 +48,9 @@ def list_jobs(
 def show(
     job_id: JobArgument,
     state: Annotated[ItemState | None, typer.Option("--state", help="Only inputs in this state.")] = None,
-    limit: common.LimitOption = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Show at most N, in the order of the job.")
+    ] = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
@@ -71,15 +73,15 @@ def show(
 
 @app.command("retry")
 def retry(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Have the next scan of the same inputs try again what failed, however often it did."""
+    """Let the next scan of the same inputs retry failed ones, however often they failed."""
     with common.open_store(store, config) as opened:
         count = opened.jobs.retry(job_id)
-    typer.echo(f"job {job_id}: {count} {'input' if count == 1 else 'inputs'} to be tried again by the same scan")
+    typer.echo(f"job {job_id}: {count} {'input' if count == 1 else 'inputs'} to be retried by the same scan")
 
 
 @app.command("cancel")
 def cancel(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Have the scan that works on a job end; what is done is kept, and the same scan goes on from there."""
+    """Stop the scan that works on a job; its results are kept, and the same scan resumes from there."""
     with common.open_store(store, config) as opened:
         opened.jobs.cancel(job_id)
     typer.echo(f"job {job_id}: cancelled; a scan that works on it ends within seconds")

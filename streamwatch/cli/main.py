@@ -59,10 +59,10 @@ def _version(wanted: bool) -> None:
 def root(
     context: typer.Context,
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
-    log_level: LogLevel | None = typer.Option(None, "--log-level", help="Least severity that is logged to stderr."),
-    log_json: bool = typer.Option(False, "--log-json", help="Log one JSON object a line."),
+    log_level: LogLevel | None = typer.Option(None, "--log-level", help="Lowest severity that is logged to stderr."),
+    log_json: bool = typer.Option(False, "--log-json", help="Log one JSON object per line."),
 ) -> None:
     """Watches video streams and archives for manipulated faces."""
     context.with_resource(common.log_options(log_level, as_json=log_json))
@@ -73,13 +73,13 @@ app.command("scan")(needs_opencv(scan.scan))
 app.command("report")(needs_opencv(report.report))
 app.command("watch")(needs_opencv(watch.watch))
 app.command("train")(needs_opencv(train.train))
-app.add_typer(alerts.app, name="alerts", help="The spans that a person should see.")
-app.add_typer(verdicts.app, name="verdicts", help="What was said of each source.")
-app.add_typer(jobs.app, name="jobs", help="The scans of a store, and what has become of their inputs.")
-app.add_typer(streams.app, name="streams", help="How the streams stand that are watched.")
+app.add_typer(alerts.app, name="alerts", help="List, show, review and export alerts.")
+app.add_typer(verdicts.app, name="verdicts", help="List and export the verdicts on sources.")
+app.add_typer(jobs.app, name="jobs", help="Scans in the store, with the state of their inputs.")
+app.add_typer(streams.app, name="streams", help="Watched streams: list, add, remove, pause, resume.")
 app.add_typer(models.app, name="models", help="Forgery and face detectors: list, show, import.")
-app.add_typer(config.app, name="config", help="Check settings, print their schema.")
-app.add_typer(db.app, name="db", help="The store: its schema, retention, upkeep, backups.")
+app.add_typer(config.app, name="config", help="Check settings, or print their schema.")
+app.add_typer(db.app, name="db", help="The store: schema, retention, maintenance, backups.")
 evaluate.app.command("quality")(needs_opencv(quality.quality))
 evaluate.app.command("fusion")(needs_opencv(studies.fusion))
 evaluate.app.command("scale")(needs_opencv(studies.scale))

@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 
 
 class ImportKind(str, Enum):
-    """What `models import` understands."""
+    """Kinds of checkpoints that `models import` converts."""
 
     M2TR = "m2tr"
     RETINAFACE_RESNET50 = "retinaface-resnet50"
@@ -30,7 +30,7 @@ class ImportKind(str, Enum):
 
 @app.command("list")
 def list_models(as_json: common.JsonOption = False) -> None:
-    """List the forgery detectors that have a name."""
+    """List the registered forgery detectors."""
     from streamwatch.detectors import registered
 
     cards = {name: _card_or_none(name) for name in registered()}

@@ -23,9 +23,11 @@ def quality(
     real: Annotated[str, typer.Argument(metavar="REAL", help="An original, or the folder of the originals.")],
     fake: Annotated[str, typer.Argument(metavar="FAKE", help="Its fake, or the folder of the fakes.")],
     frames: Annotated[
-        int, typer.Option("--frames", min=1, help="Looked at in each video, evenly spread, each with the next one.")
+        int, typer.Option("--frames", min=1, help="Frames per video, evenly spread, each with the next one.")
     ] = 30,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="For JSON, CSV and plot.")] = Path("quality"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for JSON, CSV and plot.")] = Path(
+        "quality"
+    ),
     as_json: common.JsonOption = False,
 ) -> None:
     """Mask-SSIM, perceptual distance, E_warp and feature space of fakes and their originals.

@@ -29,7 +29,7 @@ def report(
         typer.Option(
             "--html",
             metavar="PATH",
-            help="Where the page goes: a file, or a folder; default: <stem>.report.html here. An earlier page is "
+            help="File or folder for the page; default: <stem>.report.html here. An earlier page is "
             "replaced, nothing else.",
         ),
     ] = None,
@@ -38,13 +38,11 @@ def report(
     store: common.StoreOption = None,
     device: running.DeviceOption = None,
     model: running.ModelOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Take the result that the store has already.")
-    ] = True,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Reuse the result in the store.")] = True,
 ) -> None:
-    """Write one self-contained HTML page on a video. Exit status 1 where it could not be analysed.
+    """Write a self-contained HTML report on a video. Exit status 1 where it could not be analysed.
 
-    The result comes from the store where that has it, else the file is analysed now, as `scan` does.
+    The result comes from the store if it is there, else the file is analysed now, as `scan` does.
     """
     from streamwatch.report import check_replaceable, write_page
     from streamwatch.sources import read_inputs
@@ -90,7 +88,7 @@ def _analyse(source: Input, settings: Settings, *, resume: bool) -> VideoVerdict
 
 
 def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> VideoReport:
-    """The verdict as the store has it, with evidence and reviews, and what else the page tells."""
+    """The verdict as the store has it, with evidence and reviews, and what else the page shows."""
     from dataclasses import replace
 
     from streamwatch.detectors.card import card_path, file_sha256

@@ -39,7 +39,7 @@ DeviceOption = Annotated[
 
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", metavar="HOST:PORT", help="Ray cluster to join; default: the settings'."),
+    typer.Option("--address", metavar="HOST:PORT", help="Ray cluster to join; default: from the settings."),
 ]
 
 

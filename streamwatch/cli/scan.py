@@ -43,18 +43,18 @@ def scan(
         typer.Option(
             "--manifest",
             metavar="FILE|URL",
-            help="Text with one input a line, CSV, JSON Lines or Parquet; see docs/archive.md.",
+            help="Text with one input per line, CSV, JSON Lines or Parquet; see docs/archive.md.",
         ),
     ] = None,
     pipeline: running.PipelineOption = "archive",
     config: common.ConfigOption = None,
     store: common.StoreOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write verdicts as JSON Lines, too.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Also write verdicts as JSON Lines.")
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", metavar="DIR", help="Write clips with what was found; scans all again."),
+        typer.Option("--annotate", metavar="DIR", help="Write annotated clips; scans all inputs again."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Files at once; default: one per core.")
@@ -62,18 +62,18 @@ def scan(
     device: running.DeviceOption = None,
     address: running.AddressOption = None,
     model: running.ModelOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Take results that the store has already.")
-    ] = True,
+    resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Reuse results in the store.")] = True,
     triage: Annotated[
         bool | None,
-        typer.Option("--triage/--no-triage", help="Look at key frames first, and closely only where they leave doubt."),
+        typer.Option(
+            "--triage/--no-triage", help="Analyse key frames first, and all frames only where those leave doubt."
+        ),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Analyse files. Exit status 1 where some could not be analysed, or not drawn.
 
-    Verdicts go to the store as they come; a scan that was cut off goes on where it stopped.
+    Verdicts are stored as they come; an interrupted scan resumes where it stopped.
     """
     from streamwatch.archive.scan import iter_scan
     from streamwatch.sources import read_inputs
@@ -195,7 +195,7 @@ def _write(analysis: Analysis, lines: TextIO | None, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the table says of one verdict."""
+    """One verdict in the table."""
 
     source: str
     why: str

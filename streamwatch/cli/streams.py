@@ -1,4 +1,4 @@
-"""`streamwatch streams`: how the streams stand that are watched, and what happened to them."""
+"""`streamwatch streams`: the state of watched streams, their history, and which are watched."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def streams() -> None:
-    """How the streams stand that are watched, and what happened to them."""
+    """The state of watched streams, and their history."""
 
 
 @app.command("list")
 def list_streams(
     store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
 ) -> None:
-    """List the streams: state, cause, frames a second that came in and were analysed, lag, drops, failures within the
+    """List the streams: state, cause, frames per second received and analysed, lag, drops, failures within the last
     hour, last verdict.
     """
     from streamwatch.formats.jsonl import stream_line
@@ -47,36 +47,36 @@ def list_streams(
 
 @app.command("add")
 def add(
-    url: Annotated[str, typer.Argument(metavar="URL", help="What to watch.")],
-    name: Annotated[str | None, typer.Option("--name", help="Shown instead of the URL.")] = None,
+    url: Annotated[str, typer.Argument(metavar="URL", help="URL of the stream.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name to show instead of the URL.")] = None,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Have a running `watch`, or the next one, watch one more stream."""
+    """Add a stream to the running `watch`, or to the next one."""
     _roster(store, config).add(url, name)
     typer.echo(f"{name or redact(url)}: added")
 
 
-WhichArgument = Annotated[str, typer.Argument(metavar="NAME|URL", help="The stream.")]
+WhichArgument = Annotated[str, typer.Argument(metavar="NAME|URL", help="Name or URL of the stream.")]
 
 
 @app.command("remove")
 def remove(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Have a stream that was added be watched no more. What is stored of it stays."""
+    """Stop watching a stream that was added. Its stored results are kept."""
     _roster(store, config).remove(which)
     typer.echo(f"{redact(which)}: removed")
 
 
 @app.command("pause")
 def pause(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Have a stream left alone until `resume`."""
+    """Pause a stream until `resume`."""
     _roster(store, config).pause(which, paused=True)
     typer.echo(f"{redact(which)}: paused")
 
 
 @app.command("resume")
 def resume(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
-    """Have a paused stream watched again."""
+    """Watch a paused stream again."""
     _roster(store, config).pause(which, paused=False)
     typer.echo(f"{redact(which)}: resumed")
 
@@ -98,7 +98,7 @@ def history(
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List the streams' changes of state with their causes, the newest first."""
+    """List the streams' changes of state with their causes, newest first."""
     from streamwatch.formats.jsonl import transition_line
     from streamwatch.store import Filters
 
@@ -135,7 +135,7 @@ def _status_table(found: list[StreamStatus]) -> Table:
 
 
 def _known(stream: StreamStatus) -> bool:
-    """Whether the stream is still in the state that was told last."""
+    """Whether the stream is still in its last reported state."""
     return stream.watched or stream.change.state is StreamState.STOPPED
 
 
@@ -144,7 +144,7 @@ def _remarks(stream: StreamStatus) -> Iterator[Padding]:
     change, verdict = stream.change, stream.verdict
     remarks = []
     if stream.heard_at is not None and not _known(stream):
-        remarks.append(f"last heard of at {common.instant(stream.heard_at)}")
+        remarks.append(f"last seen at {common.instant(stream.heard_at)}")
     if change.cause is not None:
         remarks.append(f"{change.cause}: {change.why}" if change.why else str(change.cause))
     if verdict is not None and stream.fps is not None:

@@ -21,10 +21,10 @@ RecipeArgument = Annotated[str, typer.Argument(help="Recipe that names the camer
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")]
 ModelOption = Annotated[str, typer.Option("--model", help="Detector: a name, or a .safetensors file.")]
 PreparedOption = Annotated[
-    Path, typer.Option("--prepared", help="Where training keeps boxes, landmarks and auto-encoders.")
+    Path, typer.Option("--prepared", help="Folder where training keeps boxes, landmarks and auto-encoders.")
 ]
 LandmarkOption = Annotated[
-    Path, typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel.")
+    Path, typer.Option("--landmark-model", help="face_landmark.tflite from the mediapipe 0.10 wheel.")
 ]
 PREPARED, LANDMARKS = Path("runs/prepared"), Path("face_landmark.tflite")
 Result = TypeVar("Result")
@@ -89,13 +89,13 @@ def scale(
     data: DataOption = None,
     model: ModelOption = "m2tr-lite",
     scales: Annotated[
-        list[float] | None, typer.Option("--scale", min=0.3, max=4.0, help="Crop side ÷ box side; once for each.")
+        list[float] | None, typer.Option("--scale", min=0.3, max=4.0, help="Crop side ÷ box side; may be repeated.")
     ] = None,
     prepared: PreparedOption = PREPARED,
     landmark_model: LandmarkOption = LANDMARKS,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Compare how wide crops are cut, on frames of camera clips that are forged here and were never trained on."""
+    """Compare crop scales, on frames of camera clips that are forged here and were never trained on."""
     from streamwatch.studies.crop_scale import compare_scales
 
     rows = measured(

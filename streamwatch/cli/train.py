@@ -29,47 +29,51 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="YAML file, or the name of a recipe that ships: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
+            help="YAML file, or the name of a built-in recipe: m2tr-lite, m2tr-lite-small, m2tr-lite-self-made, "
             "m2tr-lite-web, m2tr-lite-web-small, m2tr-beside, statistics, texture, texture-192."
         ),
     ],
     data: Annotated[Path | None, typer.Option("--data", help="Folder with the recipe's data sets.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the run; an unfinished run there goes on. runs/NAME"),
+        typer.Option("--out", help="Folder of the run; an unfinished run there is resumed. runs/NAME"),
     ] = None,
     landmark_model: Annotated[
         Path,
-        typer.Option("--landmark-model", help="face_landmark.tflite, out of the mediapipe 0.10 wheel."),
+        typer.Option("--landmark-model", help="face_landmark.tflite from the mediapipe 0.10 wheel."),
     ] = Path("face_landmark.tflite"),
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Other than the recipe's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Number of steps instead of the recipe's.")
+    ] = None,
     start: Annotated[
-        Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Weights to go on from, not ImageNet's.")
+        Path | None, typer.Option("--start", metavar="SAFETENSORS", help="Initial weights instead of ImageNet's.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     preview: Annotated[
         Path | None,
-        typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs, probe each kind, and end."),
+        typer.Option("--preview", metavar="PNG", help="Draw fifty training pairs, probe each kind, and exit."),
     ] = None,
     pack: Annotated[
         Path | None,
-        typer.Option("--pack", metavar="FOLDER", help="Write --count training pairs there, and end."),
+        typer.Option("--pack", metavar="FOLDER", help="Write --count training pairs there, and exit."),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Pairs that --pack writes.")] = 10_000,
     from_pack: Annotated[
         Path | None,
-        typer.Option("--from-pack", metavar="FOLDER", help="Train on packed pairs: without the data sets, if need be."),
+        typer.Option("--from-pack", metavar="FOLDER", help="Train on packed pairs; the data sets are not needed."),
     ] = None,
     profile: Annotated[
         int | None,
-        typer.Option("--profile", metavar="STEPS", min=1, help="Table where the time of so many steps goes, and end."),
+        typer.Option(
+            "--profile", metavar="STEPS", min=1, help="Print a table of the time spent in this many steps, and exit."
+        ),
     ] = None,
     study: Annotated[
         Literal["crosses", "ablations", "web"] | None,
         typer.Option(
             "--study",
-            help="Instead, train changed recipes and table them: on some forgeries, tested on others (crosses); "
-            "with one part turned off (ablations); with one answer changed (web).",
+            help="Instead, train variants of the recipe and compare them: on some forgeries, tested on others "
+            "(crosses); with one part turned off (ablations); with one answer changed (web).",
         ),
     ] = None,
     variants: Annotated[
@@ -77,7 +81,7 @@ def train(
         typer.Option("--variant", metavar="NAME", help="With --study: only this row of its table; may be repeated."),
     ] = None,
 ) -> None:
-    """Train a detector, calibrate it and write its weights and card; a run that was cut off goes on.
+    """Train a detector, calibrate it and write its weights and card; an interrupted run is resumed.
 
     Held-back sources choose the checkpoint, its calibration and its thresholds; `val` is only reported.
     """
@@ -139,12 +143,12 @@ def _train(trainer: Trainer) -> None:
             state = f"loss {step.loss:.3f}{_aucs(step.latest)}"
             bar.update(task, completed=step.step, description=state)
             if step.evaluated:
-                common.say(bar, f"step {step.step} of {step.steps}: {state}")
+                common.print_line(bar, f"step {step.step} of {step.steps}: {state}")
                 draw_progress(trainer)
 
         trainer.run(show)
         if not trainer.split.held_faces:
-            common.say(
+            common.print_line(
                 bar,
                 f"{trainer.folder}: trained; there are no held-back faces to calibrate with here. Give the same "
                 "command without --from-pack where the data sets are, with this folder as --out",
@@ -189,7 +193,7 @@ def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path)
             bar.update(tasks[what], completed=done)
 
         released = train_fitted(
-            chosen, folder, landmark_model, progress=show, report=lambda line: common.say(bar, line)
+            chosen, folder, landmark_model, progress=show, report=lambda line: common.print_line(bar, line)
         )
     typer.echo(f"weights  {released.weights}")
     typer.echo(f"logits   {released.logits}")
@@ -198,7 +202,7 @@ def _fit(recipe: str, data: Path | None, out: Path | None, landmark_model: Path)
 
 
 def _probe(trainer: Trainer) -> None:
-    """How far facts of files, and sharpness and noise, alone tell the classes of each kind of pair apart."""
+    """How far facts of files, and sharpness and noise, alone separate the classes of each kind of pair."""
     from streamwatch.training.nuisances import probe_kinds
 
     kinds = [kind for kind, weight in trainer.recipe.data.weights.items() if weight > 0]
@@ -273,7 +277,7 @@ def _study(
         def show(variant: Variant, step: Step) -> None:
             bar.update(task, completed=step.step, description=variant.name)
             if step.evaluated:
-                common.say(bar, f"{variant.name}: step {step.step} of {step.steps}{_aucs(step.latest)}")
+                common.print_line(bar, f"{variant.name}: step {step.step} of {step.steps}{_aucs(step.latest)}")
 
         table = run_study(
             variants,

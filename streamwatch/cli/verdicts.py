@@ -40,7 +40,7 @@ def list_verdicts(
     config: common.ConfigOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """List verdicts, the newest first. --json gives the lines of results.jsonl, each with its cursor."""
+    """List verdicts, newest first. --json gives the lines of results.jsonl, each with its cursor."""
     from streamwatch.formats.jsonl import verdict_line
 
     with common.open_store(store, config) as opened:
@@ -59,7 +59,7 @@ def list_verdicts(
 @app.command()
 def export(
     scores: Annotated[
-        bool, typer.Option("--scores", help="A row for each scored face, in place of one for each verdict.")
+        bool, typer.Option("--scores", help="One row per scored face instead of one per verdict.")
     ] = False,
     file_format: Annotated[
         str,
@@ -67,11 +67,11 @@ def export(
             "--format",
             metavar="[jsonl|csv|parquet]",
             autocompletion=common.table_formats,
-            help="How to write; or a format that an extension adds.",
+            help="Output format; or one that an extension adds.",
         ),
     ] = "jsonl",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: standard output.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Output file; default: standard output.")
     ] = None,
     source: common.SourceOption = None,
     label: common.LabelOption = None,

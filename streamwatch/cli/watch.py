@@ -35,7 +35,7 @@ SAY_EVERY = 5.0
 
 
 class Background(StrEnum):
-    """What to do with the watch that goes on in the background."""
+    """What to do with the watch in the background."""
 
     START = "start"
     ATTACH = "attach"
@@ -45,31 +45,31 @@ class Background(StrEnum):
 def watch(
     urls: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[URL...]", help="Streams; default: the settings' `streams`, and what was added."),
+        typer.Argument(metavar="[URL...]", help="Streams; default: `streams` of the settings, and added ones."),
     ] = None,
     config: common.ConfigOption = None,
     pipeline: running.PipelineOption = "live",
     store: common.StoreOption = None,
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after so long.")
+        float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after this many seconds.")
     ] = None,
     device: running.DeviceOption = None,
     address: running.AddressOption = None,
     model: running.ModelOption = None,
     metrics_port: Annotated[
         int | None,
-        typer.Option("--metrics-port", metavar="PORT", min=1, max=65535, help="Answer Prometheus on this port."),
+        typer.Option("--metrics-port", metavar="PORT", min=1, max=65535, help="Serve Prometheus metrics on this port."),
     ] = None,
     background: Annotated[
         Background | None,
-        typer.Option("--background", help="Watch on a Ray cluster that goes on: start it, attach to it, or stop it."),
+        typer.Option("--background", help="Start, attach to, or stop a watch on a running Ray cluster."),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Watch streams until stopped. Exit status 1 where one gave no picture at all, or none any more at the end.
+    """Watch streams until stopped. Exit status 1 where one never delivered a picture, or was down at the end.
 
     A verdict on the last seconds of each stream is stored every second, and printed every few. A stream that breaks is
-    connected again. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
+    reconnected. Without a URL, the settings' `streams` and those of `streamwatch streams add` are watched, and
     followed as they change.
     """
     from streamwatch.cluster.statistics import DetectorLoad
@@ -205,13 +205,13 @@ def _show_lines(names: Mapping[str, str]) -> Callable[[WatchEvent], None]:
     A verdict has a line where its label is another one than before, and every few seconds.
     """
     out, note = common.console(), _notes(_errors(), names)
-    said: dict[str, tuple[Label, float]] = {}
+    printed: dict[str, tuple[Label, float]] = {}
 
     def show(item: WatchEvent) -> None:
         if isinstance(item, VideoVerdict):
-            label, at = said.get(item.source, (None, -math.inf))
+            label, at = printed.get(item.source, (None, -math.inf))
             if item.label is not label or time.monotonic() - at >= SAY_EVERY:
-                said[item.source] = item.label, time.monotonic()
+                printed[item.source] = item.label, time.monotonic()
                 out.print(_verdict(item, names), soft_wrap=True)
         elif isinstance(item, Alert):
             out.print(_alert(item, names), soft_wrap=True)
@@ -251,20 +251,20 @@ def _errors() -> Console:
 
 
 def _notes(console: Console, names: Mapping[str, str]) -> Callable[[Transition | OperatorNotice], None]:
-    """Says what happened; that a stream is tried again, or fails as it did before, is no news."""
+    """Prints what happened, except that a stream is retried or fails with the same cause as before."""
     from streamwatch.live.outbox import OperatorNotice
     from streamwatch.sources.states import StreamState
 
-    said: dict[str, tuple[object, ...]] = {}
+    printed: dict[str, tuple[object, ...]] = {}
 
     def note(item: Transition | OperatorNotice) -> None:
         if isinstance(item, OperatorNotice):
             line = Text(f"{common.instant(item.at)}  {common.plain(item.message)}", style="bold")
             console.print(line, soft_wrap=True)
             return
-        news = item.state, item.cause, item.message
-        if item.state is not StreamState.CONNECTING and said.get(item.source) != news:
-            said[item.source] = news
+        report = item.state, item.cause, item.message
+        if item.state is not StreamState.CONNECTING and printed.get(item.source) != report:
+            printed[item.source] = report
             console.print(transition_text(item, names), soft_wrap=True)
 
     return note

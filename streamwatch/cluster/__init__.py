@@ -21,7 +21,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 # Ray 2.60 makes a token for a cluster on this machine, and gives it to clusters that `ray start` starts later, but does
-# not use it itself to join them unless it is told. To tell one that was imported before makes it contradict itself.
+# not use it itself to join them unless this is set. Setting it after Ray was imported makes Ray contradict itself.
 with contextlib.suppress(RuntimeError):  # without a home there is none
     if "ray" not in sys.modules and Path("~/.ray/auth_token").expanduser().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")

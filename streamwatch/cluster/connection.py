@@ -21,7 +21,7 @@ from streamwatch.config import EngineSettings
 from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
 
 OBJECT_STORE_BYTES = 256 << 20
-"""Shared memory for batches and results under way, where no more is needed."""
+"""Shared memory for pending batches and results, where no more is needed."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -146,7 +146,7 @@ def _start(memory: int) -> None:
 def too_little_memory(needed: int, there: str) -> ConfigError:
     """The error for settings that keep more in shared memory than there is."""
     return ConfigError(
-        "engine.workers, engine.in_flight, engine.batch_faces: the batches under way may need "
+        "engine.workers, engine.in_flight, engine.batch_faces: the pending batches may need "
         f"{needed >> 20} MiB of shared memory, and {there}",
         "lower one of them, or give more",
     )

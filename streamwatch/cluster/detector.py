@@ -47,7 +47,7 @@ class DetectorActor:
             threads = 1 if device == "cpu" else None
             detector = load_detector(weights, device, threads=threads, precision=settings.precision)
         except StreamwatchError as error:
-            self._failure = error  # told by `ready`: Ray would turn it into the death of the actor
+            self._failure = error  # raised by `ready`: Ray would turn it into the death of the actor
             return
         self._batcher = MicroBatcher(
             partial(score_crops, detector),
@@ -133,7 +133,7 @@ class _RemoteScores:
 
 
 class RemoteClient:
-    """Sends batches to the detector actor that has the fewest of this client's under way, to those that are alike in
+    """Sends batches to the detector actor that has the fewest of this client's pending, to those that are alike in
     turn.
     """
 

@@ -88,7 +88,7 @@ class RunActors:
     def _place(self, name: str, node: Node) -> Actor:
         """Start a worker on a machine; where that is lost, its calls raise one of `LOST`.
 
-        Three calls at a time: the work, what it brings forth, and questions about it.
+        Three calls at a time: the work, its output, and queries of its progress.
         """
         actor: Actor = ray.remote(self._worker)
         place = NodeAffinitySchedulingStrategy(node.id, soft=False)  # a soft one is not kept to
@@ -125,7 +125,7 @@ def start_actors(plan: Plan, run_id: int | None, workers: Callable[[int], int], 
 
 
 def memory_for(plan: Plan, workers: int) -> int:
-    """Most bytes that batches under way take in the object store: crops on their way, and scores with masks on theirs;
+    """Most bytes that pending batches take in the object store: crops on their way, and scores with masks on theirs;
     twice, for on a cluster a copy is on each of two machines, and results of files need room, too.
     """
     engine = plan.settings.engine

@@ -15,7 +15,7 @@ from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.connection import LOST, Actor
 from streamwatch.sources.clocks import utc_now
 
-LOOK_EVERY = 5.0
+POLL_EVERY = 5.0
 """Seconds between two questions to the detectors."""
 
 
@@ -38,12 +38,12 @@ class LoadPoller:
         self._answers: list[Any] = []
         self._due = clock()
 
-    def look(self) -> Iterator[DetectorLoad]:
-        """Ask where it is time to; what they answered."""
+    def poll(self) -> Iterator[DetectorLoad]:
+        """Query the detectors where that is due; gives the load once all have answered."""
         answers = self._answers
         if answers and len(ray.wait(answers, num_returns=len(answers), timeout=0)[0]) == len(answers):
             self._answers = []
-            self._due = self._clock() + LOOK_EVERY
+            self._due = self._clock() + POLL_EVERY
             with contextlib.suppress(*LOST):
                 yield DetectorLoad(utc_now(), tuple(ray.get(answers)), self._lanes)
         if not self._answers and self._clock() >= self._due:

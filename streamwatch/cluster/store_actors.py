@@ -1,4 +1,4 @@
-"""The actors beside the store: through one the results of a run go into it, the other tells sinks of alerts."""
+"""The actors beside the store: one writes the results of a run into it, the other delivers alerts to sinks."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class StoreWriter:
         if self._store is None:
             self._store = Store.open(self._settings.store.url)
         trouble = self._store.save(self._run_id, items, self._settings.sinks, self._settings.alerts.clips)
-        return [*trouble, *self._janitor.look()]
+        return [*trouble, *self._janitor.poll()]
 
 
 class AlertCourier:
-    """Tells sinks of alerts; see `Courier`. What it has not told when it dies is told by the one that comes back."""
+    """Delivers alerts to sinks; see `Courier`. What is pending when it dies is delivered by the one restarted."""
 
     def __init__(self, settings: Settings) -> None:
         logs.configure(settings.log)
@@ -50,7 +50,7 @@ class AlertCourier:
         self._courier: Courier | None = None
 
     def work(self) -> list[SinkFailure]:
-        """Tell what is due. Raises StoreError."""
+        """Deliver what is due. Raises StoreError."""
         from streamwatch.sinks import Courier  # with an HTTP client that only this process needs
 
         if self._courier is None:

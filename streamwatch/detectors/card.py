@@ -32,7 +32,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class ExtensionPreset:
-    """Of a detector that another distribution adds. kind: its name in `DETECTORS`. options: whatever it needs."""
+    """Of a detector that another distribution adds. kind: its name in `DETECTORS`. options: its own settings."""
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What stands in `<weights>.yaml`.
+    """The content of `<weights>.yaml`.
 
     preset: architecture and switches; its type says which detector reads the weights.
     sha256: of the weights file; what writes that fills it in.

@@ -1,4 +1,4 @@
-"""How a lack of memory is told apart from other failures of a model."""
+"""How a lack of memory is distinguished from other failures of a model."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ BACKGROUND = (24, 26, 30)
 GRID = (70, 74, 80)
 INK = (235, 235, 235)
 TRACK_COLOURS = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115), (240, 228, 66), (213, 94, 0))
-"""Okabe and Ito's palette: told apart by colour-blind eyes too."""
+"""Okabe and Ito's palette: distinguishable by colour-blind eyes too."""
 
 LABEL_COLOURS = {
     Label.FAKE: (222, 60, 48),
@@ -74,7 +74,7 @@ class Drawing:
     ) -> Part | None:
         """Draw and encode the pictures of a segment, or of the whole; None where it has none.
 
-        length: of the segment, about, seconds. progress: hears the share that is done.
+        length: of the segment, about, seconds. progress: called with the share that is done.
         Raises SourceError where the source cannot be read and ConfigError where the output cannot be written.
         """
         with self._writing():
@@ -107,7 +107,7 @@ class Drawing:
     def _draw(self, segment: Segment, length: float | None, progress: Callable[[float], None]) -> Part | None:
         # Two threads as for the encoder: pictures are drawn one by one, in between.
         decode = self.decode.model_copy(update={"threads": 2})
-        timeline = Timeline(self.traces)
+        timeline = FaceTimeline(self.traces)
         with VideoSource(str(self.source), decode) as video:  # the first picture of the file decides on the size
             shrink = min(1.0, MAX_SIDE / max(video.width, video.height))
             width, height = _even(video.width * shrink), _even(video.height * shrink)
@@ -157,7 +157,7 @@ class Mark:
     coverage: MaskCoverage | None = None
 
 
-class Timeline:
+class FaceTimeline:
     """The scored faces of a source by track and time."""
 
     def __init__(self, traces: Sequence[FaceTrace]) -> None:
@@ -284,7 +284,7 @@ class ScoreStrip:
     """The score over time as a picture of W×`height`; `at` adds the playhead."""
 
     def __init__(
-        self, timeline: Timeline, verdict: VideoVerdict, duration: float, width: int, picture_height: int
+        self, timeline: FaceTimeline, verdict: VideoVerdict, duration: float, width: int, picture_height: int
     ) -> None:
         self.height = _even(min(max(round(picture_height * 0.2), 72), 180))
         self._size = _text_scale(picture_height)
@@ -333,7 +333,7 @@ class ScoreStrip:
             (_, height), _ = cv2.getTextSize(text, FONT, size, 1)
             cv2.putText(self._still, text, (4, y + height // 2), FONT, size, INK, 1, cv2.LINE_AA)
 
-    def _draw_track(self, timeline: Timeline, track: int) -> None:
+    def _draw_track(self, timeline: FaceTimeline, track: int) -> None:
         colour = _track_colour(track)
         for stretch in timeline.stretches(track):
             points = np.array([(self._x(t.pts), self._y(t.probability)) for t in stretch], np.int32)
@@ -341,7 +341,7 @@ class ScoreStrip:
             for x, y in points:
                 cv2.circle(self._still, (int(x), int(y)), 2, colour, cv2.FILLED, cv2.LINE_AA)
 
-    def _draw_header(self, timeline: Timeline, verdict: VideoVerdict) -> None:
+    def _draw_header(self, timeline: FaceTimeline, verdict: VideoVerdict) -> None:
         text = verdict.label.value.upper().replace("_", " ")
         if verdict.score is not None:
             text += f" {verdict.score:.2f}"

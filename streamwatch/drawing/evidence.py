@@ -1,4 +1,4 @@
-"""Evidence as pictures that a person can look at."""
+"""Evidence as pictures for a person."""
 
 from __future__ import annotations
 

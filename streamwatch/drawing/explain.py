@@ -33,7 +33,7 @@ MOST_REASONS = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """One face of an alert, looked at again.
+    """One face of an alert, scored again.
 
     score: calibrated probability of "fake" of the stored crop, which JPEG has changed a little since the verdict.
     heat: S×S in 0..1, what speaks for "fake" in the S×S×3 crop; 0 everywhere where nothing does, None for a detector

@@ -1,4 +1,4 @@
-"""How well scored face pictures of web clips tell forged clips from honest ones: over clips, over pairs, by method.
+"""How well scored face pictures separate forged web clips from honest ones: over clips, over pairs, by method.
 
 Knows nothing of detectors or files: what it needs of a picture stands in its `ScoredFace`.
 """
@@ -57,7 +57,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ClipSeparation:
-    """How well honest and forged clips are told apart; a clip's score is the mean logit of its pictures.
+    """How well honest and forged clips are separated; a clip's score is the mean logit of its pictures.
 
     auc: over clips. auc_faces: over single pictures. The others: share of forged clips found when 1 or 5 in 100 honest
     clips are called fake.

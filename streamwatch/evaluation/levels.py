@@ -50,7 +50,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class LevelSeparation:
-    """How well two classes are told apart; rates and probabilities in 0..1.
+    """How well two classes are separated; rates and probabilities in 0..1.
 
     auc_interval: 95 % bootstrap over groups (sources), None where a class has fewer than two of them. Accuracies are
     those at the threshold. log_loss (natural logarithm) and ece weigh both classes alike, as the calibration does.

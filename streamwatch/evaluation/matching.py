@@ -46,7 +46,7 @@ def class_weights(fake: NDArray[np.bool_], facts: Array, multiplicity: Array) ->
 
 
 def pair_weights(differences: Array, multiplicity: Array) -> Array:
-    """The same for N pairs of a forged and an honest clip, R×N: no fact alone tells which of the two is forged.
+    """The same for N pairs of a forged and an honest clip, R×N: no fact alone shows which of the two is forged.
 
     differences: N×F, fact of the forged clip − fact of the honest one, e.g. of logarithms. The regression is the
     conditional one of matched pairs (Breslow & Day, "Statistical Methods in Cancer Research" I, 1980, chapter 7): e is

@@ -1,4 +1,5 @@
-"""How far facts of a picture alone tell honest from forged: size, coding, sharpness, noise, and nothing of the face.
+"""How far facts of a picture alone separate honest from forged: size, coding, sharpness, noise, and nothing of the
+face.
 
 Where a small classifier of these facts does well, a detector's figures on the same pictures say little, and a detector
 trained on them may learn the facts instead of the forgery.
@@ -40,7 +41,7 @@ _STANDARD_MEANS = (57.625, 86.015625)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How well facts tell fake from real on groups that the classifier did not see.
+    """How well facts separate fake from real on groups that the classifier did not see.
 
     auc: of all facts together, over the samples, with its interval over draws of whole groups. alone: AUC of each fact
     by itself, by name; below 0.5: fakes have less of it. won: share of pairs in which a classifier of the differences
@@ -116,7 +117,7 @@ def probe_images(
     rounds: int = ROUNDS,
     seed: int = 0,
 ) -> Probe:
-    """How far facts alone tell pairs of uint8 H×W×3 RGB pictures apart: fake[i] belongs to real[i], groups[i] to both.
+    """How far facts alone separate pairs of uint8 H×W×3 RGB pictures: fake[i] belongs to real[i], groups[i] to both.
 
     facts: N×F more facts of the real and of the fake pictures (e.g. `file_facts`), with their names. groups: what is
     independent (scenes, sources); pairs of one group are never in training and test at once. Raises ValueError as

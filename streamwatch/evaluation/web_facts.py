@@ -28,7 +28,7 @@ class FactFigures:
 def facts_alone(
     pictures: Sequence[WebPicture], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> FactFigures:
-    """How far facts of pictures and files tell the two classes apart, groups being scenes; `enhanced` is left out.
+    """How far facts of pictures and files separate the two classes, groups being scenes; `enhanced` is left out.
 
     progress: pictures done, pictures in all. Raises SourceNotFound for a file that is no picture.
     """

@@ -18,8 +18,8 @@ class FaceFinder:
     """Detection, tracking, cropping and quality of the faces of one source.
 
     geometry and size (pixels) are those of the model that will score the crops. detector: one to use instead
-    of loading the one that `faces` names. first_track: id of the first track. on_view: hears of every frame what
-    tracking saw of it, before its crops are given out.
+    of loading the one that `faces` names. first_track: id of the first track. on_view: called with what
+    tracking saw of every frame, before its crops are returned.
 
     Raises WeightsError when that cannot be loaded.
     """

@@ -59,7 +59,7 @@ def transition_line(transition: Transition) -> dict[str, Any]:
 
 
 def stream_line(stream: StreamStatus) -> dict[str, Any]:
-    """How one stream stands, as `streams list --json` gives it."""
+    """The state of one stream, as `streams list --json` gives it."""
     verdict = None if stream.verdict is None else stream.verdict.verdict
     change = transition_line(stream.change)
     return {

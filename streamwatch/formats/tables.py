@@ -19,7 +19,7 @@ PARQUET_ROWS = 10_000
 """Rows of a row group."""
 
 
-class Kind(Enum):
+class ColumnKind(Enum):
     """What a column holds. An instant is ISO 8601 in rows and text, and an instant in Parquet."""
 
     TEXT = "text"
@@ -28,66 +28,66 @@ class Kind(Enum):
     INSTANT = "instant"
 
 
-Columns = Mapping[str, Kind]
+Columns = Mapping[str, ColumnKind]
 Rows = Iterable[Mapping[str, Any]]
 
 ALERTS: Columns = {
-    "id": Kind.TEXT,
-    "verdict_id": Kind.INTEGER,
-    "source": Kind.TEXT,
-    "kind": Kind.TEXT,
-    "reason": Kind.TEXT,
-    "track": Kind.INTEGER,
-    "label": Kind.TEXT,
-    "start": Kind.NUMBER,
-    "end": Kind.NUMBER,
-    "peak": Kind.NUMBER,
-    "mean": Kind.NUMBER,
-    "faces": Kind.INTEGER,
-    "started_at": Kind.INSTANT,
-    "ended_at": Kind.INSTANT,
-    "stored_at": Kind.INSTANT,
-    "revision": Kind.INTEGER,
-    "state": Kind.TEXT,
-    "review_label": Kind.TEXT,
-    "review_comment": Kind.TEXT,
-    "reviewed_at": Kind.INSTANT,
+    "id": ColumnKind.TEXT,
+    "verdict_id": ColumnKind.INTEGER,
+    "source": ColumnKind.TEXT,
+    "kind": ColumnKind.TEXT,
+    "reason": ColumnKind.TEXT,
+    "track": ColumnKind.INTEGER,
+    "label": ColumnKind.TEXT,
+    "start": ColumnKind.NUMBER,
+    "end": ColumnKind.NUMBER,
+    "peak": ColumnKind.NUMBER,
+    "mean": ColumnKind.NUMBER,
+    "faces": ColumnKind.INTEGER,
+    "started_at": ColumnKind.INSTANT,
+    "ended_at": ColumnKind.INSTANT,
+    "stored_at": ColumnKind.INSTANT,
+    "revision": ColumnKind.INTEGER,
+    "state": ColumnKind.TEXT,
+    "review_label": ColumnKind.TEXT,
+    "review_comment": ColumnKind.TEXT,
+    "reviewed_at": ColumnKind.INSTANT,
 }
 """Those of `alert_line`."""
 
 VERDICTS: Columns = {
-    "verdict_id": Kind.INTEGER,
-    "source": Kind.TEXT,
-    "sha256": Kind.TEXT,
-    "label": Kind.TEXT,
-    "score": Kind.NUMBER,
-    "reason": Kind.TEXT,
-    "duration": Kind.NUMBER,
-    "started_at": Kind.INSTANT,
-    "stored_at": Kind.INSTANT,
-    "decoded": Kind.INTEGER,
-    "sampled": Kind.INTEGER,
-    "analysed": Kind.INTEGER,
-    "dropped": Kind.INTEGER,
-    "tracks": Kind.INTEGER,
-    "alerts": Kind.INTEGER,
-    "model": Kind.TEXT,
-    "model_sha256": Kind.TEXT,
-    "config_sha256": Kind.TEXT,
-    "error": Kind.TEXT,
-    "error_message": Kind.TEXT,
+    "verdict_id": ColumnKind.INTEGER,
+    "source": ColumnKind.TEXT,
+    "sha256": ColumnKind.TEXT,
+    "label": ColumnKind.TEXT,
+    "score": ColumnKind.NUMBER,
+    "reason": ColumnKind.TEXT,
+    "duration": ColumnKind.NUMBER,
+    "started_at": ColumnKind.INSTANT,
+    "stored_at": ColumnKind.INSTANT,
+    "decoded": ColumnKind.INTEGER,
+    "sampled": ColumnKind.INTEGER,
+    "analysed": ColumnKind.INTEGER,
+    "dropped": ColumnKind.INTEGER,
+    "tracks": ColumnKind.INTEGER,
+    "alerts": ColumnKind.INTEGER,
+    "model": ColumnKind.TEXT,
+    "model_sha256": ColumnKind.TEXT,
+    "config_sha256": ColumnKind.TEXT,
+    "error": ColumnKind.TEXT,
+    "error_message": ColumnKind.TEXT,
 }
 """Those of `verdict_cells`."""
 
 SCORES: Columns = {
-    "verdict_id": Kind.INTEGER,
-    "source": Kind.TEXT,
-    "track": Kind.INTEGER,
-    "frame": Kind.INTEGER,
-    "pts": Kind.NUMBER,
-    "wall_time": Kind.INSTANT,
-    **dict.fromkeys(("x0", "y0", "x1", "y1", "confidence", "logit", "probability"), Kind.NUMBER),
-    **dict.fromkeys(("short_side", "sharpness", "pose", "upscaling"), Kind.NUMBER),
+    "verdict_id": ColumnKind.INTEGER,
+    "source": ColumnKind.TEXT,
+    "track": ColumnKind.INTEGER,
+    "frame": ColumnKind.INTEGER,
+    "pts": ColumnKind.NUMBER,
+    "wall_time": ColumnKind.INSTANT,
+    **dict.fromkeys(("x0", "y0", "x1", "y1", "confidence", "logit", "probability"), ColumnKind.NUMBER),
+    **dict.fromkeys(("short_side", "sharpness", "pose", "upscaling"), ColumnKind.NUMBER),
 }
 """Those of `Store.iter_scores`: a row for each scored face."""
 
@@ -159,13 +159,13 @@ def write_parquet(rows: Rows, columns: Columns, file: BinaryIO) -> None:
     except ImportError:
         raise LibraryMissing("pyarrow is missing", "pip install 'streamwatch[parquet]'") from None
     kinds = {
-        Kind.TEXT: pyarrow.string(),
-        Kind.INTEGER: pyarrow.int64(),
-        Kind.NUMBER: pyarrow.float64(),
-        Kind.INSTANT: pyarrow.timestamp("us", "UTC"),
+        ColumnKind.TEXT: pyarrow.string(),
+        ColumnKind.INTEGER: pyarrow.int64(),
+        ColumnKind.NUMBER: pyarrow.float64(),
+        ColumnKind.INSTANT: pyarrow.timestamp("us", "UTC"),
     }
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
-    instants = [name for name, kind in columns.items() if kind is Kind.INSTANT]
+    instants = [name for name, kind in columns.items() if kind is ColumnKind.INSTANT]
     left = iter(rows)
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         while batch := [{**row, **_instants(row, instants)} for row in itertools.islice(left, PARQUET_ROWS)]:

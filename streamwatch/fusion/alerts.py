@@ -121,7 +121,7 @@ class SourceAlerts:
                 self._faults[alert.kind] = _Fault(alert, rules)
 
     def add(self, score: FaceScore) -> None:
-        """Take in a scored face with its crop and track. Faces of a track come in order of time."""
+        """Add a scored face with its crop and track. Faces of a track come in order of time."""
         crop = score.crop
         if crop is None or crop.face.track_id is None:
             raise ValueError("alerts need scores with their crops and track ids")
@@ -308,7 +308,7 @@ class _Life(ABC):
 
     @abstractmethod
     def _draft(self) -> Alert:
-        """The alert as it stands, but for what `step` fills in."""
+        """The next revision of the alert, except for what `step` fills in."""
 
 
 class _Forgery(_Life):

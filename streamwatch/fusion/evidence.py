@@ -146,7 +146,7 @@ class EvidenceKeeper:
         return len(self._hot) >= self._room
 
     def prune(self, parts: Sequence[tuple[float, float]], now: float) -> None:
-        """Let go of faces that are not among the strongest of one of the parts of the track (first and last time,
+        """Drop faces that are not among the strongest of one of the parts of the track (first and last time,
         seconds), given the time of the newest face: parts are the spans so far, and what may yet become one.
         """
         policy = self._policy

@@ -7,7 +7,7 @@ from streamwatch.enums import StrEnum
 from streamwatch.records import Face, FaceQuality
 
 FLOOR = 0.25
-"""No factor falls below this, so that poor pixels speak quietly but several of them are still heard."""
+"""No factor falls below this, so that a poor face counts little but several of them still count."""
 
 SHARP = 100.0
 """Variance of the Laplacian from which a crop counts as sharp (a common limit for "not blurred", 8-bit grey).

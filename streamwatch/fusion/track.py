@@ -59,13 +59,13 @@ class TrackFusion:
         return self._times[-1]
 
     def add(self, score: FaceScore) -> None:
-        """Take in the next face of the track. Faces come in order of media time, each with its crop."""
+        """Add the next face of the track. Faces come in order of media time, each with its crop."""
         record = replace(frame_record(score), track_id=self.track_id)
         assert score.crop is not None
         weight = face_weight(score.crop.face, self.policy.limits)
-        self.take(record, weight, ScoredCandidate(score, self.policy.mask_threshold))
+        self.add_record(record, weight, ScoredCandidate(score, self.policy.mask_threshold))
 
-    def take(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
+    def add_record(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
         """As `add`. weight: see `face_weight`. candidate: the face as evidence; None where it will never be."""
         if self._start is None:
             self._start = record.pts
@@ -93,7 +93,7 @@ class TrackFusion:
         self._keeper.seal()
 
     def forget(self, before: float) -> None:
-        """Let go of faces earlier than `before` (seconds): no later verdict will rest on them."""
+        """Drop faces earlier than `before` (seconds): no later verdict will use them."""
         while self.records and self.records[0].pts < before:
             self.records.popleft()
         gone = bisect_left(self._times, before)

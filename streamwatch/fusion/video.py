@@ -26,7 +26,7 @@ from streamwatch.records import (
 )
 
 IDLE = 10.0
-"""Seconds of media time after which a track that got no face gives up its pixels. It may still get faces."""
+"""Seconds of media time after which a track that got no face drops its pixels. It may still get faces."""
 
 ALERTS = uuid.UUID("6f2f3c0e-5b0f-5d2a-9b53-6f1c5c9a7d11")
 """Name space of alert ids."""
@@ -50,7 +50,7 @@ class Subject:
         """The same for the same content, model, configuration, track and start: a second scan makes no second
         alert.
 
-        A live source is told apart by its name and the instant at which its capture began.
+        A live source is identified by its name and the instant at which its capture began.
         """
         content = self.sha256 or f"{self.source} {self.started_at.isoformat() if self.started_at else ''}"
         parts = (content, self.model.sha256, self.config_sha256, str(track_id), f"{start:.3f}")
@@ -77,9 +77,9 @@ class SourceFusion:
             raise ValueError("fusion needs scores with their crops and track ids")
         self._track(score.crop.face.track_id, score.crop.pts).add(score)
 
-    def take(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
-        """As `add`; see `TrackFusion.take`."""
-        self._track(record.track_id, record.pts).take(record, weight, candidate)
+    def add_record(self, record: FrameRecord, weight: float, candidate: Candidate | None) -> None:
+        """As `add`; see `TrackFusion.add_record`."""
+        self._track(record.track_id, record.pts).add_record(record, weight, candidate)
 
     def pictures(self) -> list[Evidence]:
         """Every face that the evidence of these tracks, or of longer ones that they are parts of, may need."""

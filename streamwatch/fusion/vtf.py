@@ -60,7 +60,7 @@ class VTF(nn.Module):
 
 
 class OnlineVTF:
-    """The logit of a track that goes on: the mean over its full windows and the one under way.
+    """The logit of a track that goes on: the mean over its full windows and the current one.
 
     Windows follow one another without overlap, each weighted by its faces. Memory does not grow with the track: one
     window of features and two numbers. Fed face by face or all at once, the result is the same.

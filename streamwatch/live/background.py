@@ -1,4 +1,4 @@
-"""A watch that goes on without the command that started it: a detached actor on a cluster that goes on by itself."""
+"""A watch that outlives the command that started it: a detached actor on a long-running Ray cluster."""
 
 from __future__ import annotations
 

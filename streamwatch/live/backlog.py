@@ -17,7 +17,7 @@ class BacklogMonitor:
         self._waiting_since: float | None = None
 
     def update(self, sampled: int, finished: int) -> bool:
-        """Take note of how many frames were sampled and how many are through, analysed or left out; whether none has
+        """Update with how many frames were sampled and how many are done, analysed or left out; whether none has
         been through for too long.
         """
         now = self._clock()

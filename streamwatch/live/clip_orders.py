@@ -1,4 +1,4 @@
-"""Evidence clips that are cut from a stream while it goes on."""
+"""Evidence clips that are cut from a running stream."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.process import ClipOrder
 
 CLIP_PATIENCE = 5.0
-"""Seconds beyond its end after which a clip is given up."""
+"""Seconds beyond its end after which a clip is cancelled."""
 
 
 class ClipOrders:
-    """Has one clip cut for each forgery, and delivers what becomes of each: the clip, or why there is none.
+    """Orders one clip for each forgery, and delivers the result of each: the clip, or why there is none.
 
     source: its name. cut: has a clip cut. deliver: receives every clip. known: ids of alerts that were reported before,
     which get none.
@@ -61,7 +61,7 @@ class ClipOrders:
         if self._deadlines.pop(clip.alert_id, None) is not None:
             self._deliver(clip)
 
-    def give_up(self, *, all_of_them: bool = False) -> None:
+    def fail_overdue(self, *, all_of_them: bool = False) -> None:
         """Deliver a failure in place of every clip that is overdue, or of all that are still to come."""
         now = math.inf if all_of_them else self._clock()
         for alert_id in [alert_id for alert_id, deadline in self._deadlines.items() if deadline < now]:

@@ -57,7 +57,7 @@ class StreamDecoder:
             process.adjust(self._rate)
 
     def receive(self, timeout: float) -> Message | None:
-        """What the process has to say next; None if there is nothing within `timeout` seconds. Raises DecoderDied, also
+        """The process's next message; None if there is nothing within `timeout` seconds. Raises DecoderDied, also
         where there is no process.
         """
         if self._process is None:

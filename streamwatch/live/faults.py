@@ -35,7 +35,7 @@ class StreamFaults:
         self._trouble: Transition | None = None
 
     def note(self, change: Transition) -> None:
-        """Take note of a change of state, for its cause."""
+        """Note a change of state, for its cause."""
         if change.cause is not None:
             self._trouble = change
 

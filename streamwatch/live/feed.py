@@ -76,7 +76,7 @@ class FrameQueue:
             return frame
 
     def close(self) -> None:
-        """No frames come any more; those that wait may still be had."""
+        """No frames come any more; those that wait can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -102,7 +102,7 @@ class FrameQueue:
 
 
 class Feed:
-    """Reads a stream until it is told to stop, and reconnects; a file, once. A thread waits for a process that decodes.
+    """Reads a stream until it is stopped, and reconnects; a file, once. A thread waits for a process that decodes.
 
     Frames of a later connection go on in media time and index: `pts` is seconds since the first frame of the
     first connection, with the pauses in between; or since `started_at`, where a predecessor had read the stream.
@@ -111,7 +111,7 @@ class Feed:
     `live.stalled_after` seconds the stream counts as stalled, and some time after `decode.read_timeout` the process is
     killed.
 
-    on_clip: hears what becomes of the clips that `cut` asked for. machine: the state of the stream. failure: the latest
+    on_clip: receives the result of every clip that `cut` ordered. machine: the state of the stream. failure: the latest
     error; None after a connection that works. crash: the unexpected error that ended the thread.
     """
 

@@ -54,9 +54,9 @@ class FrameAnalysis:
         if picture is not PictureState.MOVING:
             self._left_out[_DROPPED[picture]] += 1
             return
-        self._traces.take(frame)
+        self._traces.start(frame)
         (crops,) = self._finder.find([frame])
-        self._traces.find(frame.index, len(crops))
+        self._traces.record_faces(frame.index, len(crops))
         self._queue.put(crops)
         self._queue.flush()
 
@@ -74,7 +74,7 @@ class FrameAnalysis:
         return self._queue.full
 
     def wait(self, timeout: float) -> None:
-        """Wait until some score is there, or so many seconds are over."""
+        """Wait until some score is there, or `timeout` seconds are over."""
         self._queue.wait(timeout)
 
     def relax(self, gap: float) -> None:
@@ -106,4 +106,4 @@ class FrameAnalysis:
     def _receive(self, score: FaceScore) -> None:
         self._deliver(score)
         if score.crop is not None:
-            self._traces.score(score.crop.frame_index)
+            self._traces.record_score(score.crop.frame_index)

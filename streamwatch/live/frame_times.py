@@ -31,16 +31,16 @@ class FrameTraces:
         self._count = 0
         self._times: dict[int, _Times] = {}
 
-    def take(self, frame: Frame) -> None:
-        """A frame begins to be looked at."""
+    def start(self, frame: Frame) -> None:
+        """The analysis of a frame begins."""
         if self._every == 0 or frame.wall_time is None:
             return
         if self._count % self._every == 0:
             self._times[frame.index] = _Times(frame.wall_time, self._now())
         self._count += 1
 
-    def find(self, index: int, faces: int) -> None:
-        """So many faces were found in it."""
+    def record_faces(self, index: int, faces: int) -> None:
+        """faces: how many were found in the frame."""
         times = self._times.get(index)
         if times is not None:
             times.found = self._now()
@@ -48,8 +48,8 @@ class FrameTraces:
             if faces == 0:
                 times.scored = times.found
 
-    def score(self, index: int) -> None:
-        """One of its faces was scored."""
+    def record_score(self, index: int) -> None:
+        """One of the frame's faces was scored."""
         times = self._times.get(index)
         if times is not None:
             times.left -= 1

@@ -23,9 +23,7 @@ from streamwatch.sources.container import access_for
 from streamwatch.store.database import parse_url, sqlite_file
 from streamwatch.validation import problems
 
-HEADER = (
-    "# Streams that `streamwatch streams add`, `remove` and `pause` were told; a running `watch` follows this file.\n"
-)
+HEADER = "# Streams of `streamwatch streams add`, `remove` and `pause`; a running `watch` follows this file.\n"
 
 
 class _Document(Section):
@@ -128,7 +126,7 @@ def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
 
 
 class RosterFollower:
-    """Says what is to be watched whenever one of its files has changed.
+    """Reads the streams to watch again whenever one of its files has changed.
 
     read: gives the streams; raises ConfigError. files: those that it reads, there or not.
     """
@@ -138,8 +136,8 @@ class RosterFollower:
         self._files = list(files)
         self._stamps: list[tuple[int, int] | None] | None = None
 
-    def look(self) -> Sequence[StreamSettings] | None:
-        """The streams where a file has changed since the last look, or at the first one; else None. Raises
+    def poll(self) -> Sequence[StreamSettings] | None:
+        """The streams where a file has changed since the last poll, or at the first one; else None. Raises
         ConfigError, once for each change.
         """
         stamps = [_stamp(file) for file in self._files]
@@ -149,7 +147,7 @@ class RosterFollower:
         return self._read()
 
     def forget(self) -> None:
-        """Have the next look be like the first one."""
+        """Make the next poll like the first one."""
         self._stamps = None
 
 

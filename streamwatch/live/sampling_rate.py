@@ -37,7 +37,7 @@ class SamplingRate:
         return self.rate < self.wanted / 2
 
     def update(self, stale: int) -> bool:
-        """Take note of the number of stale frames so far; whether the rate has changed."""
+        """Update with the number of stale frames so far; whether the rate has changed."""
         if self._clock() < self._due:
             return False
         self._due = self._clock() + PERIOD

@@ -1,4 +1,4 @@
-"""Whether a live picture moves: one that is black, or stands still forever, says nothing of what goes on."""
+"""Whether a live picture moves: one that is black, or frozen, shows nothing of the scene."""
 
 from __future__ import annotations
 

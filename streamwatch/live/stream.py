@@ -128,20 +128,20 @@ class LiveStream:
                     self._stopped_at = self._clock()
                     self._feed.stop()
                 self._step()
-                news = self._watch_for_alerts()
-                if self._clock() >= due or news:
+                changed = self._update_alerts()
+                if self._clock() >= due or changed:
                     due = self._clock() + every
                     self._deliver(self._verdict())
-                if news and not self._feed.is_file:
+                if changed and not self._feed.is_file:
                     self._clips.order(self._alerts.current(-math.inf))
-                self._clips.give_up()
+                self._clips.fail_overdue()
         finally:
             self._feed.stop()
         if self._feed.crash is not None:
             raise self._feed.crash
         self._analysis.drain()
         self._alerts.end(self._time())
-        self._clips.give_up(all_of_them=True)
+        self._clips.fail_overdue(all_of_them=True)
         return self._verdict()
 
     def _step(self) -> None:
@@ -162,7 +162,7 @@ class LiveStream:
         self._faults.note(change)
         self._deliver(change)
 
-    def _watch_for_alerts(self) -> bool:
+    def _update_alerts(self) -> bool:
         """Whether an alert has a new revision."""
         now = self._time()
         if not self._feed.is_file:
@@ -187,8 +187,8 @@ class LiveStream:
             nothing = SourceTimeout(f"{feed.name}: no picture came", "check that the sender is running")
             return error_verdict(subject, feed.failure or nothing, counts, alerts=alerts)
         verdict = self._fusion.verdict(subject, counts, self._duration(), self._analysis.now + silence, alerts)
-        doubts = self._doubts(silence)
-        notes = [*doubts, verdict.reason]
+        caveats = self._caveats(silence)
+        notes = [*caveats, verdict.reason]
         if self._sampling.rate < self._sampling.wanted:
             notes.append(f"sampled at {self._sampling.rate:.2g} frames/s for lack of time")
         if counts.dropped:
@@ -196,7 +196,7 @@ class LiveStream:
         if lost := feed.machine.reconnects.total():
             notes.append(f"connection lost: {lost}×")
         label = verdict.label
-        if doubts and label in (Label.REAL, Label.NO_FACE):
+        if caveats and label in (Label.REAL, Label.NO_FACE):
             label = Label.INCONCLUSIVE
         reason = "; ".join(filter(None, notes))
         return replace(verdict, label=label, reason=reason, times=self._analysis.times())
@@ -204,14 +204,14 @@ class LiveStream:
     def _counts(self) -> FrameCounts:
         return self._resume.frames + self._feed.counts + self._analysis.counts
 
-    def _doubts(self, silence: float) -> list[str]:
+    def _caveats(self, silence: float) -> list[str]:
         """Why what was seen lately does not say what is there now."""
-        doubts = []
+        caveats = []
         if silence > self._plan.settings.live.stalled_after:
-            doubts.append(f"no new picture for {silence:.0f} s")
+            caveats.append(f"no new picture for {silence:.0f} s")
         if (stillness := self._analysis.stillness) is not None:
-            doubts.append(stillness)
-        return doubts
+            caveats.append(stillness)
+        return caveats
 
     def _duration(self) -> float | None:
         return self._feed.duration if self._feed.is_file else self._analysis.now

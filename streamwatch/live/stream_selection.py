@@ -35,8 +35,8 @@ class StreamSelection:
         self._path = None if path is None else path.absolute()
         files = [file for file in (self._path, None if config is None else config.absolute()) if file is not None]
         self._follower = RosterFollower(self._read, files)
-        self.follow = self._look
-        self.urls = self._look() or []
+        self.follow = self._changed_urls
+        self.urls = self._changed_urls() or []
 
     def check(self) -> None:
         """Raise BadParameter where there is nothing to watch, nor ever was."""
@@ -53,8 +53,8 @@ class StreamSelection:
         self._follower.forget()
         return self.follow
 
-    def _look(self) -> list[str] | None:
-        streams = self._follower.look()
+    def _changed_urls(self) -> list[str] | None:
+        streams = self._follower.poll()
         return None if streams is None else [stream.url for stream in streams if not stream.paused]
 
     def _read(self) -> list[StreamSettings]:

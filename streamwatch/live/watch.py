@@ -110,7 +110,7 @@ class _Stream:
     def of(cls, url: str, settings: LiveSettings) -> _Stream:
         return cls(url, RetryPolicy(settings))
 
-    def go(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
+    def transition(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
         """Record a change of state while no worker is there to report it."""
         name = redact(self.url)
         cause = None if state is StreamState.STOPPED else Cause.CRASHED
@@ -209,13 +209,13 @@ class _Watch:
                 if stream.assignment is None:
                     self._begin(stream, actors)
                 else:
-                    self._look(stream, stream.assignment, actors)
+                    self._poll(stream, stream.assignment, actors)
                 output.extend(self._sort(stream))
             if self._outbox is not None:
                 output.extend(self._outbox.exchange())
             if self._delivery is not None:
                 output.extend(self._delivery.exchange())
-            output.extend(load.look())
+            output.extend(load.poll())
             yield from output
             if self._steady():
                 actors.prepare_worker()
@@ -237,7 +237,7 @@ class _Watch:
         return all(stream.over for stream in self._streams.values()) and (not self._targets.followed or ending)
 
     def _steady(self) -> bool:
-        """Whether every stream runs, and goes on."""
+        """Whether every stream runs and none is being removed."""
         streams = self._streams.values()
         return all(stream.state is StreamState.RUNNING and not stream.leaving for stream in streams)
 
@@ -270,7 +270,7 @@ class _Watch:
             stream.assignment.worker.stop.remote()
         elif not stream.over:
             stream.over = True
-            stream.go(StreamState.STOPPED)
+            stream.transition(StreamState.STOPPED)
 
     def _begin(self, stream: _Stream, actors: RunActors) -> None:
         now = time.monotonic()
@@ -280,12 +280,12 @@ class _Watch:
         if stream.over or now < stream.retry_at:
             return
         if stream.workers:
-            stream.go(StreamState.CONNECTING)
+            stream.transition(StreamState.CONNECTING)
         resume = ResumeState.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
         stream.workers += 1
         stream.assignment = _Assignment.begin(actors.take_worker(), stream.url, left, resume)
 
-    def _look(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
+    def _poll(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
         """Receive the worker's pending items; where it has ended, its last verdict too."""
         try:
             if assignment.over:
@@ -309,12 +309,12 @@ class _Watch:
         now = time.monotonic()
         if stream.leaving:
             stream.over = True
-            stream.go(StreamState.STOPPED)
+            stream.transition(StreamState.STOPPED)
             self._release(stream, assignment, actors)
             return
         failed, wait = stream.retries.failed(Cause.CRASHED, now - assignment.began)
         stream.retry_at = now + wait
-        stream.go(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
+        stream.transition(StreamState.FAILED if failed else StreamState.BACKING_OFF, message, wait)
         if failed:
             stream.items.append(self._given_up(stream, message))
         self._release(stream, assignment, actors)

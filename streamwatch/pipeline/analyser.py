@@ -22,7 +22,7 @@ from streamwatch.fusion.track import frame_record
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient, ScoringQueue
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
-from streamwatch.pipeline.triage import choose_looks, find_doubts, longest_gap
+from streamwatch.pipeline.triage import doubtful_windows, longest_gap, sample_key_frames
 from streamwatch.records import (
     DropReason,
     FaceScore,
@@ -43,11 +43,11 @@ TRACE_MASK = 28
 
 NOTHING = "no frame could be decoded"
 
-LEAST_LOOKS = 4
+LEAST_KEY_FRAMES = 4
 """Key frames that a file must have to be skimmed."""
 
 WORTH = 0.8
-"""Share of a file in doubt from which on it is looked at as a whole."""
+"""Share of a file in doubt from which on it is analysed as a whole."""
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class SegmentPlan:
     """A file that is to be analysed in segments. duration: seconds.
 
     skim: what was seen of the rest of the file, as `SegmentScores` in bytes; None where the segments are all of it.
-    gap: the longest time between two looks there for which a track may not be seen, seconds.
+    gap: the longest time between two key frames there for which a track may not be seen, seconds.
     """
 
     segments: tuple[Segment, ...]
@@ -88,7 +88,7 @@ class Analyser:
     Frames are read in batches while the detector works on the crops of earlier ones; `engine.in_flight`
     bounds how far reading runs ahead. Of the pixels only those of the evidence stay.
 
-    progress: hears the share of the file that was read, 0..1, where its duration is known.
+    progress: called with the share of the file that was read, 0..1, where its duration is known.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Analyser:
 
     def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | SegmentPlan:
         """As `analyse`; but a file that can be cut into two or more parts of about `segment` seconds is only cut.
-        0: none is. With triage it is skimmed, and the cut is what is to be looked at closely. trace: of a file that is
+        0: none is. With triage it is skimmed, and the cut is what is to be analysed in full. trace: of a file that is
         not cut, give the traces; such a file is not skimmed.
         """
         try:
@@ -137,7 +137,7 @@ class Analyser:
                         f"{redact(source)}: a live stream has no end to scan", "use `streamwatch watch`"
                     )
                 if self._plan.settings.sampling.triage and not trace:
-                    skimmed = self._skim(source, video, segment)
+                    skimmed = self._triage(source, video, segment)
                     if skimmed is not None:
                         return skimmed
                 segments = video.segments(segment) if segment else []
@@ -176,56 +176,56 @@ class Analyser:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
 
-    def _skim(self, source: str, video: VideoSource, segment: float) -> SegmentPlan | None:
-        """What the key frames of a file leave in doubt; None where it has to be looked at as a whole."""
+    def _triage(self, source: str, video: VideoSource, segment: float) -> SegmentPlan | None:
+        """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
         settings, place = self._plan.settings, video.place()
         if place is None or video.duration is None:
             return None
         origin, first = place
-        looks = choose_looks(read_key_frames(source, settings.decode, origin), settings.sampling.fps)
-        if len(looks) < LEAST_LOOKS:
+        key_frames = sample_key_frames(read_key_frames(source, settings.decode, origin), settings.sampling.fps)
+        if len(key_frames) < LEAST_KEY_FRAMES:
             return None
-        gap = longest_gap(looks)
-        gathering = self._gathering(gap)
-        pictures = key_pictures(source, settings.decode, looks)
+        gap = longest_gap(key_frames)
+        collector = self._collector(gap)
+        pictures = key_pictures(source, settings.decode, key_frames)
         seen: set[int] = set()
 
         def frames() -> Iterator[Frame]:
-            for look, image in pictures:
-                seen.add(look.index)
-                yield Frame(video.source_id, look.index, look.pts, None, image)
+            for key_frame, image in pictures:
+                seen.add(key_frame.index)
+                yield Frame(video.source_id, key_frame.index, key_frame.pts, None, image)
 
-        gathering.run(frames(), video.duration)
-        found = gathering.scores(FrameCounts(decoded=len(seen), sampled=len(seen), analysed=len(seen)))
-        doubts = find_doubts(looks, seen, found.records, self._plan.policy, video.duration, segment)
-        if sum(doubt.seconds(video.duration) for doubt in doubts) > WORTH * video.duration:
+        collector.run(frames(), video.duration)
+        found = collector.scores(FrameCounts(decoded=len(seen), sampled=len(seen), analysed=len(seen)))
+        windows = doubtful_windows(key_frames, seen, found.records, self._plan.policy, video.duration, segment)
+        if sum(window.seconds(video.duration) for window in windows) > WORTH * video.duration:
             return None
-        times = {look.pts for look in looks if any(doubt.holds(look.index) for doubt in doubts)}
+        times = {key_frame.pts for key_frame in key_frames if any(window.holds(key_frame.index) for window in windows)}
         return SegmentPlan(
-            tuple(doubt.segment(origin, first) for doubt in doubts),
+            tuple(window.segment(origin, first) for window in windows),
             video.duration,
             found.without(times).to_bytes(),
             gap,
         )
 
-    def _gathering(self, gap: float = 0.0, *, trace: bool = False) -> _Gathering:
-        gathering = _Gathering(self._plan, self._client, self._face_detector, self._progress, trace=trace)
-        gathering.finder.relax(gap)
-        return gathering
+    def _collector(self, gap: float = 0.0, *, trace: bool = False) -> _ScoreCollector:
+        collector = _ScoreCollector(self._plan, self._client, self._face_detector, self._progress, trace=trace)
+        collector.finder.relax(gap)
+        return collector
 
     def _score(
         self, video: VideoSource, subject: Subject, duration: float | None, trace: bool
     ) -> SegmentScores | Analysis:
         """The scores of what is open; the verdict `error` where that fails on the way. duration: about, seconds."""
-        gathering = self._gathering(trace=trace)
+        collector = self._collector(trace=trace)
         try:
-            gathering.run(video.frames(), duration)
+            collector.run(video.frames(), duration)
         except StreamwatchError as error:
-            return _failed(subject, error, _counts(video, gathering.queue), video.duration)
-        return gathering.scores(_counts(video, gathering.queue))
+            return _failed(subject, error, _counts(video, collector.queue), video.duration)
+        return collector.scores(_counts(video, collector.queue))
 
 
-class _Gathering:
+class _ScoreCollector:
     """Has the faces of frames scored, and keeps what `SegmentScores` keep of them."""
 
     def __init__(

@@ -79,9 +79,9 @@ class LocalClient:
 
 
 class ScoringQueue:
-    """Crops in, scores out in the same order, in batches of `batch` crops with at most `in_flight` under way.
+    """Crops in, scores out in the same order, in batches of `batch` crops with at most `in_flight` pending.
 
-    `put` blocks while `in_flight` batches are under way: that is the back-pressure that bounds memory.
+    `put` blocks while `in_flight` batches are pending: that is the back-pressure that bounds memory.
     Both `put` and `drain` raise DetectorError.
     """
 
@@ -114,7 +114,7 @@ class ScoringQueue:
         return len(self._under_way) >= self._in_flight
 
     def wait(self, seconds: float) -> None:
-        """Wait until some scores are ready, at most so long; not at all where none are under way."""
+        """Wait until some scores are ready, at most so long; not at all where none are pending."""
         if self._under_way:
             self._under_way[0][1].wait(seconds)
 

@@ -168,7 +168,7 @@ def fuse(
             assert face.track_id is not None
             weight = face_weight(replace(face, quality=record.quality), plan.policy.limits)
             candidate = None if picture is None else EncodedCandidate(replace(picture, track_id=face.track_id))
-            fusion.take(replace(record, track_id=face.track_id), weight, candidate)
+            fusion.add_record(replace(record, track_id=face.track_id), weight, candidate)
             if trace is not None:
                 traces.append(replace(trace, track_id=face.track_id))
     return fusion, total, traces

@@ -1,9 +1,9 @@
-"""Skim, then look: which parts of a file have to be looked at closely, judged by its key frames alone.
+"""Triage: which parts of a file have to be analysed in full, judged by its key frames alone.
 
 A key frame leaves doubt where a usable face in it scores above the policy's threshold for real, or where it could not
 be decoded. A track with too few usable faces for a verdict leaves doubt in all of its key frames, unless another track
 has enough: such a track decides nothing about the file. So do parts between key frames that lie far apart. Around each
-doubt the file is looked at as closely as without triage, from the key frame before it to the one after it.
+doubt the file is analysed as without triage, from the key frame before it to the one after it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FAR = 12.0
 """Seconds between two key frames that are not left unseen: encoders set one every ten seconds or more often."""
 
 GAP = 1.5
-"""Share of the longest time between two looks for which a track may not be seen."""
+"""Share of the longest time between two key frames for which a track may not be seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a file that is to be looked at closely, from one key frame up to another (None: to the end)."""
+    """A part of a file that is to be analysed in full, from one key frame up to another (None: to the end)."""
 
     start: KeyFrame
     end: KeyFrame | None
@@ -48,8 +48,8 @@ class Window:
         return Segment(start, end, origin, first, self.start.before, self.start.index)
 
 
-def choose_looks(frames: Sequence[KeyFrame], fps: float) -> list[KeyFrame]:
-    """The key frames to be looked at: no more of them than `fps` per second."""
+def sample_key_frames(frames: Sequence[KeyFrame], fps: float) -> list[KeyFrame]:
+    """The key frames to analyse: no more of them than `fps` per second."""
     chosen: list[KeyFrame] = []
     for frame in frames:
         if not chosen or frame.pts - chosen[-1].pts >= 1 / fps:
@@ -57,8 +57,8 @@ def choose_looks(frames: Sequence[KeyFrame], fps: float) -> list[KeyFrame]:
     return chosen
 
 
-def find_doubts(
-    looks: Sequence[KeyFrame],
+def doubtful_windows(
+    frames: Sequence[KeyFrame],
     seen: Collection[int],
     records: Sequence[FrameRecord],
     policy: Policy,
@@ -67,40 +67,40 @@ def find_doubts(
 ) -> list[Window]:
     """The windows that leave doubt, in order, each of about `seconds` at most (0: as long as may be).
 
-    looks: key frames, in order. seen: indices of those whose pictures were looked at. records: of all faces in them,
-    with the ids of tracks over the looks alone. duration: of the file, seconds.
+    frames: key frames, in order. seen: indices of those whose pictures were analysed. records: of all faces in them,
+    with the ids of tracks over the key frames alone. duration: of the file, seconds.
     """
     usable = [record for record in records if unusable(record.quality, policy.limits) is None]
     faces = Counter(record.track_id for record in usable)
     decided = any(number >= policy.min_faces for number in faces.values())
-    doubtful = {look.index for look in looks} - set(seen)
+    doubtful = {frame.index for frame in frames} - set(seen)
     for record in usable:
         if record.probability > policy.real or (not decided and faces[record.track_id] < policy.min_faces):
             doubtful.add(record.frame_index)
-    ends = [*(look.pts for look in looks[1:]), duration]
+    ends = [*(frame.pts for frame in frames[1:]), duration]
     parts: set[int] = set()
-    for number, (look, end) in enumerate(zip(looks, ends, strict=True)):
-        if look.index in doubtful:
+    for number, (frame, end) in enumerate(zip(frames, ends, strict=True)):
+        if frame.index in doubtful:
             parts |= {number, max(0, number - 1)}
-        if end - look.pts > FAR:
+        if end - frame.pts > FAR:
             parts.add(number)
-    return _join(looks, sorted(parts), seconds)
+    return _join(frames, sorted(parts), seconds)
 
 
-def _join(looks: Sequence[KeyFrame], parts: Sequence[int], seconds: float) -> list[Window]:
+def _join(frames: Sequence[KeyFrame], parts: Sequence[int], seconds: float) -> list[Window]:
     """Neighbouring parts together, as long as they are not too long."""
     windows: list[Window] = []
     for number in parts:
-        end = looks[number + 1] if number + 1 < len(looks) else None
+        end = frames[number + 1] if number + 1 < len(frames) else None
         last = windows[-1] if windows else None
-        if last is not None and last.end is looks[number] and not 0 < seconds <= looks[number].pts - last.start.pts:
+        if last is not None and last.end is frames[number] and not 0 < seconds <= frames[number].pts - last.start.pts:
             windows[-1] = Window(last.start, end)
         else:
-            windows.append(Window(looks[number], end))
+            windows.append(Window(frames[number], end))
     return windows
 
 
-def longest_gap(looks: Sequence[KeyFrame]) -> float:
+def longest_gap(frames: Sequence[KeyFrame]) -> float:
     """Seconds for which a track that is only seen in key frames may not be seen."""
-    gaps = [later.pts - earlier.pts for earlier, later in itertools.pairwise(looks)]
+    gaps = [later.pts - earlier.pts for earlier, later in itertools.pairwise(frames)]
     return GAP * min(FAR, max(gaps, default=0.0))

@@ -27,7 +27,7 @@ _PIXELS_PER_DOT = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class AxisTick:
     """A grid line: its place in pixels, and what stands beside it."""
 
     at: float
@@ -79,10 +79,10 @@ class Plot:
     right: float
     top: float
     bottom: float
-    times: tuple[Tick, ...]
-    levels: tuple[Tick, ...]
-    fake: Tick
-    real: Tick
+    times: tuple[AxisTick, ...]
+    levels: tuple[AxisTick, ...]
+    fake: AxisTick
+    real: AxisTick
     forged: tuple[Band, ...]
     lines: tuple[Line, ...]
     ignored: str
@@ -137,9 +137,9 @@ def draw(verdict: VideoVerdict, policy: Policy, width: float) -> Plot | None:
         top=canvas.top,
         bottom=canvas.bottom,
         times=tuple(canvas.ticks()),
-        levels=tuple(Tick(canvas.y(level), f"{level:g}") for level in (0, 0.25, 0.5, 0.75, 1)),
-        fake=Tick(canvas.y(policy.fake), f"fake from {policy.fake:.2f}"),
-        real=Tick(canvas.y(policy.real), f"real up to {policy.real:.2f}"),
+        levels=tuple(AxisTick(canvas.y(level), f"{level:g}") for level in (0, 0.25, 0.5, 0.75, 1)),
+        fake=AxisTick(canvas.y(policy.fake), f"fake from {policy.fake:.2f}"),
+        real=AxisTick(canvas.y(policy.real), f"real up to {policy.real:.2f}"),
         forged=tuple(band for track in ranked for band in canvas.forged(track)),
         lines=tuple(lines),
         ignored=canvas.dots(ignored),
@@ -179,12 +179,12 @@ class _Canvas:
         for span in track.spans:
             yield self._band(span.start, span.end, f"track {track.track_id} looks forged")
 
-    def ticks(self) -> Iterator[Tick]:
+    def ticks(self) -> Iterator[AxisTick]:
         most = max(1.0, (self.right - self.left) / _PIXELS_PER_TICK)
         step = next((step for step in _STEPS if self._length / step <= most), self._length)
         for number in range(int(self._length / step + 1e-9) + 1):
             text = media_time(number * step)
-            yield Tick(self.x(number * step), text if step < 1 else text.removesuffix(".0"))
+            yield AxisTick(self.x(number * step), text if step < 1 else text.removesuffix(".0"))
 
     def _band(self, start: float, end: float, what: str) -> Band:
         x = self.x(start)

@@ -76,7 +76,7 @@ def where(report: VideoReport) -> str:
     return ", ".join(shown) + more
 
 
-def looked_at(report: VideoReport) -> str:
+def basis(report: VideoReport) -> str:
     """What the verdict rests on, in numbers."""
     verdict = report.verdict
     length = "of unknown length" if verdict.duration is None else f"{media_time(verdict.duration)} long"
@@ -109,7 +109,7 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
     ]
     if families:
         auc, name = min(families)
-        yield f"Of the forgeries that it was trained on, it tells “{name}” apart least (AUC {auc:.2f})."
+        yield f"Of the forgeries that it was trained on, it recognises “{name}” worst (AUC {auc:.2f})."
     found_at_1 = metrics.get("val_tpr_at_1_percent_fpr")
     if found_at_1 is not None:
         yield (
@@ -119,8 +119,8 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
     clips, matched = metrics.get("auc"), metrics.get("auc_matched")
     if clips is not None and matched is not None:
         yield (
-            f"Of clips forged by methods that no training showed it, it tells forged from real with AUC {clips:.2f}, "
-            f"and with {matched:.2f} where size and bit rate of the files do not help it."
+            f"Of clips forged by methods that no training showed it, it separates forged from real with AUC "
+            f"{clips:.2f}, and with {matched:.2f} where size and bit rate of the files do not help it."
         )
     iou, ellipse = metrics.get("val_mask_iou"), metrics.get("val_mask_iou_of_centred_ellipse")
     if iou is not None and ellipse is not None:
@@ -131,7 +131,7 @@ def _weaknesses(metrics: dict[str, float]) -> Iterator[str]:
 
 
 def not_analysed(report: VideoReport) -> list[str]:
-    """What nobody looked at, and why, in sentences."""
+    """What was not analysed, and why, in sentences."""
     settings, limits, frames = report.settings, report.policy.limits, report.verdict.frames
     lines = [
         f"Of each second about {settings.sampling.fps:g} frames are looked at, more in very short files: "
@@ -198,7 +198,7 @@ def provenance_note(provenance: Provenance) -> str:
         case ProvenanceState.NONE:
             return "Most videos carry none, and it is easily lost: its absence is no evidence of anything."
         case ProvenanceState.UNREADABLE:
-            return "A damaged manifest or container tells nothing: it is no evidence of anything."
+            return "A damaged manifest or container proves nothing: it is no evidence of anything."
         case _:
             return "That nobody looked is no evidence of anything."
 

@@ -1,4 +1,4 @@
-"""Tells other programs of alerts: signed webhooks, MQTT. What is to be told waits in the store until it was taken."""
+"""Delivers alerts to other programs: signed webhooks, MQTT. A delivery is pending in the store until it is accepted."""
 
 from streamwatch.sinks.courier import Courier, SinkFailure
 from streamwatch.sinks.sink import DeliveryFailed, Sink

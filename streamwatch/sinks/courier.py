@@ -1,4 +1,4 @@
-"""Carries what waits in the store to its sinks, and tries again what they did not take."""
+"""Delivers what is pending in the store to its sinks, and retries what they did not accept."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class SinkFailure:
 
 
 class Courier:
-    """Tells sinks, all at once and each in its own order. It never gives up: a row leaves the queue when it was taken.
+    """Delivers to all sinks in parallel, to each in order. Retries without end: a row leaves the queue once accepted.
 
-    A sink that fails is left alone until its wait is over, so that a receiver that is away costs one try at a time.
+    A sink that fails is not tried until its backoff is over, so that an unreachable receiver costs one try at a time.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Courier:
         self._threads = ThreadPoolExecutor(max_workers=max(1, len(settings)), thread_name_prefix="sink")
 
     def work(self) -> list[SinkFailure]:
-        """Tell every sink all that is due. Raises StoreError."""
+        """Deliver to every sink all that is due. Raises StoreError."""
         changes = self._threads.map(self._serve, self._sinks)
         return [change for change in changes if change is not None]
 

@@ -1,4 +1,4 @@
-"""Alerts as MQTT messages, QoS 1: the broker says that it has taken each."""
+"""Alerts as MQTT messages, QoS 1: the broker acknowledges each."""
 
 from __future__ import annotations
 

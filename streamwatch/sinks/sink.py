@@ -8,14 +8,14 @@ from streamwatch.store.deliveries import Delivery
 
 
 class DeliveryFailed(Exception):
-    """A sink has not taken a delivery; says why, without any credential."""
+    """A sink has not accepted a delivery; says why, without any credential."""
 
 
 class Sink(Protocol):
     """The way to a receiver. Its class is called with the settings, and connects when it has something to deliver."""
 
     def deliver(self, delivery: Delivery) -> None:
-        """Hand over a delivery; returns once the receiver has taken it. Raises NotTaken."""
+        """Deliver; returns once the receiver has accepted it. Raises DeliveryFailed."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -28,7 +28,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 class Webhook:
-    """POSTs JSON. Any answer of 200 to 299 within the time limit means that it was taken; no redirect is followed."""
+    """POSTs JSON. An answer of 200 to 299 within the time limit means that it was accepted; no redirect is followed."""
 
     def __init__(self, settings: SinkSettings, clock: Callable[[], float] = time.time) -> None:
         self._url = settings.url.get_secret_value()

@@ -1,4 +1,4 @@
-"""Time as sources tell it, made usable: media seconds that never run backwards, UTC instants of capture."""
+"""The timestamps of sources, made usable: media seconds that never run backwards, UTC instants of capture."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from streamwatch.sources.objects import is_object, object_sha256, object_stamp
 from streamwatch.sources.redact import is_url
 
 SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was read may change again without its time of change telling."""
+"""A file that changed less than this before it was read may change again without a new modification time."""
 
 _HASH_BLOCK = 1 << 20
 
@@ -30,7 +30,7 @@ def content_key(source: str) -> str:
 
 
 def content_stamp(source: str) -> Stamp | None:
-    """None for a file that cannot be looked at. Raises as `object_stamp` does for an object."""
+    """None for a file that cannot be read. Raises as `object_stamp` does for an object."""
     if is_object(source):
         return object_stamp(source)
     try:

@@ -24,12 +24,12 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 STDIN = "-"
-"""The input that stands for the list on standard input."""
+"""The input that means the list on standard input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a scan is to look at. metadata: what the manifest says of it beside its place; it comes back in results.
+    """One input of a scan. metadata: its further columns in the manifest; they come back in results.
     failure: why there is nothing to look at, for an entry of a manifest.
     """
 

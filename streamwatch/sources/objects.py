@@ -59,7 +59,7 @@ def object_stamp(url: str, settings: DecodeSettings | None = None) -> tuple[int,
 
 
 _MARKS = re.compile(r"e_?tag|last_?modified|updated|version_?id|generation|md5hash|content_md5", re.IGNORECASE)
-"""What a store tells of an object that is another one after each change."""
+"""Names of an object's fields that have another value after each change."""
 
 
 def objects_below(url: str) -> list[str]:

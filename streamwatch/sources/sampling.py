@@ -1,4 +1,4 @@
-"""Which pictures are looked at: so many per second of media time, whatever the frame rate."""
+"""Which pictures are analysed: a fixed number per second of media time, whatever the frame rate."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ _CAUSES: tuple[tuple[type[SourceError], Cause], ...] = (
 
 
 def cause_of(error: SourceError, *, connected: bool) -> Cause:
-    """The cause that an error stands for. connected: whether pictures had come before it."""
+    """The cause that an error has. connected: whether pictures had come before it."""
     if isinstance(error, SourceTimeout):
         return Cause.STALLED if connected else Cause.TIMEOUT
     return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), Cause.REFUSED)
@@ -104,7 +104,7 @@ class Transition:
 
     @property
     def why(self) -> str:
-        """The message without the name of the source, for where that stands beside it."""
+        """The message without the name of the source, for where that is shown beside it."""
         return self.message.removeprefix(f"{self.source}: ")
 
 
@@ -153,7 +153,7 @@ class RetryPolicy:
 
 
 class StreamMachine:
-    """The state of one stream. Every change is told to `listen` as a `Transition`, in order.
+    """The state of one stream. Every change is passed to `listen` as a `Transition`, in order.
 
     state, cause: at present. reconnects: failures so far, by cause. Methods raise ValueError where the stream is in a
     state that does not lead there.

@@ -185,7 +185,7 @@ class VideoSource:
 
     def place(self) -> tuple[float, float] | None:
         """Seconds of the timestamp that is media second 0, and media seconds of the first picture; None where parts of
-        the file cannot be told by time. To be called before it is read.
+        the file cannot be addressed by time. To be called before it is read.
         """
         picture = self._decoder.first
         timestamp = None if picture is None else self._decoder.timestamp(picture)

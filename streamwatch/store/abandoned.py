@@ -13,11 +13,11 @@ from streamwatch.store.history import is_watched
 from streamwatch.store.rows import to_alert
 from streamwatch.store.tables import alerts, runs, verdicts
 
-ENDED = "the watch that told of it ended"
+ENDED = "the watch that reported it ended"
 
 
 def end_abandoned(connection: Connection, now: datetime, sinks: Sequence[SinkSettings]) -> int:
-    """End the open alerts of live sources whose run is no longer heard of, with their newest evidence; how many."""
+    """End the open alerts of live sources whose run is dead, with their newest evidence; how many."""
     query = (
         select(alerts, runs.c.status, runs.c.heard_at, runs.c.settings)
         .join(verdicts, verdicts.c.id == alerts.c.verdict_id)

@@ -84,7 +84,7 @@ def load_clip(connection: Connection, url: URL, alert_id: str) -> ClipRow | None
 
 
 def place_of(url: URL, path: str) -> Path:
-    """Where the file of a stored path lies: beside an SQLite store, unless the path is absolute."""
+    """The location of the file of a stored path: beside an SQLite store, unless the path is absolute."""
     file = sqlite_file(url)
     return Path(path) if file is None else file.absolute().parent / path
 

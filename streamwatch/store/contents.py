@@ -15,7 +15,7 @@ from streamwatch.store.tables import contents
 
 
 class Contents:
-    """A cache of hashes. What it says of a path holds as long as size and time of change are the same.
+    """A cache of hashes. The hash of a path is valid as long as size and modification time are the same.
 
     clock: gives the aware "now".
     """

@@ -1,7 +1,7 @@
-"""What sinks are to be told of alerts: written together with the alert, kept until a sink has taken it.
+"""Deliveries of alerts to sinks: written together with the alert, pending until the sink has accepted them.
 
-Every revision of an alert is a row per sink, which leaves the database only with its alert. A sink hears the revisions
-of an alert in their order, each at least once.
+Every revision of an alert is a row per sink, which leaves the database only with its alert. A sink receives the
+revisions of an alert in their order, each at least once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, sinks: Sequence[SinkSettings], alert: Alert, revision: int, now: datetime) -> None:
-    """Have every sink told that wants alerts of this kind; in the transaction that stores the alert."""
+    """Queue the alert for every sink that wants its kind; in the transaction that stores the alert."""
     wanted = [sink for sink in sinks if sink.wants(alert.kind)]
     if wanted:
         event = {"at": now.isoformat(), **alert_event(replace(alert, revision=revision))}
@@ -61,7 +61,7 @@ class Deliveries:
         self._clock = clock
 
     def due(self, sink: str, limit: int = 50) -> list[Delivery]:
-        """The oldest that a sink can be told now: none whose alert has an earlier revision that it was not told."""
+        """The oldest that are due for a sink: none whose alert has an earlier revision that is still pending."""
         earlier = deliveries.alias()
         before = exists().where(
             earlier.c.sink == deliveries.c.sink,
@@ -88,11 +88,11 @@ class Deliveries:
         return self._select(query.order_by(deliveries.c.revision, deliveries.c.sink))
 
     def delivered(self, delivery: Delivery) -> None:
-        """The sink has taken it."""
+        """The sink has accepted it."""
         self._update(delivery, delivered_at=self._clock(), failure=None)
 
     def failed(self, delivery: Delivery, failure: str, due_at: datetime) -> None:
-        """The sink has not taken it, and is tried again at `due_at`."""
+        """The sink has not accepted it; it is retried at `due_at`."""
         self._update(delivery, failure=clean_text(failure), due_at=due_at)
 
     def _select(self, query: Select[Any]) -> list[Delivery]:

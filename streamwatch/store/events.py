@@ -1,4 +1,4 @@
-"""What sinks are told of an alert, as a JSON object."""
+"""The event that sinks receive of an alert, as a JSON object."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def alert_fields(alert: Alert) -> dict[str, Any]:
 
 
 def alert_event(alert: Alert) -> dict[str, Any]:
-    """What is told of an alert as it goes on: its phase, the alert with its source, and its evidence without pixels.
+    """The event of one revision of an alert: its phase, the alert with its source, and its evidence without pixels.
 
-    A receiver that keeps the highest revision of each id drops what it hears twice.
+    A receiver that keeps the highest revision of each id drops what it receives twice.
     """
     return {
         "event": f"alert.{alert.phase}",

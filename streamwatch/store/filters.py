@@ -36,7 +36,7 @@ class Filters:
     the source's capture, or for files the time of storing.
     min_score: least peak of an alert, least score of a verdict.
     state, kind: of the alert; for verdicts, of at least one of their alerts.
-    limit: the newest so many.
+    limit: at most so many, the newest.
     after: only what comes after this place in the listing.
 
     Raises ValueError for naive datetimes and for a limit below 1.
@@ -156,7 +156,7 @@ def _common(filters: Filters, table: Table, score: ColumnElement[float]) -> list
 
 
 def _of_sources(table: Table, sources: Sources) -> list[ColumnElement[bool]]:
-    """Stands last among the conditions, where it is looked at last: comparing texts takes longest."""
+    """To be the last condition, which is evaluated last: comparing texts takes longest."""
     if sources is None:
         return []
     if isinstance(sources, Select):

@@ -1,4 +1,4 @@
-"""What happened to streams, a row for every change of state, and how they stand."""
+"""The history of streams, a row for every change of state, and their current state."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ MISSED = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamStatus:
-    """How a stream stands.
+    """The state of a stream.
 
-    change: its last change of state. watched: whether the run that told it is still heard of; where it is not, nothing
-    is known of the stream after `heard_at`. failures: within the last hour. verdict: the run's on it, None before the
-    first one.
+    change: its last change of state. watched: whether the run that reported it still sends heartbeats; where it does
+    not, nothing is known of the stream after `heard_at`, its last one. failures: within the last hour. verdict: the
+    run's on it, None before the first one.
     """
 
     change: Transition
@@ -47,7 +47,7 @@ class StreamStatus:
 
     @property
     def lag(self) -> float | None:
-        """Seconds from the capture of the newest frame that was looked at to the storing of the verdict on it."""
+        """Seconds from the capture of the newest frame that was analysed to the storing of the verdict on it."""
         if self.verdict is None or self.verdict.verdict.started_at is None or self.verdict.verdict.duration is None:
             return None
         newest = self.verdict.verdict.started_at + timedelta(seconds=self.verdict.verdict.duration)
@@ -100,7 +100,7 @@ def to_transition(row: RowMapping) -> Transition:
 
 
 def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
-    """How every stream stands at the instant `now`, in order of their names."""
+    """The state of every stream at the instant `now`, in order of their names."""
     newest = func.row_number().over(
         partition_by=transitions.c.source, order_by=(transitions.c.at.desc(), transitions.c.id.desc())
     )
@@ -132,7 +132,7 @@ def load_streams(connection: Connection, now: datetime) -> list[StreamStatus]:
 
 
 def is_watched(row: RowMapping, now: datetime) -> bool:
-    """Whether a run, by its status, settings and the time that it was heard of last, goes on."""
+    """Whether a run is still active, by its status, settings and last heartbeat."""
     if row["status"] != RunStatus.RUNNING.value or row["heard_at"] is None:
         return False
     every: float = json.loads(row["settings"]).get("live", {}).get("verdict_every", 5.0)

@@ -1,4 +1,4 @@
-"""Retention while a run goes on."""
+"""Retention during a run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Janitor:
         self._thread: threading.Thread | None = None
         self._messages: list[str] = []
 
-    def look(self) -> list[str]:
-        """Begin a prune where it is time for one; what went wrong since the last look, a line each."""
+    def poll(self) -> list[str]:
+        """Begin a prune where it is due; what went wrong since the last poll, a line each."""
         messages, self._messages = self._messages, []
         if self._clock() >= self._due and (self._thread is None or not self._thread.is_alive()):
             self._due = self._clock() + self._settings.retention.every
@@ -31,7 +31,7 @@ class Janitor:
         return messages
 
     def wait(self) -> None:
-        """Until the prune that goes on is over."""
+        """Wait until the current prune is over."""
         if self._thread is not None:
             self._thread.join()
 

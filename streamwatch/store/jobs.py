@@ -1,4 +1,4 @@
-"""Scans as jobs: what was to be looked at, and what has become of each input.
+"""Scans as jobs: their inputs, and the state of each.
 
 The results are the verdicts, which belong to contents; a job says which inputs a scan had, in which order, with what
 their manifest said of them, and why some of them have no result.

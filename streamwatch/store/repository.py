@@ -48,7 +48,7 @@ Clock = Callable[[], datetime]
 class Store:
     """Results in an SQL database. Safe to use from several processes; each opens its own.
 
-    Use `Store.open`, which sees to the schema. All times are aware UTC datetimes. Every method raises
+    Use `Store.open`, which checks the schema. All times are aware UTC datetimes. Every method raises
     StoreError when the database cannot be reached or refuses the data.
     """
 
@@ -133,7 +133,7 @@ class Store:
         - A live source (no sha256) is known by (run, source). The newer verdict replaces the label, score and
           counts; tracks and alerts are updated by their ids, scores are added, and what the newer one no
           longer carries stays.
-        - An alert keeps its id and its review; its revision grows when it changed, and `sinks` are to be told.
+        - An alert keeps its id and its review; its revision grows when it changed, and is queued for `sinks`.
         - A verdict on a file's content takes the place of errors on its path from before it could be read.
         """
         new = VerdictRows.of(verdict)
@@ -148,10 +148,10 @@ class Store:
         sinks: Sequence[SinkSettings] = (),
         clips: Path | None = None,
     ) -> list[str]:
-        """Store what a run brought forth, verdicts as `save_verdict` does, and that it was heard of, in one
-        transaction. Doing it again changes nothing else.
+        """Store the results of a run, verdicts as `save_verdict` does, and its heartbeat, in one transaction. Doing it
+        again changes nothing else.
 
-        sinks: are to be told of alerts that changed; see `deliveries`. clips: the folder of clips, if another one than
+        sinks: receive alerts that changed; see `deliveries`. clips: the folder of clips, if another one than
         `FILE.clips` beside an SQLite store. Returns what could not be written beside the database, a line each.
         """
         trouble = []
@@ -171,12 +171,12 @@ class Store:
 
     @retried
     def end_abandoned(self, sinks: Sequence[SinkSettings] = ()) -> int:
-        """End the alerts that runs which died have left open, and have `sinks` told; how many."""
+        """End the alerts that dead runs have left open, and queue that for `sinks`; how many."""
         with transaction(self._engine) as connection:
             return end_abandoned(connection, self._clock(), sinks)
 
     def prune(self, settings: RetentionSettings, *, dry: bool = False) -> Pruned:
-        """Let go of what these settings say; `dry`: only say what would go."""
+        """Delete what exceeds these settings; `dry`: only report what would be deleted."""
         return Pruning(self._engine, settings, self._clock(), dry=dry).run()
 
     def vacuum(self) -> tuple[int, int]:
@@ -212,11 +212,11 @@ class Store:
 
     @property
     def deliveries(self) -> Deliveries:
-        """What sinks are to be told."""
+        """The queue of deliveries to sinks."""
         return Deliveries(self._engine, self._clock)
 
     def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
-        """Note that a person looked at an alert, and what they said. Raises StoreError for an unknown id."""
+        """Record a person's review of an alert. Raises StoreError for an unknown id."""
         self._set_review(
             alert_id,
             state=ReviewState.REVIEWED.value,
@@ -352,7 +352,7 @@ class Store:
             ]
 
     def streams(self) -> list[StreamStatus]:
-        """How every stream that was ever watched stands, in order of their names."""
+        """The state of every stream that was ever watched, in order of their names."""
         with reading(self._engine) as connection:
             return load_streams(connection, self._clock())
 

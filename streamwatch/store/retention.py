@@ -42,9 +42,9 @@ Condition = ColumnElement[bool]
 ROWS = 2_000
 """Rows that go in one transaction; of pictures a twentieth."""
 VERDICTS = 200
-"""Verdicts that are looked at together."""
+"""Verdicts that are read together."""
 STEPS = 50
-"""Where the store is too large, its time is gone through in so many steps."""
+"""Steps in which the time of a store that is too large is divided."""
 LONGEST_PAUSE = 0.5
 """Seconds."""
 LEASES = timedelta(days=1)
@@ -100,7 +100,7 @@ class Pruning:
         self._spared: list[Condition] = []
 
     def run(self) -> Pruned:
-        """Let go of what the settings say. Raises StoreError."""
+        """Delete what exceeds the settings. Raises StoreError."""
         settings = self._settings
         if settings.results is not None or settings.labels:
             self._prune_results()
@@ -154,7 +154,7 @@ class Pruning:
             self._prune_scores_of(verdict_id, before, started_at)
 
     def _prune_scores_of(self, verdict_id: int, before: datetime, started_at: datetime) -> None:
-        """Of a stream that is still watched: track ids grow with time, so that few scores need be looked at."""
+        """Of a stream that is still watched: track ids grow with time, so that few scores need to be read."""
         last = select(func.max(tracks.c.track_id)).where(tracks.c.verdict_id == verdict_id, _ended(before, started_at))
         mine = (scores.c.verdict_id == verdict_id, scores.c.track_id <= last.scalar_subquery())
         self._remove(scores, *mine, scores.c.wall_time < before)

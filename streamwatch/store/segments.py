@@ -33,7 +33,7 @@ def save_segment(connection: Connection, found: SegmentResult, now: datetime) ->
 
 
 def drop_segments(connection: Connection, key: ResultKey) -> None:
-    """Let go of the parts of a content."""
+    """Delete the parts of a content."""
     connection.execute(delete(segments).where(*_of(key)))
 
 

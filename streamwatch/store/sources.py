@@ -25,7 +25,7 @@ def names_with(part: str) -> Select[Any]:
 
 
 def drop_unused(connection: Connection, names: Sequence[str]) -> None:
-    """Let go of those of these names that nothing is stored of any more."""
+    """Delete those of these names that nothing is stored of any more."""
     if connection.dialect.name == "postgresql":
         # Waits for those who are about to store something of a name, and lets nobody note one meanwhile.
         connection.execute(text("LOCK TABLE sources IN SHARE ROW EXCLUSIVE MODE"))

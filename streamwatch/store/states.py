@@ -1,4 +1,4 @@
-"""The states that runs, jobs and alerts go through."""
+"""The states of runs, jobs and alerts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from streamwatch.enums import StrEnum
 
 
 class RunStatus(StrEnum):
-    """How a run stands."""
+    """The state of a run."""
 
     RUNNING = "running"
     DONE = "done"
@@ -15,7 +15,7 @@ class RunStatus(StrEnum):
 
 
 class JobState(StrEnum):
-    """How a job stands. `done`: every input has a result, or a failure."""
+    """The state of a job. `done`: every input has a result, or a failure."""
 
     OPEN = "open"
     DONE = "done"
@@ -23,7 +23,7 @@ class JobState(StrEnum):
 
 
 class ItemState(StrEnum):
-    """How an input of a job stands."""
+    """The state of an input of a job."""
 
     WAITING = "waiting"
     DONE = "done"
@@ -31,7 +31,7 @@ class ItemState(StrEnum):
 
 
 class ReviewState(StrEnum):
-    """Whether a person has looked at an alert."""
+    """Whether a person has reviewed an alert."""
 
     NEW = "new"
     REVIEWED = "reviewed"

@@ -7,7 +7,7 @@
          └──n transitions             changes of state of the streams that the run watched
     jobs 1──n items                   what scans had to look at, and what has become of it
 
-    clips: a file beside the database per alert, or why there is none. deliveries: what sinks are to be told.
+    clips: a file beside the database per alert, or why there is none. deliveries: the queue of alerts to sinks.
     contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
     leases: which run works on which content at the moment.
     segments: what was found in parts of long files, until the verdict on the file is there.

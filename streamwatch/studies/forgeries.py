@@ -1,4 +1,4 @@
-"""What a detector makes of forgeries from faces that its training never saw: every family, and blends of no recipe."""
+"""A detector's scores of forgeries from faces that its training never saw: every family, and blends of no recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way of fusing a track tells real from forged best: a temporal transformer against plain rules."""
+"""Which way of fusing a track separates real from forged best: a temporal transformer against plain rules."""
 
 from __future__ import annotations
 

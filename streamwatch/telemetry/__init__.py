@@ -1,1 +1,1 @@
-"""What a running watch says of itself to other programs: metrics for Prometheus, traces for OpenTelemetry."""
+"""Monitoring of a running watch by other programs: metrics for Prometheus, traces for OpenTelemetry."""

@@ -89,7 +89,7 @@ class WatchMetrics(Collector):
             self._open.pop(alert.id, None)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they stand."""
+        """The current metrics."""
         with self._lock:
             metrics = [
                 *self._of_streams(),

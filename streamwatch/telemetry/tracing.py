@@ -1,4 +1,4 @@
-"""One frame in so many, followed through all stages, as OpenTelemetry spans."""
+"""Every n-th frame, traced through all stages, as OpenTelemetry spans."""
 
 from __future__ import annotations
 

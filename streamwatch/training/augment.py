@@ -35,7 +35,7 @@ def degrade(images: Sequence[ImageArray], rng: np.random.Generator, untouched: f
     """The same draw of colour, light, resolution, blur, sharpening, noise and coding on every image of a group (each
     H×W×3).
 
-    Blur is that of a lens or of a movement, in shares of the side, up to where little is left to tell a forgery by:
+    Blur is that of a lens or of a movement, in shares of the side, up to where little of a forgery is left to see:
     softness alone must not say "fake". Coding is JPEG, H.264 or HEVC. Noise is as strong on all; half of the time its
     pixels are the same too, so that what differs is the forgery alone, and half of the time drawn for each, as two
     shots of a camera have it.

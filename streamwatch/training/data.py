@@ -288,7 +288,7 @@ _NEAR = 64  # items back, whose pairs a pool still has
 
 
 def as_coarse_as_each_other(images: Sequence[ImageArray], sides: Sequence[float]) -> list[ImageArray]:
-    """Crops of two files (each S×S×3) at the resolution of the coarser one: what is scaled up must not tell the class.
+    """Crops of two files (each S×S×3) at the resolution of the coarser one: upscaling must not reveal the class.
 
     sides: of the regions that they were cut from, pixels.
     """

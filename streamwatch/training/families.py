@@ -223,7 +223,7 @@ def upsample_badly(image: ImageArray, rng: np.random.Generator) -> ImageArray:
 
     Odena et al., "Deconvolution and Checkerboard Artifacts" (Distill 2016); Durall et al., CVPR 2020. The picture
     is halved (or quartered), enlarged by transposed convolution with an imperfect kernel, by repetition or with
-    unequal phases, and part of the lost detail is put back so that blur alone tells nothing.
+    unequal phases, and part of the lost detail is put back so that blur alone shows nothing.
     """
     factor = 2 if rng.random() < 0.75 else 4
     height, width = image.shape[:2]

@@ -2,7 +2,7 @@
 
 Self-blended images (Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022): a face is
 blended onto itself after one of the two copies was changed slightly, so that only what a face swap leaves behind
-(a blending border, unequal colour, sharpness or resolution) tells the fake. The real partner goes through the same
+(a blending border, unequal colour, sharpness or resolution) reveals the fake. The real partner goes through the same
 changes as the background of the fake, so "changed" never means "fake".
 """
 

@@ -104,7 +104,7 @@ def contrastive_loss(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def quality_loss(stages: Sequence[Tensor], qualities: int) -> Tensor:
-    """Mean of 1 − CKA over stages and pairs of qualities: how differently the same faces are told apart.
+    """Mean of 1 − CKA over stages and pairs of qualities: how differently the same faces are distinguished.
 
     Le & Woo, "Quality-Agnostic Deepfake Detection" (ICCV 2023), tie qualities by HSIC; the debiased CKA stands in
     for it because the normalised HSIC saturates at the batch sizes in use. stages: each (qualities·n)×C.

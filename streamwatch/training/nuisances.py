@@ -1,4 +1,4 @@
-"""How far what is not the forgery tells the classes of training crops apart, by kind of pair."""
+"""How far what is not the forgery separates the classes of training crops, by kind of pair."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def probe_kinds(
     """Facts of the files alone, then sharpness and noise (`evaluation.nuisances`), on `pairs` pairs of each kind,
     cross-validated by source.
 
-    Kinds whose forgery is itself a change of sharpness (re-synthesis, up-sampling) are told apart by it: that is their
+    Kinds whose forgery is itself a change of sharpness (re-synthesis, up-sampling) are separated by it: that is their
     trace. Those made of two files should not be. Raises ValueError where a kind has fewer than two sources.
     """
     found = []

@@ -109,7 +109,7 @@ def release(
 def _measured(
     detector: Detector, pictures: Sequence[FacePicture], held: FaceResults, progress: Callable[[int, int], None]
 ) -> dict[str, float]:
-    """What the card tells of `val`; the mask's threshold and the ellipse beside it come from held-back faces."""
+    """The card's metrics of `val`; the mask's threshold and the ellipse beside it come from held-back faces."""
     val = score_samples(detector, samples(pictures), progress=progress)
     metrics = {f"val_{name}": value for name, value in frame_metrics(val).items()}
     metrics["val_ece_uncalibrated"] = expected_calibration_error(val.fake, expit(val.logits), balanced=True)

@@ -420,7 +420,7 @@ def test_streams_are_listed_as_they_stand(url: str) -> None:
     table = run(streams.app, "list", "--store", url).stdout
     assert "not watched" in table
     assert "was inconclusive" in table
-    assert "last heard of at" in table
+    assert "last seen at" in table
 
 
 # ── wrong usage ──

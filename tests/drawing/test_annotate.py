@@ -16,9 +16,9 @@ from streamwatch.drawing.annotate import (
     BRIDGE,
     HOLD,
     Drawing,
+    FaceTimeline,
     Mark,
     ScoreStrip,
-    Timeline,
     annotate,
     draw_mark,
     overlay_mask,
@@ -115,7 +115,7 @@ def test_size(tmp_path: Path, options: dict[str, object], size: tuple[int, int])
     annotate(clip, [trace(0.0)], verdict(), tmp_path / "marked.mp4")
     (_, picture), *_ = pictures(tmp_path / "marked.mp4")
     assert picture.shape[1] == size[0]
-    strip = ScoreStrip(Timeline([]), verdict(), 2.0, size[0], size[1])
+    strip = ScoreStrip(FaceTimeline([]), verdict(), 2.0, size[0], size[1])
     assert picture.shape[0] == size[1] + strip.height
 
 
@@ -211,7 +211,7 @@ def test_output_that_cannot_be_written_is_named(clip: Path, tmp_path: Path) -> N
 
 def test_box_moves_evenly_between_scored_faces() -> None:
     low = np.zeros((4, 4), np.uint8)
-    timeline = Timeline(
+    timeline = FaceTimeline(
         [
             trace(0.0, box=(0, 0, 10, 10), probability=0.2, mask=low),
             trace(0.5, box=(20, 10, 30, 20), probability=0.6, mask=low + 200),
@@ -225,7 +225,7 @@ def test_box_moves_evenly_between_scored_faces() -> None:
 
 
 def test_box_is_not_drawn_where_nobody_looked() -> None:
-    timeline = Timeline([trace(0.0), trace(1.0), trace(1.0 + BRIDGE + 0.5), trace(0.9, track=2)])
+    timeline = FaceTimeline([trace(0.0), trace(1.0), trace(1.0 + BRIDGE + 0.5), trace(0.9, track=2)])
     assert [mark.track_id for mark in timeline.at(0.9)] == [1, 2]
     assert [mark.track_id for mark in timeline.at(1.0 + HOLD - 0.01)] == [1]
     assert timeline.at(1.0 + HOLD + 0.01) == []
@@ -244,7 +244,7 @@ def test_a_forged_face_carries_where_its_mask_lies() -> None:
     assert plates[1][:, 0].min() < plates[0][:, 0].min(), "a second line"
     assert plates[1][:, 1].max() > plates[2][:, 1].max(), "longer words, wider plate"
     assert (shown[0][112:] == shown[1][112:]).all()
-    timeline = Timeline([trace(0.0), replace(trace(1.0), coverage=mouth)])
+    timeline = FaceTimeline([trace(0.0), replace(trace(1.0), coverage=mouth)])
     assert [timeline.at(pts)[0].coverage for pts in (0.4, 0.6, 1.1)] == [None, mouth, mouth]
 
 
@@ -292,7 +292,7 @@ def test_colour_runs_from_green_to_red() -> None:
 
 def test_strip_shades_the_span_and_moves_the_playhead() -> None:
     shown = ScoreStrip(
-        Timeline([trace(t / 2) for t in range(20)]),
+        FaceTimeline([trace(t / 2) for t in range(20)]),
         verdict(spans=(Span(4.0, 6.0, 0.99, 0.9),), duration=10.0),
         10.0,
         640,
@@ -309,6 +309,6 @@ def test_strip_shades_the_span_and_moves_the_playhead() -> None:
 
 @pytest.mark.parametrize("label", list(Label))
 def test_every_label_has_a_strip(label: Label) -> None:
-    strip = ScoreStrip(Timeline([]), verdict(label=label), 0.0, 320, 180).at(0.0)
+    strip = ScoreStrip(FaceTimeline([]), verdict(label=label), 0.0, 320, 180).at(0.0)
     assert strip.shape == (72, 320, 3)
     assert cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY).std() > 5

@@ -21,7 +21,7 @@ FORGED, DOUBTFUL, GENUINE = 0.9, 0.65, 0.05
 
 
 class Desk:
-    """Alerts of one source that hear two faces a second; what they told, with the second of it."""
+    """Alerts of one source that receive two faces a second; what they reported, with the second of it."""
 
     def __init__(self, *earlier: Alert, rules: AlertRules = RULES) -> None:
         ids = (f"alert-{number}" for number in itertools.count(1 + len(earlier)))

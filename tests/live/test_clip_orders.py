@@ -44,7 +44,7 @@ def test_a_forgery_has_one_clip() -> None:
     clip = EvidenceClip("s", "a", b"mp4")
     for _ in range(2):
         stream.orders.receive(clip)
-    stream.orders.give_up(all_of_them=True)
+    stream.orders.fail_overdue(all_of_them=True)
     assert stream.delivered == [clip]
 
 
@@ -52,7 +52,7 @@ def test_a_forgery_has_one_clip() -> None:
 def test_what_is_no_new_forgery_has_none(change: dict[str, object]) -> None:
     stream = Stream()
     stream.orders.order([replace(FORGERY, **change)])  # type: ignore[arg-type]
-    stream.orders.give_up(all_of_them=True)
+    stream.orders.fail_overdue(all_of_them=True)
     assert (stream.ordered, stream.delivered) == ([], [])
 
 
@@ -66,10 +66,10 @@ def test_a_clip_that_does_not_come_is_a_failure_and_no_longer_taken() -> None:
     stream = Stream()
     stream.orders.order([FORGERY])
     stream.time = 2.0 + CLIP_PATIENCE
-    stream.orders.give_up()
+    stream.orders.fail_overdue()
     assert stream.delivered == []
     stream.time += 0.1
-    stream.orders.give_up()
+    stream.orders.fail_overdue()
     stream.orders.receive(EvidenceClip("s", "a", b"late"))
     assert [(clip.alert_id, clip.data, clip.failure) for clip in stream.delivered] == [
         ("a", None, "the connection ended before it was cut")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.alone
 
 OPEN, READ, STALL = 1.5, 2.0, 0.8
 SLACK = 1.0
-"""Seconds beyond a limit within which a fault must have been told."""
+"""Seconds beyond a limit within which a fault must have been reported."""
 RECOVERY = 5.0
 START = 2.0
 """Seconds that the first decoding process may take to come up on a busy machine."""
@@ -42,7 +42,7 @@ def settings(**live: float) -> Settings:
 
 
 class Watched:
-    """A feed that runs, with what it told and when; its frames are taken as they come."""
+    """A feed that runs, with what it reported and when; its frames are taken as they come."""
 
     def __init__(self, url: str, **live: float) -> None:
         self.changes: list[Transition] = []
@@ -62,7 +62,7 @@ class Watched:
         self._taker.join(5)
 
     def wait(self, state: StreamState, cause: Cause | None = None, *, since: int = 0, within: float) -> float:
-        """Seconds until the feed told that state (and cause), among the changes from number `since` on."""
+        """Seconds until the feed reported that state (and cause), among the changes from number `since` on."""
         begun = time.monotonic()
 
         def reported() -> list[float]:
@@ -159,10 +159,10 @@ def nothing_leaks(behind: object) -> Iterator[None]:
     assert descriptors() <= before[1]
 
 
-def assert_told_and_mended(
+def assert_reported_and_repaired(
     behind: tuple[FaultProxy, str], break_it: Callable[[FaultProxy], object], cause: Cause, limit: float
 ) -> None:
-    """A feed that runs is broken, must tell `cause` within `limit` (+ SLACK), and run again after the repair."""
+    """A feed that runs is broken, must report `cause` within `limit` (+ SLACK), and run again after the repair."""
     proxy, url = behind
     with Watched(url) as watched:
         watched.wait(StreamState.RUNNING, within=10)
@@ -179,21 +179,21 @@ def assert_told_and_mended(
 
 
 def test_a_server_that_goes_away(behind: tuple[FaultProxy, str]) -> None:
-    assert_told_and_mended(behind, FaultProxy.refuse, Cause.ENDED, limit=0.0)
+    assert_reported_and_repaired(behind, FaultProxy.refuse, Cause.ENDED, limit=0.0)
 
 
 def test_a_connection_cut_in_the_middle_of_a_group_of_pictures(behind: tuple[FaultProxy, str]) -> None:
-    assert_told_and_mended(behind, FaultProxy.cut, Cause.ENDED, limit=0.0)
+    assert_reported_and_repaired(behind, FaultProxy.cut, Cause.ENDED, limit=0.0)
 
 
 @pytest.mark.slow
 def test_a_black_hole(behind: tuple[FaultProxy, str]) -> None:
-    assert_told_and_mended(behind, FaultProxy.black_hole, Cause.STALLED, limit=READ + GRACE)
+    assert_reported_and_repaired(behind, FaultProxy.black_hole, Cause.STALLED, limit=READ + GRACE)
 
 
 @pytest.mark.slow
 def test_a_throttled_line(behind: tuple[FaultProxy, str]) -> None:
-    assert_told_and_mended(behind, lambda proxy: proxy.throttle(100.0), Cause.STALLED, limit=READ + GRACE)
+    assert_reported_and_repaired(behind, lambda proxy: proxy.throttle(100.0), Cause.STALLED, limit=READ + GRACE)
 
 
 def test_a_short_silence_stalls_and_needs_no_new_connection(behind: tuple[FaultProxy, str]) -> None:

@@ -21,7 +21,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def watch(url: str, state: StreamState, cause: Cause | None = None) -> list[Transition]:
-    """What a feed told until it told that state and cause."""
+    """What a feed reported until it reported that state and cause."""
     settings = Settings(
         sampling=SamplingSettings(fps=10),
         decode=DecodeSettings(open_timeout=3, read_timeout=2, probe_seconds=0.5),

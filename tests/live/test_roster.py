@@ -129,18 +129,18 @@ def test_a_follower_reads_what_has_changed_and_tells_a_mistake_once(tmp_path: Pa
     file = tmp_path / "roster.yaml"
     roster = Roster(file, [STUDIO])
     follower = RosterFollower(roster.streams, [file])
-    assert follower.look() == [STUDIO]
-    assert follower.look() is None
+    assert follower.poll() == [STUDIO]
+    assert follower.poll() is None
     roster.add(ROOF, None)
-    found = follower.look()
+    found = follower.poll()
     assert found is not None
     assert len(found) == 2
     file.write_text("streams: [")
     with pytest.raises(ConfigError):
-        follower.look()
-    assert follower.look() is None
+        follower.poll()
+    assert follower.poll() is None
     file.unlink()
-    assert follower.look() == [STUDIO]
+    assert follower.poll() == [STUDIO]
 
 
 def test_the_commands_show_no_password(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Skim, then look: what key frames leave in doubt is looked at closely, and the rest is not."""
+"""Triage: what key frames leave in doubt is analysed in full, and the rest is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamwatch.config import DecodeSettings, Settings
 from streamwatch.fusion import Policy
 from streamwatch.pipeline.analyser import Analyser, SegmentPlan
 from streamwatch.pipeline.plan import Plan
-from streamwatch.pipeline.triage import FAR, choose_looks, find_doubts, longest_gap
+from streamwatch.pipeline.triage import FAR, doubtful_windows, longest_gap, sample_key_frames
 from streamwatch.records import FaceQuality, FrameRecord, Label
 from streamwatch.sources.keyframes import KeyFrame, key_pictures, read_key_frames
 from streamwatch.sources.video import VideoSource
@@ -23,13 +23,13 @@ from tests.support.small_detectors import settings_for, untrained_detector
 DECODE = DecodeSettings()
 
 
-def looks_at(*moments: float) -> list[KeyFrame]:
+def key_frames_at(*moments: float) -> list[KeyFrame]:
     return [KeyFrame(round(pts * 1000), round(pts * 25), pts, pts - 0.04) for pts in moments]
 
 
-def face(look: KeyFrame, probability: float, track: int = 1, side: float = 100.0) -> FrameRecord:
+def face(frame: KeyFrame, probability: float, track: int = 1, side: float = 100.0) -> FrameRecord:
     box = (0.0, 0.0, side, side)
-    return FrameRecord(track, look.index, look.pts, box, 0.99, 0.0, probability, FaceQuality(side, 200.0, 0.1, 1.0))
+    return FrameRecord(track, frame.index, frame.pts, box, 0.99, 0.0, probability, FaceQuality(side, 200.0, 0.1, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_key_frames_are_pictures_of_the_file(suffix: str, tmp_path: Path) -> Non
         assert np.array_equal(image, whole[frame.index][1])
 
 
-def test_key_frames_that_cannot_be_told_are_none(tmp_path: Path) -> None:
+def test_key_frames_that_cannot_be_located_are_none(tmp_path: Path) -> None:
     path = str(encode(tmp_path / "clip.ts", frames=60))
     assert read_key_frames(path, DECODE, 0.0) == []
 
@@ -75,62 +75,66 @@ def test_key_frames_that_cannot_be_told_are_none(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_in_doubt_where_every_look_is_clear(policy: Policy) -> None:
-    looks = looks_at(*range(8))
-    records = [face(look, 0.1) for look in looks]
-    assert find_doubts(looks, {look.index for look in looks}, records, policy, 8.0, 0) == []
-    assert find_doubts(looks, {look.index for look in looks}, [], policy, 8.0, 0) == []
+    frames = key_frames_at(*range(8))
+    records = [face(frame, 0.1) for frame in frames]
+    assert doubtful_windows(frames, {frame.index for frame in frames}, records, policy, 8.0, 0) == []
+    assert doubtful_windows(frames, {frame.index for frame in frames}, [], policy, 8.0, 0) == []
 
 
 def test_a_doubt_is_looked_at_from_the_look_before_to_the_one_after(policy: Policy) -> None:
-    looks = looks_at(*range(10))
-    seen = {look.index for look in looks}
-    records = [face(look, 0.6 if number in (3, 7) else 0.1) for number, look in enumerate(looks)]
-    windows = find_doubts(looks, seen, records, policy, 10.0, 0)
+    frames = key_frames_at(*range(10))
+    seen = {frame.index for frame in frames}
+    records = [face(frame, 0.6 if number in (3, 7) else 0.1) for number, frame in enumerate(frames)]
+    windows = doubtful_windows(frames, seen, records, policy, 10.0, 0)
     assert [(each.start.pts, each.end and each.end.pts) for each in windows] == [(2, 4), (6, 8)]
     assert [each.holds(number * 25) for each in windows[:1] for number in range(5)] == [False, False, True, True, False]
-    assert windows[0].segment(0.5, 0.1).before == looks[2].before
-    assert windows[0].segment(0.5, 0.1).index == looks[2].index
-    clear = [face(look, 0.1) for look in looks]
-    (last,) = find_doubts(looks, seen, [face(looks[-1], 0.6), *clear], policy, 10.0, 0)
-    assert (last.start, last.end) == (looks[-2], None)
-    (first,) = find_doubts(looks, seen, [face(looks[0], 0.6), *clear], policy, 10.0, 0)
+    assert windows[0].segment(0.5, 0.1).before == frames[2].before
+    assert windows[0].segment(0.5, 0.1).index == frames[2].index
+    clear = [face(frame, 0.1) for frame in frames]
+    (last,) = doubtful_windows(frames, seen, [face(frames[-1], 0.6), *clear], policy, 10.0, 0)
+    assert (last.start, last.end) == (frames[-2], None)
+    (first,) = doubtful_windows(frames, seen, [face(frames[0], 0.6), *clear], policy, 10.0, 0)
     assert first.segment(0.0, 0.0).start is None
     assert first.seconds(10.0) == 1.0
 
 
 def test_faces_that_carry_no_weight_leave_no_doubt(policy: Policy) -> None:
-    looks = looks_at(*range(8))
-    records = [face(look, 0.9, side=policy.limits.min_face_side - 1) for look in looks]
-    assert find_doubts(looks, {look.index for look in looks}, records, policy, 8.0, 0) == []
+    frames = key_frames_at(*range(8))
+    records = [face(frame, 0.9, side=policy.limits.min_face_side - 1) for frame in frames]
+    assert doubtful_windows(frames, {frame.index for frame in frames}, records, policy, 8.0, 0) == []
 
 
 def test_what_could_not_be_decoded_or_lies_far_apart_is_in_doubt(policy: Policy) -> None:
-    looks = looks_at(0, 1, 2, 3, 4 + FAR)
-    seen = {look.index for look in looks} - {looks[1].index}
-    windows = find_doubts(looks, seen, [face(look, 0.1) for look in looks], policy, 5 + FAR, 0)
+    frames = key_frames_at(0, 1, 2, 3, 4 + FAR)
+    seen = {frame.index for frame in frames} - {frames[1].index}
+    windows = doubtful_windows(frames, seen, [face(frame, 0.1) for frame in frames], policy, 5 + FAR, 0)
     assert [(each.start.pts, each.end and each.end.pts) for each in windows] == [(0, 2), (3, 4 + FAR)]
 
 
 def test_short_tracks_are_in_doubt_only_where_there_are_no_others(policy: Policy) -> None:
-    looks = looks_at(*range(12))
-    seen = {look.index for look in looks}
-    brief = [face(look, 0.1, track=2) for look in looks[8:10]]
-    (window,) = find_doubts(looks, seen, brief, policy, 12.0, 0)
+    frames = key_frames_at(*range(12))
+    seen = {frame.index for frame in frames}
+    brief = [face(frame, 0.1, track=2) for frame in frames[8:10]]
+    (window,) = doubtful_windows(frames, seen, brief, policy, 12.0, 0)
     assert (window.start.pts, window.end and window.end.pts) == (7, 10)
-    assert find_doubts(looks, seen, [*brief, *(face(look, 0.1) for look in looks[:6])], policy, 12.0, 0) == []
+    assert doubtful_windows(frames, seen, [*brief, *(face(frame, 0.1) for frame in frames[:6])], policy, 12.0, 0) == []
 
 
 def test_long_windows_are_cut(policy: Policy) -> None:
-    looks = looks_at(*range(12))
-    records = [face(look, 0.9) for look in looks]
-    windows = find_doubts(looks, {look.index for look in looks}, records, policy, 12.0, 5.0)
+    frames = key_frames_at(*range(12))
+    records = [face(frame, 0.9) for frame in frames]
+    windows = doubtful_windows(frames, {frame.index for frame in frames}, records, policy, 12.0, 5.0)
     assert [(each.start.pts, each.end and each.end.pts) for each in windows] == [(0, 5), (5, 10), (10, None)]
 
 
-def test_no_more_looks_than_asked_for() -> None:
-    assert [look.pts for look in choose_looks(looks_at(0, 0.2, 0.5, 0.6, 1.3), 2.0)] == [0, 0.5, 1.3]
-    assert longest_gap(looks_at(0, 2, 5)) == pytest.approx(4.5)
-    assert longest_gap(looks_at(0)) == 0
+def test_no_more_key_frames_than_asked_for() -> None:
+    assert [frame.pts for frame in sample_key_frames(key_frames_at(0, 0.2, 0.5, 0.6, 1.3), 2.0)] == [
+        0,
+        0.5,
+        1.3,
+    ]
+    assert longest_gap(key_frames_at(0, 2, 5)) == pytest.approx(4.5)
+    assert longest_gap(key_frames_at(0)) == 0
 
 
 # --- files

@@ -237,13 +237,13 @@ def test_a_fake_says_when_why_and_how_far_to_trust_it() -> None:
     card = PLAN.card.metrics
     assert f"it calls {100 * card['unseen_blends_called_real']:.0f} % real" in text
     assert f"finds {100 * card['val_tpr_at_1_percent_fpr']:.0f} % of forged faces" in text
-    assert "tells “region” apart least (AUC 0.70)" in text, "the least of held_back_*_auc"
+    assert "recognises “region” worst (AUC 0.70)" in text, "the least of held_back_*_auc"
     assert "research use only" in text
 
 
 def test_figures_are_the_cards_and_a_card_without_says_so() -> None:
     other = dataclasses.replace(PLAN.card, metrics={"held_back_swap_auc": 0.61, "held_back_hull_auc": 0.9})
-    assert words.weaknesses(other)[0].endswith("it tells “swap” apart least (AUC 0.61).")
+    assert words.weaknesses(other)[0].endswith("it recognises “swap” worst (AUC 0.61).")
     bare = dataclasses.replace(PLAN.card, metrics={})
     assert "is not known" in words.weaknesses(bare)[0]
 
@@ -314,7 +314,7 @@ def test_pictures_are_the_strongest_of_each_track_with_their_masks() -> None:
     assert redder[2] > redder[0] + 20, "BGR: the middle is tinted"
 
 
-def test_a_detector_that_can_say_why_is_heard_on_the_strongest_face_of_each_track() -> None:
+def test_a_detector_that_gives_reasons_is_asked_about_the_strongest_face_of_each_track() -> None:
     crop = noisy_crop(smooth=True)
     jpeg = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     faces = [dataclasses.replace(a_face(frame, 0.9 - frame / 100), crop_jpeg=jpeg) for frame in (1, 2)]

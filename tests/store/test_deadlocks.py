@@ -11,7 +11,7 @@ from streamwatch.store import database
 from streamwatch.store.database import create_store_engine, lock, parse_url, retried, transaction
 
 
-def test_a_deadlock_is_told_by_its_type_and_the_victim_goes_again(postgres_server: str) -> None:
+def test_a_deadlock_is_recognised_by_its_type_and_the_victim_retries(postgres_server: str) -> None:
     engine = create_store_engine(parse_url(postgres_server))
     both, made, ended = threading.Barrier(2), [], []
 

@@ -126,6 +126,6 @@ def test_the_commands(tmp_path: Path) -> None:
     assert [(item["number"], item["error"]["kind"]) for item in failed] == [(3, "SourceUnreadable")]
     (first,) = (json.loads(line) for line in run("show", "1", "--limit", "1", "--json").splitlines())
     assert (first["label"], first["score"]) == (Label(first["label"]).value, verdict.score)
-    assert "1 input to be tried again" in run("retry", "1")
+    assert "1 input to be retried" in run("retry", "1")
     assert "cancelled" in run("cancel", "1")
     assert run("list").splitlines()[1].split()[5] == "cancelled"

@@ -189,7 +189,7 @@ def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: UtcCloc
     assert [row["id"] for row in rows["runs"]] == [run]
 
 
-def test_what_is_to_be_told_stays(store: Store, run: int, clock: UtcClock) -> None:
+def test_pending_deliveries_stay(store: Store, run: int, clock: UtcClock) -> None:
     store.save(run, [full_verdict()], (SINK,))
     clock.advance(days=100)
     store.prune(RetentionSettings(history=1))
@@ -378,17 +378,17 @@ def test_a_run_prunes_its_store_by_itself(tmp_path: Path, clock: UtcClock) -> No
     now = 0.0
     settings = Settings(store={"url": url}, retention={"scores": 1, "every": 60})
     janitor = Janitor(settings, clock=lambda: now)
-    assert janitor.look() == []
+    assert janitor.poll() == []
     janitor.wait()
     assert count(url, "scores") == 0
     with Store.open(url, clock=clock) as store:
         save_file(store, 1, 2)
     now = 59.0
-    janitor.look()
+    janitor.poll()
     janitor.wait()
     assert count(url, "scores") == 10, "it is not yet time"
     now = 60.0
-    janitor.look()
+    janitor.poll()
     janitor.wait()
     assert count(url, "scores") == 0
 
@@ -396,15 +396,15 @@ def test_a_run_prunes_its_store_by_itself(tmp_path: Path, clock: UtcClock) -> No
 def test_a_prune_that_fails_is_told_by_the_run(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}"
     janitor = Janitor(Settings(store={"url": url}, retention={"scores": 1}))
-    janitor.look()
+    janitor.poll()
     janitor.wait()
-    (line,) = janitor.look()
+    (line,) = janitor.poll()
     assert "nowhere does not exist" in line
     assert "tried again in 3600 s" in line
 
 
 def test_without_retention_a_run_prunes_nothing(tmp_path: Path) -> None:
     janitor = Janitor(Settings(store={"url": f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}"}))
-    janitor.look()
+    janitor.poll()
     janitor.wait()
-    assert janitor.look() == []
+    assert janitor.poll() == []

@@ -113,7 +113,7 @@ def test_streams_stand_as_their_last_change_and_verdict_say(store: Store, clock:
     assert first.heard_at == clock.now
 
 
-def test_a_stream_of_a_run_that_is_no_longer_heard_of_is_not_watched(store: Store, clock: UtcClock) -> None:
+def test_a_stream_of_a_run_without_heartbeats_is_not_watched(store: Store, clock: UtcClock) -> None:
     run = store.begin_run("watch", live_settings(every=10.0), CONFIG)
     store.save(run, [make_transition(state=StreamState.RUNNING)])
     clock.advance(seconds=30)
@@ -469,7 +469,7 @@ def test_alerts_of_a_run_that_died_are_ended(store: Store, clock: UtcClock) -> N
     assert store.end_abandoned((SINK,)) == 0
     alert = store.alert("live-1")
     assert (alert.end, alert.ended_at, alert.revision) == (35.0, NOON + timedelta(seconds=35), 5)
-    assert alert.reason == "4 faces; the watch that told of it ended"
+    assert alert.reason == "4 faces; the watch that reported it ended"
     assert [item.revision for item in store.deliveries.of_alert("live-1")] == [5]
 
 

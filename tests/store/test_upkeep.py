@@ -191,7 +191,7 @@ def test_a_dump_of_postgresql_is_restored(
         restored.save_verdict(run, full_verdict("/archive/next.mp4", "e" * 64, alerts=()))
 
 
-def test_pg_dump_is_told_the_password_in_its_environment_alone(
+def test_pg_dump_gets_the_password_in_its_environment_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("psycopg")

@@ -77,13 +77,13 @@ def test_one_frame_in_so_many_is_followed_to_its_last_face() -> None:
     now = NOW
     traces = FrameTraces(3, lambda: now)
     for index in range(6):
-        traces.take(frame(index))
+        traces.start(frame(index))
         now += timedelta(seconds=1)
-        traces.find(index, faces=2 if index == 0 else 0)
-    traces.score(0)
+        traces.record_faces(index, faces=2 if index == 0 else 0)
+    traces.record_score(0)
     (empty,) = traces.finished()
     assert (empty.frame_index, empty.faces, empty.scored) == (3, 0, empty.found)
-    traces.score(0)
+    traces.record_score(0)
     (times,) = traces.finished()
     assert (times.frame_index, times.faces) == (0, 2)
     assert (times.taken, times.found, times.scored) == (NOW, NOW + timedelta(seconds=1), now)
@@ -92,6 +92,6 @@ def test_one_frame_in_so_many_is_followed_to_its_last_face() -> None:
 
 def test_nothing_is_traced_unless_it_is_asked_for() -> None:
     traces = FrameTraces(0)
-    traces.take(frame(0))
-    traces.find(0, 0)
+    traces.start(frame(0))
+    traces.record_faces(0, 0)
     assert traces.finished() == ()

@@ -315,7 +315,7 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
-def test_the_fake_threshold_hears_every_set_of_real_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fake_threshold_counts_every_set_of_real_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_module, "samples", lambda pictures: pictures)
     monkeypatch.setattr(release_module, "score_samples", lambda _, logits: SimpleNamespace(logits=np.array(logits)))
     calibration = Calibration(temperature=1.0, bias=0.0)

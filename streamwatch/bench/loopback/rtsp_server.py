@@ -45,7 +45,7 @@ class _Session(RtspServerSession):  # type: ignore[misc]
     def _threadsafe_queue_put(
         self, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Any], item: Any, stop_event: threading.Event
     ) -> bool:
-        """As the toolkit's, which on a busy machine puts packets twice: it gives up calls that are about to succeed."""
+        """As the toolkit's, which on a busy machine puts packets twice: it aborts calls that are about to succeed."""
         future = asyncio.run_coroutine_threadsafe(queue.put(item), loop)
         while not stop_event.is_set():
             try:

@@ -1,4 +1,4 @@
-"""What an M2TR network is made of, and the presets."""
+"""The configuration of an M2TR network, and the presets."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class LevelStatistics(nn.Module):
         return self.standardise(self.measure(maps))
 
     def standardise(self, rows: Tensor) -> Tensor:
-        """What `forward` makes of N×D that `measure` gave."""
+        """The output of `forward` for N×D that `measure` gave."""
         return ((rows - self.mean) / self.scale).clamp(-CLIP, CLIP)
 
     def measure(self, maps: Sequence[Tensor]) -> Tensor:

@@ -24,7 +24,7 @@ _RESIDUAL_ENDS = ("0.t.attention.output_linear.1", "0.t.feed_forward.conv.4", "2
 
 
 class M2TROutput(NamedTuple):
-    """What the network says of N crops.
+    """The network's output for N crops.
 
     logits: N×2, [real, fake]. feature: N×D, pooled. mask_logits: N×1×m×m with m = `M2TR.mask_side`, or None
     without a decoder; for another input size S than the configured one, m grows with S.

@@ -1,4 +1,4 @@
-"""The statistics in the order of the vector: what each is called, its group, and how it is told in a sentence."""
+"""The statistics in the order of the vector: what each is called, its group, and its sentence."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class Statistic:
 
     - `level` the logarithm of a size in levels of 0..255, `step` that of a size + 1, `levels` a size as it
       is, `offset` a difference of sizes;
-    - `ratio` the logarithm of a ratio ("… more", "… less", "… times as much"), `halving` an exponent, told as the ratio
-      for half the size;
+    - `ratio` the logarithm of a ratio ("… more", "… less", "… times as much"), `halving` an exponent, given as the
+      ratio for half the size;
     - `correlation` one as it is, `fisher` its inverse hyperbolic tangent, `more` and `fisher more` differences of
       the two;
     - `root` the root of a share, `share` the logarithm of one, `part` a share as it is;
@@ -102,7 +102,7 @@ class Statistic:
     form: Form
 
     def describe(self, value: float, usual: float) -> str:
-        """The clause with the value, and what it is on an average face of the training."""
+        """The clause with the value, and the value of an average face of the training."""
         write = _WRITERS[self.form]
         return f"{self.sentence.format(write(value))} (usually {write(usual)})"
 

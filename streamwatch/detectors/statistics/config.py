@@ -1,4 +1,4 @@
-"""What a statistics detector is made of."""
+"""The configuration of a statistics detector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSION = 1
 class StatisticsConfig:
     """A linear model and boosted trees over statistics of a crop.
 
-    kind: tells the card's reader which architecture this is.
+    kind: the architecture, for the reader of the card.
     version: of the list of statistics that the weights were fitted to.
     trees, depth: number of trees, and the most decisions from a root to a leaf.
     """

@@ -19,7 +19,7 @@ def strongest_reasons(row: FloatArray, contributions: DoubleArray, usual: Double
     """One reason a group of statistics, the strongest first.
 
     row: D statistics of a crop. contributions: D, how far each moved the logit. usual: D, the training's mean.
-    A group's weight is the sum of its statistics' contributions; told is the one that moved it furthest that way.
+    A group's weight is the sum of its statistics' contributions; the one that moved it furthest that way is shown.
     """
     order = sorted(range(len(CATALOGUE)), key=lambda i: CATALOGUE[i].group)
     found = []

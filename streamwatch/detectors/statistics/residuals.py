@@ -1,4 +1,4 @@
-"""What the residuals against a blur tell of a crop: noise and its shape, colour correlation, resampling, symmetry."""
+"""What the residuals against a blur show of a crop: noise and its shape, colour correlation, resampling, symmetry."""
 
 from __future__ import annotations
 

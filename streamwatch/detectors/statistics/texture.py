@@ -43,7 +43,7 @@ class _Box:
     """The rectangle of rows top..bottom and columns left..right that holds the face of a side×side picture.
 
     number: rows×columns×3, what is added to the patterns there: those of the next plane count from PATTERNS on, and so
-    forth. pixels: of the face.
+    on. pixels: of the face.
     """
 
     top: int

@@ -126,7 +126,7 @@ def whole_scenes(pictures: Sequence[WebPicture], limit: int) -> list[WebPicture]
 
 
 def few_per_clip(pictures: Sequence[WebPicture], most: int) -> list[WebPicture]:
-    """At most so many pictures of each clip, spread evenly over its frames; in the given order."""
+    """At most `most` pictures of each clip, spread evenly over its frames; in the given order."""
     members: dict[str, list[WebPicture]] = defaultdict(list)
     for picture in pictures:
         members[picture.clip].append(picture)

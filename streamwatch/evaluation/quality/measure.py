@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 class VideoQuality:
     """One video. frames: pictures in it. steps: pairs of consecutive frames in the mean `warping_error`.
 
-    embedding: of one face (1280 values). Either is None where it could not be had, and `notes` or `failure` says
+    embedding: of one face (1280 values). Either is None where it could not be measured, and `notes` or `failure` says
     why.
     """
 
@@ -111,7 +111,9 @@ class QualityMeter:
         self._length = functools.cache(count_frames)
 
     def measure(self, matching: Matching, progress: Progress = lambda done: None) -> QualityReport:
-        """Go through all videos and pairs; one that cannot be used becomes a `failure`. `progress` hears each name."""
+        """Measure all videos and pairs; one that cannot be used becomes a `failure`. `progress` is called with each
+        name.
+        """
         videos, pairs = [], []
         for fake, names in ((False, matching.reals), (True, matching.fakes)):
             for name in names:

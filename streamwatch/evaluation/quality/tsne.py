@@ -37,5 +37,5 @@ def tsne(points: ArrayLike, perplexity: float = 30.0) -> NDArray[np.float64]:
 
 
 def effective_perplexity(points: int, perplexity: float = 30.0) -> float:
-    """The perplexity that `tsne` takes for so many points."""
+    """The perplexity that `tsne` uses for a number of points."""
     return min(perplexity, (points - 1) / 3)
