@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": uuid.uuid4().hex,
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # a node that is to end waits for no work
 }
 STORE_BYTES = 256 << 20
 _WAIT_FOR_NODE = """
@@ -57,7 +58,7 @@ class RayNode:
 def ray_head(folder: Path, *options: str, cores: int = 2) -> Iterator[RayNode]:
     """A head. folder: what relative paths start from there. options: further ones of `ray start`."""
     port = free_port()
-    where = ["--head", f"--port={port}", f"--ray-client-server-port={free_port()}", "--node-ip-address=127.0.0.1"]
+    where = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1"]
     without = ["--include-dashboard=false", "--no-monitor"]
     with _started(folder, cores, [*where, *without, *options]) as pid:
         yield RayNode(f"127.0.0.1:{port}", pid, ENVIRONMENT)
