@@ -69,7 +69,7 @@ def scan(
     store: bool = True,
     resume: bool = True,
 ) -> None:
-    """Analyse files and tell each verdict as soon as it is stored. Arguments and errors: see `iter_scan`."""
+    """Analyse files and pass on each verdict as soon as it is stored. Arguments and errors: see `iter_scan`."""
     for analysis in iter_scan(inputs, settings, progress=progress, store=store, resume=resume):
         on_verdict(analysis.verdict)
 
@@ -88,7 +88,7 @@ def iter_scan(
     """Analyse files on `engine.workers` workers; yields one analysis for each input, in the order of
     completion.
 
-    inputs: paths and URLs with an end, as `read_inputs` gives them. progress: hears of it several times a second.
+    inputs: paths and URLs with an end, as `read_inputs` gives them. progress: called several times a second.
     store: keep results at `store.url`; a result is yielded after its commit. resume: take what the store has
     for the same content, model and settings; needs `store`, and no `trace`. trace: give the traces of all
     faces too. annotate: folder for annotated clips of the files, each under a name of its own that is not
@@ -97,7 +97,7 @@ def iter_scan(
 
     What fails on one input is its verdict `error`, and the rest goes on. Scans that share a store share the work: what
     another one works on is waited for, and taken over where that one has died. Inputs of the same content are
-    analysed once and each of them is told, copies without frame scores and pictures. Closing the iterator, or
+    analysed once; copies have the same verdict without frame scores and pictures. Closing the iterator, or
     an interrupt, keeps what was finished until then. Raises WeightsError, ConfigError or StoreError where
     nothing can be done at all, and JobCancelled where `streamwatch jobs cancel` ended it.
     """

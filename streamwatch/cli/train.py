@@ -167,7 +167,7 @@ def _train(trainer: Trainer) -> None:
 
 
 def _preview(trainer: Trainer, picture: Path) -> None:
-    """Draw the first pairs, and say what tells the classes of each kind apart without looking at faces."""
+    """Draw the first pairs, and say what separates the classes of each kind without looking at faces."""
     from streamwatch.training.plots import pair_sheet, write_image
 
     dataset = trainer.pairs.dataset

@@ -44,7 +44,7 @@ _MIXED_BLOCKS = (0, 2)
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """What a listener hears after every step, with the latest evaluation (None before the first).
+    """What a listener receives after every step, with the latest evaluation (None before the first).
 
     evaluated: whether this step brought it.
     """
