@@ -15,7 +15,7 @@ def load_sklearn(module: str) -> Any:
     try:
         return importlib.import_module(f"sklearn.{module}")
     except ImportError:
-        raise LibraryMissing(f"scikit-learn is missing, which computes the metrics: {_FIX}") from None
+        raise LibraryMissing("scikit-learn is missing, which computes the metrics", _FIX) from None
 
 
 def load_pyplot() -> Any:
@@ -23,7 +23,7 @@ def load_pyplot() -> Any:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise LibraryMissing(f"matplotlib is missing, which draws the plots: {_FIX}") from None
+        raise LibraryMissing("matplotlib is missing, which draws the plots", _FIX) from None
     mpl.use("Agg")
     from matplotlib import pyplot
 

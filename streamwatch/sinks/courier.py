@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from streamwatch.sinks.sink import DeliveryFailed, Sink
 from streamwatch.sources.clocks import utc_now
 from streamwatch.store import Store
 from streamwatch.store.deliveries import Delivery
+
+logger = logging.getLogger(__name__)
 
 BACKOFF_FIRST, BACKOFF_MAX = 1.0, 300.0
 """Longest waits, in seconds, before the second try and before any later one."""
@@ -68,7 +71,8 @@ class Courier:
                     self._sinks[name].deliver(delivery)
                 except DeliveryFailed as error:
                     return self._put_off(name, delivery, str(error))
-                except Exception as error:  # noqa: BLE001 - a sink of another distribution may raise anything
+                except Exception as error:
+                    logger.exception("sink %s failed", name)
                     return self._put_off(name, delivery, f"it failed ({type(error).__name__})")
                 self._store.deliveries.delivered(delivery)
                 if name in self._failing:
