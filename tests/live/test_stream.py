@@ -178,6 +178,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
     assert verdict.frames.sampled == verdict.frames.analysed + verdict.frames.dropped
 
 
+@pytest.mark.alone
 def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     plan: Plan, client: LocalClient, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
