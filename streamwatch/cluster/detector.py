@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ import ray
 from numpy.typing import NDArray
 
 from streamwatch import logs
+from streamwatch.backoff import full_jitter
 from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.batching import MicroBatcher
 from streamwatch.cluster.connection import QUIET, Actor, Cluster, this_machine
@@ -25,6 +28,9 @@ from streamwatch.pipeline.scoring import score_crops
 
 RESTARTS_PER_BATCH = 2
 """How often a batch is sent again after the detector's process died over it, before it is an error."""
+
+UNREACHABLE_FOR = 60.0
+"""Seconds for which a detector may be unreachable, as while it moves away from a machine that was lost."""
 
 
 class DetectorActor:
@@ -109,8 +115,11 @@ def gpu_share(actors: int, gpus: int) -> float:
 
 
 class _RemoteScores:
-    def __init__(self, reference: ray.ObjectRef[ScoreArrays], done: Any) -> None:
-        self._reference = reference
+    """The answer to a batch. send: sends it, and gives the reference to the scores. done: called with the answer."""
+
+    def __init__(self, send: Callable[[], ray.ObjectRef[ScoreArrays]], done: Callable[[], None]) -> None:
+        self._send = send
+        self._reference = send()
         self._done = done
 
     def ready(self) -> bool:
@@ -121,7 +130,7 @@ class _RemoteScores:
 
     def result(self) -> ScoreArrays:
         try:
-            return ray.get(self._reference)
+            return self._reachable_result()
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, StreamwatchError):
                 raise error.cause from error
@@ -130,6 +139,19 @@ class _RemoteScores:
             raise DetectorError(f"the detector's process died {RESTARTS_PER_BATCH + 1} times over a batch") from error
         finally:
             self._done()
+
+    def _reachable_result(self) -> ScoreArrays:
+        """Ray's own tries may all fall within the moment in which the machine of the detector was lost."""
+        failures, limit = 0, time.monotonic() + UNREACHABLE_FOR
+        while True:
+            try:
+                return ray.get(self._reference)
+            except ray.exceptions.ActorUnavailableError as error:
+                if time.monotonic() > limit:
+                    raise DetectorError(f"the detector could not be reached for {UNREACHABLE_FOR:g} s") from error
+            time.sleep(full_jitter(failures, first=0.5, longest=4.0))
+            failures += 1
+            self._reference = self._send()
 
 
 class RemoteClient:
@@ -152,4 +174,4 @@ class RemoteClient:
         def done() -> None:
             self._under_way[index] -= 1
 
-        return _RemoteScores(self._detectors[index].score.remote(self._name, crops), done)
+        return _RemoteScores(lambda: self._detectors[index].score.remote(self._name, crops), done)
