@@ -192,7 +192,7 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
             if item.label is Label.ERROR:
                 over.set()
 
-    live = {"stalled_after": 0.3, "verdict_every": 0.05, "horizon": 2.0}
+    live = {"stalled_after": 1.5, "verdict_every": 0.05, "horizon": 4.0}
     LiveStream(sure_of_real(plan, **live), client, str(clip), deliver=hear).run(over, seconds=60)
     assert list(dict.fromkeys(verdict.label for verdict in verdicts)) == [Label.REAL, Label.INCONCLUSIVE, Label.ERROR]
     doubtful = next(verdict for verdict in verdicts if verdict.label is Label.INCONCLUSIVE)
