@@ -7,11 +7,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from streamwatch.enums import StrEnum
-from streamwatch.sources import is_url, redact
+from streamwatch.sources import Location, redact
 
 OFFLINE = {
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
@@ -70,19 +69,19 @@ class Provenance:
         return self.state in (ProvenanceState.TRUSTED, ProvenanceState.VALID, ProvenanceState.INVALID)
 
 
-def read_provenance(source: str) -> Provenance:
+def read_provenance(source: Location) -> Provenance:
     """Read and validate the C2PA manifest of a file; needs the extra `c2pa`.
 
     Whatever the file holds has a state, and nothing is raised.
     """
-    if is_url(source):
+    if source.is_url:
         return Provenance(ProvenanceState.NOT_LOOKED, "only local files are looked at")
     try:
         c2pa = importlib.import_module("c2pa")
     except ImportError:
         return Provenance(ProvenanceState.NOT_LOOKED, "it needs pip install 'streamwatch[c2pa]'")
     try:
-        with Path(source).open("rb") as file, c2pa.Context.from_dict(OFFLINE) as context:
+        with source.path.open("rb") as file, c2pa.Context.from_dict(OFFLINE) as context:
             reader = c2pa.Reader.try_create(None, file, context=context)
             if reader is None:
                 return Provenance(ProvenanceState.NONE)

@@ -34,8 +34,9 @@ from streamwatch.pipeline.scoring import LocalClient
 from streamwatch.records import Failure, ModelRef
 from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.sinks.opening import open_sink
-from streamwatch.sources import VideoSource, container, objects
+from streamwatch.sources import Location, VideoSource, container
 from streamwatch.sources.container import check_watchable
+from streamwatch.sources.location import OBJECT_STORES
 from streamwatch.store import Store
 from streamwatch.store.deliveries import Delivery
 from tests.support.builders import make_outage
@@ -230,7 +231,7 @@ def test_a_source_of_another_distribution_that_cannot_seek_is_a_stream(
     with VideoSource("gz://user:hidden@host/live") as source:
         assert source.live
         assert sum(1 for _ in source.decoded()) == 10
-    check_watchable("gz://host/live")
+    check_watchable(Location("gz://host/live"))
 
 
 def test_a_source_that_fails_while_it_is_read_is_an_error_of_that_source(
@@ -277,7 +278,7 @@ def test_a_name_of_the_programs_own_cannot_be_taken(tmp_path: Path, monkeypatch:
         with pytest.raises(ConfigError, match=named):
             VideoSource(url)
     with pytest.raises(ConfigError, match=named):
-        check_watchable("rtsp://camera/1")
+        check_watchable(Location("rtsp://camera/1"))
     with pytest.raises(ConfigError, match=named):
         open_sink(SinkSettings(name="desk", url="https://x", secret="y"))
     for form in ("csv", "vtt"):
@@ -288,7 +289,7 @@ def test_a_name_of_the_programs_own_cannot_be_taken(tmp_path: Path, monkeypatch:
         assert re.search(named, str(done.exception))
     assert all(point.names() == [*point.builtin] for point in POINTS)
     assert [check.status for check in doctor.extensions()] == [doctor.Status.FAIL] * 7
-    check_watchable("rtmp://others/go/on")
+    check_watchable(Location("rtmp://others/go/on"))
 
 
 FAILING = """
@@ -335,7 +336,7 @@ def test_a_broken_distribution_is_named_and_others_go_on(
         load_detector("seer")
     for attempt in (check_watchable, VideoSource):
         with pytest.raises(ConfigError, match=f"tape = broken_example:open_tape {unloaded}"):
-            attempt("tape://17")
+            attempt(Location("tape://17"))
     with pytest.raises(ConfigError, match=f"pager = broken_example:Pager {unloaded}"):
         open_sink(SinkSettings(name="desk", url="pager://17"))
     with pytest.raises(ConfigError, match=f"horn = failing_example:Sink {failed}"):
@@ -392,7 +393,7 @@ def test_a_sink_of_another_distribution_that_fails_is_tried_again(tmp_path: Path
 
 def test_scheme_tables_agree_with_those_that_stand_elsewhere() -> None:
     assert set(SOURCES.reserved) == {*container.SCHEMES, "file"}
-    assert set(SOURCES.builtin) == set(objects.SCHEMES)
+    assert set(SOURCES.builtin) == set(OBJECT_STORES)
     assert set(DETECTORS.builtin) | set(DETECTORS.reserved) >= set(registry._REGISTERED)
     assert set(FORMATS.reserved) == set(TimelineFormat)
 

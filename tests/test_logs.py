@@ -33,6 +33,7 @@ from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Label
+from streamwatch.sources import Location
 from streamwatch.sources.process import DecoderDied, DecodingProcess
 from streamwatch.sources.redact import redact_text
 from tests.support.face_clips import face_clip
@@ -271,7 +272,7 @@ def test_a_feed_that_fails_ends_its_stream_with_the_exception(
     clip = face_clip(tmp_path / "clip.mp4", seconds=1.0)
     monkeypatch.setattr(Feed, "_read", broken)
     shown: list[object] = []
-    stream = LiveStream(Plan.resolve(settings_for(weights)), BrokenClient(), str(clip), deliver=shown.append)
+    stream = LiveStream(Plan.resolve(settings_for(weights)), BrokenClient(), Location(clip), deliver=shown.append)
     with pytest.raises(RuntimeError, match="broken"):
         stream.run(threading.Event())
     assert shown == [], "it has not stopped: it failed"
@@ -295,7 +296,7 @@ def test_a_decoder_that_fails_leaves_its_traceback(
 
     monkeypatch.setattr(Feed, "_read", dies)
     logs.configure(LogSettings(format="json"))
-    feed = Feed(str(tmp_path / "clip.mp4"), settings)
+    feed = Feed(Location(tmp_path / "clip.mp4"), settings)
     feed.start()
     feed.stop()
     (line,) = lines(capsys.readouterr().err)
@@ -322,8 +323,8 @@ def test_a_watch_in_the_background_that_fails_leaves_its_traceback(
 class OddWorker(FileWorker):
     """Fails unexpectedly on one file."""
 
-    def begin(self, subject: Subject, source: str, trace: bool, segment: float) -> Analysis | SegmentPlan:
-        if "odd" in source:
+    def begin(self, subject: Subject, source: Location, trace: bool, segment: float) -> Analysis | SegmentPlan:
+        if "odd" in source.text:
             logger = logging.getLogger(logs.ROOT)
             raise LookupError(f"{URL} at level {logger.level}, {type(logger.handlers[-1].formatter).__name__}")
         return super().begin(subject, source, trace, segment)

@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from streamwatch.errors import SourceError
 from streamwatch.records import Content, Metadata
-from streamwatch.sources import Input, content_sha256, is_url, redact
-from streamwatch.sources.content import content_key, content_stamp, has_content, settled
+from streamwatch.sources import Input, Location, content_sha256
+from streamwatch.sources.content import content_stamp, settled
 
 THREADS = 2
 """Files that are read at once to be hashed."""
@@ -25,21 +24,11 @@ class QueuedInput:
     `failure` says why its content could not be read.
     """
 
-    source: str
+    source: Location
     number: int
     metadata: Metadata = field(default_factory=dict)
     sha256: str | None = None
     failure: SourceError | None = None
-
-    @property
-    def name(self) -> str:
-        """The input with its credentials masked."""
-        return redact(self.source)
-
-    @property
-    def place(self) -> str:
-        """The input for another process: a URL, or a path from the root."""
-        return self.source if is_url(self.source) else str(Path(self.source).absolute())
 
 
 class InputQueue:
@@ -88,9 +77,9 @@ class InputQueue:
             self._hashing.append((job, self._threads.submit(self._hash, job)))
 
     def _hash(self, job: QueuedInput) -> None:
-        if job.failure is not None or not has_content(job.source):
+        if job.failure is not None or not job.source.has_content:
             return
-        key = content_key(job.source)
+        key = job.source.absolute().text
         try:
             stamp = content_stamp(job.source)
             known = self._known.get(key)
@@ -106,7 +95,7 @@ class InputQueue:
 
 def paths_of(inputs: Sequence[Input]) -> list[str]:
     """The keys of those that have a content of their own."""
-    paths = (content_key(item.source) for item in inputs if has_content(item.source))
+    paths = (item.source.absolute().text for item in inputs if item.source.has_content)
     return [path for path in paths if _is_text(path)]
 
 
@@ -114,7 +103,7 @@ def _size(item: Input) -> float:
     """Bytes."""
     if item.failure is not None:
         return 0
-    if is_url(item.source):
+    if item.source.is_url:
         return math.inf
     stamp = content_stamp(item.source)
     return 0 if stamp is None else stamp[0]

@@ -75,10 +75,10 @@ class WorkerPool:
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, work.spared):
                 raise error.cause from error
-            event = work.failed(_failure(error, work.file.item.name))
+            event = work.failed(_failure(error, work.file.item.source.name))
         if isinstance(event, Analysed) and event.analysis.traceback:
             traceback = RemoteTraceback(event.analysis.traceback)
-            logger.error("%s: the detector failed", work.file.item.name, exc_info=traceback)
+            logger.error("%s: the detector failed", work.file.item.source, exc_info=traceback)
         self._idle.append(worker)
         return event
 

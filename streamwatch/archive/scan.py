@@ -37,7 +37,7 @@ from streamwatch.fusion import Subject
 from streamwatch.pipeline.analyser import Analysis
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import VideoVerdict
-from streamwatch.sources import Input, is_url
+from streamwatch.sources import Input, Location
 from streamwatch.store import Store
 from streamwatch.store.jobs import InputOutcome
 
@@ -61,7 +61,7 @@ class ScanProgress:
 
 
 def scan(
-    inputs: Sequence[str | Input],
+    inputs: Sequence[str | Path | Location | Input],
     settings: Settings,
     *,
     on_verdict: Callable[[VideoVerdict], None],
@@ -75,7 +75,7 @@ def scan(
 
 
 def iter_scan(
-    inputs: Sequence[str | Input],
+    inputs: Sequence[str | Path | Location | Input],
     settings: Settings,
     *,
     progress: Callable[[ScanProgress], None] | None = None,
@@ -108,7 +108,7 @@ def iter_scan(
         kept = (
             RunStore() if opened is None else StoredRun(opened, plan, resume=resume and not trace, segments=not trace)
         )
-        items = [item if isinstance(item, Input) else Input(item) for item in inputs]
+        items = [item if isinstance(item, Input) else Input(Location.of(item)) for item in inputs]
         run = _Scan(items, plan, kept, trace=trace, annotate=annotate)
         yield from stack.enter_context(contextlib.closing(run.run(command, progress)))
 
@@ -261,14 +261,14 @@ class _Scan:
         analysis = file.analysis
         assert analysis is not None
         assert self._clips is not None
-        path = file.item.place
+        path = file.item.source.absolute().path
         output = self._clips.next(path).absolute()
-        drawing = Drawing(Path(path), analysis.traces, analysis.verdict, output, self._plan.settings.decode)
+        drawing = Drawing(path, analysis.traces, analysis.verdict, output, self._plan.settings.decode)
         drawing.clear()  # what a run that was killed has left
         return Clip(drawing, ray.put(drawing), analysis.segments)
 
     def _subject(self, item: QueuedInput) -> Subject:
-        return self._plan.subject(item.name, item.sha256)
+        return self._plan.subject(item.source.name, item.sha256)
 
 
 class _Meter:
@@ -291,4 +291,4 @@ class _Meter:
 
 
 def _paths(inputs: Sequence[Input]) -> set[Path]:
-    return {Path(item.source).resolve() for item in inputs if not is_url(item.source)}
+    return {item.source.path.resolve() for item in inputs if not item.source.is_url}

@@ -37,7 +37,6 @@ from streamwatch.errors import StreamwatchError, WorkerLost
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analysis
 from streamwatch.records import Failure, Label, VideoVerdict
-from streamwatch.sources import is_url
 
 DRAWING = (Kind.DRAW, Kind.JOIN)
 
@@ -204,7 +203,7 @@ class Scheduler:
             return
         file = self._files[task.number]
         lost = WorkerLost(
-            f"{file.item.name}: the process that worked on it died {self._tasks.limit} times",
+            f"{file.item.source}: the process that worked on it died {self._tasks.limit} times",
             "leave it out, or scan it with --workers 1 and watch the memory",
         )
         if task.kind in DRAWING:
@@ -231,7 +230,7 @@ class Scheduler:
                 yield self._look_up(copy)
         else:
             yield from self._deliver_copies(file, without_pictures(analysis.verdict))
-        if self._draw and analysis.verdict.label is not Label.ERROR and not is_url(file.item.place):
+        if self._draw and analysis.verdict.label is not Label.ERROR and not file.item.source.is_url:
             file.drawing = SegmentedWork(Kind.DRAW, file.item.number, analysis.segments, Kind.JOIN, set())
             self._tasks.add_segments(file.drawing)
         else:
@@ -288,8 +287,8 @@ def failed_verdict(subject: Subject, failure: Failure) -> VideoVerdict:
 
 def renamed(verdict: VideoVerdict, item: QueuedInput) -> VideoVerdict:
     """A verdict on the same content, under the name of another input."""
-    alerts = tuple(replace(alert, source=item.name) for alert in verdict.alerts)
-    return replace(verdict, source=item.name, alerts=alerts)
+    alerts = tuple(replace(alert, source=item.source.name) for alert in verdict.alerts)
+    return replace(verdict, source=item.source.name, alerts=alerts)
 
 
 def without_pictures(verdict: VideoVerdict) -> VideoVerdict:

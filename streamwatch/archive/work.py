@@ -108,7 +108,7 @@ class OpenFile(Work):
         self._length = length
 
     def start(self, worker: Actor) -> Any:
-        return worker.begin.remote(self.file.subject, self.file.item.place, self._trace, self._length)
+        return worker.begin.remote(self.file.subject, self.file.item.source.absolute(), self._trace, self._length)
 
     def took(self, result: Analysis | SegmentPlan) -> Event:
         if isinstance(result, Analysis):
@@ -130,7 +130,8 @@ class AnalyseSegment(Work):
         self._trace = trace
 
     def start(self, worker: Actor) -> Any:
-        return worker.analyse_segment.remote(self.file.subject, self.file.item.place, self.segment, self._trace)
+        source = self.file.item.source.absolute()
+        return worker.analyse_segment.remote(self.file.subject, source, self.segment, self._trace)
 
     def took(self, result: bytes | Analysis) -> Event:
         if isinstance(result, Analysis):
@@ -216,9 +217,9 @@ class ClipNames:
         self._sources = sources
         self._taken: set[Path] = set()
 
-    def next(self, source: str) -> Path:
+    def next(self, source: Path) -> Path:
         """The clip of a source: its name, with a number where that is taken."""
-        stem, number = Path(source).stem, 1
+        stem, number = source.stem, 1
         while True:
             output = self._folder / f"{stem}{f'-{number}' if number > 1 else ''}.mp4"
             if output not in self._taken and output.resolve() not in self._sources:

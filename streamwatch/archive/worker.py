@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analyser, Analysis, SegmentPlan
 from streamwatch.pipeline.plan import Plan
-from streamwatch.sources import is_url
+from streamwatch.sources import Location
 from streamwatch.sources.segments import Segment
 
 
@@ -37,13 +36,13 @@ class FileWorker:
         self._client = RemoteClient(detectors, name)
         self._made: Analyser | None = None
 
-    def begin(self, subject: Subject, source: str, trace: bool, segment: float) -> Analysis | SegmentPlan:
+    def begin(self, subject: Subject, source: Location, trace: bool, segment: float) -> Analysis | SegmentPlan:
         """See `Analyser.begin`. Raises WeightsError where the face detector cannot be loaded."""
         if _missing(subject, source):
             return Analysis(error_verdict(subject, _elsewhere(subject.source)))
         return self._analyser().begin(subject, source, trace=trace, segment=segment)
 
-    def analyse_segment(self, subject: Subject, source: str, segment: Segment, trace: bool) -> bytes | Analysis:
+    def analyse_segment(self, subject: Subject, source: Location, segment: Segment, trace: bool) -> bytes | Analysis:
         """See `Analyser.analyse_segment`. Raises WeightsError where the face detector cannot be loaded."""
         if _missing(subject, source):
             return Analysis(error_verdict(subject, _elsewhere(subject.source)))
@@ -78,9 +77,9 @@ class FileWorker:
         self._share = share
 
 
-def _missing(subject: Subject, source: str) -> bool:
+def _missing(subject: Subject, source: Location) -> bool:
     """Whether a file is not there that was there when it was hashed."""
-    return subject.sha256 is not None and not is_url(source) and not Path(source).exists()
+    return subject.sha256 is not None and not source.is_url and not source.path.exists()
 
 
 def _elsewhere(name: str) -> SourceNotFound:

@@ -17,6 +17,7 @@ from typing import Any
 
 from streamwatch.config import Settings
 from streamwatch.errors import LibraryMissing
+from streamwatch.sources.location import Location
 from streamwatch.sources.process import Closed, DecodingProcess, DecodingProgress, Opened
 from streamwatch.sources.recorder import Recording
 
@@ -64,7 +65,7 @@ def _decode(clip: Path, settings: Settings, psutil: Any) -> tuple[Opened, float,
     process = DecodingProcess()
     try:
         usage = psutil.Process(process.pid).cpu_times
-        process.open(str(clip), settings.decode, settings.sampling, live=True, recording=recording)
+        process.open(Location(clip), settings.decode, settings.sampling, live=True, recording=recording)
         opened, begun, reached = None, 0.0, 0.0
         while True:
             message = process.receive(settings.decode.open_timeout)

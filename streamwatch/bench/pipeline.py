@@ -40,6 +40,7 @@ from streamwatch.detectors import Detector, load_detector
 from streamwatch.errors import SourceUnreadable
 from streamwatch.faces import FaceDetector, FaceFinder, crop_face, load_face_detector
 from streamwatch.records import Face, FaceCrop, ImageArray, Label
+from streamwatch.sources.location import Location
 from streamwatch.sources.video import VideoSource
 
 STAGES = ("decode", "detect", "crop", "score")
@@ -93,9 +94,9 @@ class PipelineResult:
 
 
 def bench_pipeline(
-    clips: Sequence[str], settings: Settings, progress: Callable[[str], None] = lambda what: None
+    clips: Sequence[Location], settings: Settings, progress: Callable[[str], None] = lambda what: None
 ) -> PipelineResult:
-    """Measure all three on `clips` (paths). Nothing is stored. Raises what the stages raise."""
+    """Measure all three on `clips`. Nothing is stored. Raises what the stages raise."""
     from streamwatch.cluster.connection import usable_cores
 
     cores = usable_cores()
@@ -194,7 +195,7 @@ def _load_detector(settings: Settings, threads: int) -> Detector:
     return load_detector(wanted.model, wanted.device, threads=threads, precision=wanted.precision)
 
 
-def measure_stages(clips: Sequence[str], settings: Settings) -> StageCosts:
+def measure_stages(clips: Sequence[Location], settings: Settings) -> StageCosts:
     """One pass over the clips in one thread, stage by stage."""
     cv2.setNumThreads(1)
     detector = _load_detector(settings, threads=1)
@@ -208,7 +209,9 @@ def measure_stages(clips: Sequence[str], settings: Settings) -> StageCosts:
     return costs
 
 
-def _measure_clip(clip: str, settings: Settings, detector: Detector, faces: FaceDetector, costs: StageCosts) -> None:
+def _measure_clip(
+    clip: Location, settings: Settings, detector: Detector, faces: FaceDetector, costs: StageCosts
+) -> None:
     clock = costs.clock
     finder = FaceFinder(settings.faces, settings.tracks, detector.geometry, detector.input_size, detector=faces)
     waiting: list[FaceCrop] = []
@@ -257,7 +260,7 @@ class LoopResult:
     faces: int
 
 
-def run_loop(clips: Sequence[str], settings: Settings, threads: int) -> LoopResult:
+def run_loop(clips: Sequence[Location], settings: Settings, threads: int) -> LoopResult:
     """What one would write: read, pick a frame now and then, find its faces, score them one by one."""
     cv2.setNumThreads(threads)
     detector = _load_detector(settings, threads=threads)
@@ -266,7 +269,7 @@ def run_loop(clips: Sequence[str], settings: Settings, threads: int) -> LoopResu
     looked = scored = 0
     start = time.perf_counter()
     for clip in clips:
-        capture = cv2.VideoCapture(clip)
+        capture = cv2.VideoCapture(clip.text)
         if not capture.isOpened():
             raise SourceUnreadable(f"{clip}: OpenCV cannot open it", "leave it out of the benchmark")
         rate = capture.get(cv2.CAP_PROP_FPS) or settings.sampling.fps
@@ -296,10 +299,10 @@ def _start_up(settings: Settings, cores: int) -> float:
         clips = [Path(folder) / f"{number}.mp4" for number in range(settings.engine.workers or cores)]
         for number, clip in enumerate(clips):
             make_clip(clip, ClipPlan(seconds=1.0, forged=(0.0, 0.0), seed=number))
-        return _end_to_end([str(clip) for clip in clips], settings)
+        return _end_to_end([Location(clip) for clip in clips], settings)
 
 
-def _end_to_end(clips: Sequence[str], settings: Settings) -> float:
+def _end_to_end(clips: Sequence[Location], settings: Settings) -> float:
     from streamwatch.archive.scan import iter_scan
 
     start = time.perf_counter()

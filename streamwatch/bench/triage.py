@@ -10,6 +10,7 @@ from streamwatch.archive.scan import iter_scan
 from streamwatch.cluster.connection import connect
 from streamwatch.config import Settings
 from streamwatch.records import Label, VideoVerdict
+from streamwatch.sources import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class TriageResult:
 
 
 def bench_triage(
-    inputs: Sequence[str], settings: Settings, *, progress: Callable[[str], None] = lambda what: None
+    inputs: Sequence[Location], settings: Settings, *, progress: Callable[[str], None] = lambda what: None
 ) -> TriageResult:
     """Scan files with and without triage, without a store. Raises what `iter_scan` raises."""
     found: dict[bool, dict[str, VideoVerdict]] = {}

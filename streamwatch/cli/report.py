@@ -67,13 +67,12 @@ def report(
 
 def _target(source: Input, html: Path | None) -> Path:
     from streamwatch.formats.timelines import file_names
-    from streamwatch.sources import is_url, redact
 
     if html is not None and not html.is_dir():
         return html
     suffix = "report.html"
-    name = source.source
-    default = file_names([redact(name)], suffix)[0] if is_url(name) else f"{Path(name).stem}.{suffix}"
+    place = source.source
+    default = file_names([place.name], suffix)[0] if place.is_url else f"{place.path.stem}.{suffix}"
     return (html or Path()) / default
 
 

@@ -21,6 +21,7 @@ from streamwatch.config import DecodeSettings
 from streamwatch.errors import StreamwatchError
 from streamwatch.records import ImageArray
 from streamwatch.sources.container import open_container
+from streamwatch.sources.location import Location
 
 AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
 """Sound that MP4 carries as it is; other sound is left out rather than encoded again."""
@@ -111,7 +112,7 @@ class _Joint:
         self._last: int | None = None
 
     def add(self, part: Part) -> None:
-        with open_container(str(part.path), DecodeSettings()) as container:
+        with open_container(Location(part.path), DecodeSettings()) as container:
             stream = container.streams.video[0]
             parameters = stream.codec_context.extradata
             if self._stream is None:
@@ -158,7 +159,7 @@ class Sound:
     @classmethod
     def open(cls, path: Path) -> Sound | None:
         """The sound of a file, or None where there is none that MP4 carries as it is."""
-        container = open_container(str(path), DecodeSettings())
+        container = open_container(Location(path), DecodeSettings())
         stream = container.streams.best("audio")
         if isinstance(stream, AudioStream) and stream.codec_context.name in AUDIO_CODECS:
             return cls(container, stream)

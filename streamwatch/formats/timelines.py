@@ -16,7 +16,7 @@ from typing import Any
 from streamwatch.enums import StrEnum
 from streamwatch.errors import LibraryMissing
 from streamwatch.records import AlertKind
-from streamwatch.sources import is_url
+from streamwatch.sources import Location
 from streamwatch.store.loading import AlertRow
 
 
@@ -79,7 +79,7 @@ def file_names(sources: Sequence[str], suffix: str) -> list[str]:
     names: list[str] = []
     seen: dict[str, int] = {}
     for source in sources:
-        last = source.rstrip("/").rsplit("/", 1)[-1] if is_url(source) else Path(source).name
+        last = source.rstrip("/").rsplit("/", 1)[-1] if Location(source).is_url else Path(source).name
         stem = re.sub(r"[^\w.-]+", "_", Path(last).stem).strip(".") or "source"
         seen[stem] = number = seen.get(stem, 0) + 1
         names.append(f"{stem}{f'-{number}' if number > 1 else ''}.{suffix}")
@@ -117,7 +117,8 @@ def _timeline(timeline: SourceTimeline, form: TimelineFormat, rate: float) -> An
 
     source = timeline.source
     whole = opentime.TimeRange(instant(0.0), instant(timeline.length))
-    place = source if is_url(source) else Path(source).absolute().as_uri()
+    location = Location(source)
+    place = source if location.is_url else location.path.absolute().as_uri()
     clip = schema.Clip(Path(source).name or source, schema.ExternalReference(place, whole), whole)
     for alert in timeline.alerts:
         end = alert.start if alert.end is None else alert.end

@@ -6,6 +6,7 @@ import contextlib
 
 from streamwatch.config import Settings
 from streamwatch.records import FrameCounts
+from streamwatch.sources.location import Location
 from streamwatch.sources.process import (
     ClipOrder,
     Closed,
@@ -28,8 +29,8 @@ class StreamDecoder:
     `adjust` and `cut` may be called from another thread than the rest.
     """
 
-    def __init__(self, url: str, settings: Settings, *, live: bool) -> None:
-        self._url = url
+    def __init__(self, source: Location, settings: Settings, *, live: bool) -> None:
+        self._source = source
         self._settings = settings
         self.live = live
         self._rate = DecodeRate(settings.sampling.fps)
@@ -52,7 +53,7 @@ class StreamDecoder:
         recording = None
         if self.live and alerts.clip_max_bytes:
             recording = Recording(alerts.clip_before + alerts.clip_after + DELAY, alerts.clip_max_bytes)
-        process.open(self._url, settings.decode, settings.sampling, live=self.live, recording=recording)
+        process.open(self._source, settings.decode, settings.sampling, live=self.live, recording=recording)
         if self._rate != DecodeRate(settings.sampling.fps):
             process.adjust(self._rate)
 

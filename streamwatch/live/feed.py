@@ -18,7 +18,7 @@ from streamwatch.live.silence import SilenceMonitor
 from streamwatch.live.timeline import Timeline
 from streamwatch.logs import RemoteTraceback
 from streamwatch.records import DropReason, EvidenceClip, Frame, FrameCounts
-from streamwatch.sources import is_url, redact
+from streamwatch.sources import Location
 from streamwatch.sources.process import ClipOrder, Closed, DecodeRate, DecoderDied, DecodingProgress, Opened
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
@@ -117,7 +117,7 @@ class Feed:
 
     def __init__(
         self,
-        url: str,
+        source: Location,
         settings: Settings,
         *,
         listen: Callable[[Transition], None] = lambda transition: None,
@@ -125,8 +125,8 @@ class Feed:
         clock: Clock = time.monotonic,
         started_at: datetime | None = None,
     ) -> None:
-        live = is_url(url)
-        self.name = redact(url)
+        live = source.is_url
+        self.name = source.name
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
         self.crash: Exception | None = None
@@ -134,7 +134,7 @@ class Feed:
         stale_after = settings.live.stale_after if live else None
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._on_clip = on_clip
-        self._decoder = StreamDecoder(url, settings, live=live)
+        self._decoder = StreamDecoder(source, settings, live=live)
         self._timeline = Timeline(settings.sampling.fps, started_at, clock)
         self._silence = SilenceMonitor(settings, clock)
         self._stop = threading.Event()

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from streamwatch.config import Section, Settings, StreamSettings
 from streamwatch.errors import ConfigError
 from streamwatch.files import replacing
-from streamwatch.sources import redact
+from streamwatch.sources import Location, redact
 from streamwatch.sources.container import access_for
 from streamwatch.store.database import parse_url, sqlite_file
 from streamwatch.validation import problems
@@ -58,7 +58,7 @@ class Roster:
 
     def add(self, url: str, name: str | None) -> None:
         """Add a stream. Raises ConfigError where there is one with that URL or name, SourceRefused for its scheme."""
-        access_for(url)
+        access_for(Location(url))
         with self._changed() as streams:
             for known in self._merged(streams):
                 if known.url == url or (name is not None and known.name == name):

@@ -21,6 +21,7 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient
 from streamwatch.records import Alert, DropReason, EvidenceClip, FaceScore, FrameCounts, Label, VideoVerdict
 from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.location import Location
 from streamwatch.sources.process import DecodeRate
 from streamwatch.sources.states import Transition
 
@@ -67,7 +68,7 @@ class LiveStream:
         self,
         plan: Plan,
         client: DetectorClient,
-        url: str,
+        source: Location,
         *,
         deliver: Callable[[VideoVerdict | Transition | EvidenceClip], None],
         face_detector: FaceDetector | None = None,
@@ -81,7 +82,7 @@ class LiveStream:
         self._resume = resume
         self._stopped_at: float | None = None
         self._feed = feed = Feed(
-            url,
+            source,
             settings,
             listen=self._note_change,
             on_clip=lambda clip: self._clips.receive(clip),

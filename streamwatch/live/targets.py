@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 
 from streamwatch.sources.container import check_watchable
+from streamwatch.sources.location import Location
 
 FOLLOW_EVERY = 1.0
 """Seconds between two looks at which streams are to be watched."""
 
 
 class Targets:
-    """The URLs that are to be watched: the given ones, or with `ask` those that it names from time to time.
+    """The sources that are to be watched: the given ones, or with `ask` those that it names from time to time.
 
     ask: gives all URLs, None where they are the same as before.
     followed: whether they may change.
+
+    Raises as `check_watchable` does.
     """
 
     def __init__(
@@ -24,7 +27,7 @@ class Targets:
         ask: Callable[[], Sequence[str] | None] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.urls = urls
+        self.sources = _watchable(urls)
         self.followed = ask is not None
         self._ask = ask
         self._clock = clock
@@ -38,11 +41,16 @@ class Targets:
             return
         self._due = self._clock() + FOLLOW_EVERY
         urls = self._ask()
-        for url in urls or ():
-            check_watchable(url)
         if urls is not None:
-            self.urls = urls
+            self.sources = _watchable(urls)
 
     def clear(self) -> None:
         """Nothing is to be watched any more."""
-        self.urls = ()
+        self.sources = ()
+
+
+def _watchable(urls: Sequence[str]) -> tuple[Location, ...]:
+    sources = tuple(map(Location, urls))
+    for source in sources:
+        check_watchable(source)
+    return sources

@@ -26,9 +26,8 @@ from streamwatch.live.targets import Targets
 from streamwatch.live.worker import StreamWorker
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import Alert, AlertKind, EvidenceClip, VideoVerdict
-from streamwatch.sources import redact
+from streamwatch.sources import Location
 from streamwatch.sources.clocks import utc_now
-from streamwatch.sources.container import check_watchable
 from streamwatch.sources.redact import redact_text
 from streamwatch.sources.states import Cause, RetryPolicy, StreamState, Transition
 from streamwatch.store import Store
@@ -61,8 +60,8 @@ class _Assignment:
     began: float
 
     @classmethod
-    def begin(cls, worker: Actor, url: str, seconds: float | None, resume: ResumeState) -> _Assignment:
-        return cls(worker, worker.watch.remote(url, seconds, resume), worker.take.remote(), time.monotonic())
+    def begin(cls, worker: Actor, source: Location, seconds: float | None, resume: ResumeState) -> _Assignment:
+        return cls(worker, worker.watch.remote(source, seconds, resume), worker.take.remote(), time.monotonic())
 
     @property
     def references(self) -> tuple[Any, Any]:
@@ -94,7 +93,7 @@ class _Assignment:
 class _Stream:
     """A stream and the worker that watches it, if there is one at the moment."""
 
-    url: str
+    source: Location
     retries: RetryPolicy
     state: StreamState = StreamState.CONNECTING
     assignment: _Assignment | None = None
@@ -107,14 +106,13 @@ class _Stream:
     items: list[Item] = field(default_factory=list)
 
     @classmethod
-    def of(cls, url: str, settings: LiveSettings) -> _Stream:
-        return cls(url, RetryPolicy(settings))
+    def of(cls, source: Location, settings: LiveSettings) -> _Stream:
+        return cls(source, RetryPolicy(settings))
 
     def transition(self, state: StreamState, message: str = "", retry_in: float | None = None) -> None:
         """Record a change of state while no worker is there to report it."""
-        name = redact(self.url)
         cause = None if state is StreamState.STOPPED else Cause.CRASHED
-        self.items.append(Transition(utc_now(), name, self.state, state, cause, message, retry_in))
+        self.items.append(Transition(utc_now(), self.source.name, self.state, state, cause, message, retry_in))
 
 
 def iter_watch(
@@ -139,12 +137,11 @@ def iter_watch(
     Raises SourceRefused for a scheme that is not allowed, and WeightsError, ConfigError or StoreError where nothing can
     be done at all.
     """
-    for url in urls:
-        check_watchable(url)
+    targets = Targets(urls, follow)
     plan = Plan.resolve(settings)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(Store.open(settings.store.url)) if store else None
-        watch = _Watch(urls, plan, opened, seconds, follow, stop or threading.Event())
+        watch = _Watch(targets, plan, opened, seconds, stop or threading.Event())
         yield from stack.enter_context(contextlib.closing(watch.run()))
 
 
@@ -153,20 +150,19 @@ class _Watch:
 
     def __init__(
         self,
-        urls: Sequence[str],
+        targets: Targets,
         plan: Plan,
         store: Store | None,
         seconds: float | None,
-        follow: Callable[[], Sequence[str] | None] | None,
         stop: threading.Event,
     ) -> None:
-        self._targets = Targets(urls, follow)
+        self._targets = targets
         self._stop = stop
         self._plan = plan
         self._store = store
         self._seconds = seconds
         self._deadline: float | None = None
-        self._streams = {url: _Stream.of(url, plan.settings.live) for url in urls}
+        self._streams = {source: _Stream.of(source, plan.settings.live) for source in targets.sources}
         self._run_id: int | None = None
         self._outbox: Outbox | None = None
         self._delivery: PeriodicDelivery | None = None
@@ -179,7 +175,9 @@ class _Watch:
             if self._store is not None:
                 self._store.end_abandoned(settings.sinks)
                 self._run_id = self._store.begin_run("watch", settings.model_dump_json(), settings.digest())
-            with start_actors(self._plan, self._run_id, lambda cores: len(self._targets.urls), StreamWorker) as actors:
+            with start_actors(
+                self._plan, self._run_id, lambda cores: len(self._targets.sources), StreamWorker
+            ) as actors:
                 if actors.writer is not None:
                     self._outbox = Outbox(actors.writer, settings.live.store_patience)
                 if actors.courier is not None:
@@ -251,15 +249,15 @@ class _Watch:
             except (ConfigError, SourceRefused) as error:
                 yield OperatorNotice(utc_now(), f"{error}; the streams stay as they are")
                 return
-        for url in self._targets.urls:
-            if url not in self._streams:
-                self._streams[url] = _Stream.of(url, self._plan.settings.live)
-            stream = self._streams[url]
+        for source in self._targets.sources:
+            if source not in self._streams:
+                self._streams[source] = _Stream.of(source, self._plan.settings.live)
+            stream = self._streams[source]
             if stream.leaving and stream.over:  # it was watched before
                 stream.leaving = stream.over = False
                 stream.leave_by, stream.retry_at = math.inf, 0.0
         for stream in self._streams.values():
-            if stream.url not in self._targets.urls and not stream.leaving:
+            if stream.source not in self._targets.sources and not stream.leaving:
                 self._dismiss(stream)
 
     def _dismiss(self, stream: _Stream) -> None:
@@ -283,7 +281,7 @@ class _Watch:
             stream.transition(StreamState.CONNECTING)
         resume = ResumeState.after(stream.latest, first_track=stream.workers * TRACKS_PER_WORKER + 1)
         stream.workers += 1
-        stream.assignment = _Assignment.begin(actors.take_worker(), stream.url, left, resume)
+        stream.assignment = _Assignment.begin(actors.take_worker(), stream.source, left, resume)
 
     def _poll(self, stream: _Stream, assignment: _Assignment, actors: RunActors) -> None:
         """Receive the worker's pending items; where it has ended, its last verdict too."""
@@ -297,12 +295,12 @@ class _Watch:
             elif time.monotonic() > stream.leave_by:
                 self._lose(stream, assignment, actors, "")
         except LOST:
-            logger.info("%s: its worker died", redact(stream.url), exc_info=True)
+            logger.info("%s: its worker died", stream.source, exc_info=True)
             self._lose(stream, assignment, actors, "the process that watched it died")
         except RayTaskError as error:
             if isinstance(error.cause, StreamwatchError) and not isinstance(error.cause, DetectorError):
                 raise error.cause from error
-            logger.exception("%s: its worker failed", redact(stream.url))
+            logger.exception("%s: its worker failed", stream.source)
             self._lose(stream, assignment, actors, redact_text(str(error.cause)))
 
     def _lose(self, stream: _Stream, assignment: _Assignment, actors: RunActors, message: str) -> None:
@@ -321,7 +319,7 @@ class _Watch:
 
     def _given_up(self, stream: _Stream, message: str) -> VideoVerdict:
         """The verdict on a stream whose workers die one after the other, with an alert that says so."""
-        before, name = stream.latest, redact(stream.url)
+        before, name = stream.latest, stream.source.name
         subject = self._plan.subject(name, None, None if before is None else before.started_at)
         earlier = () if before is None else before.alerts
         alerts = SourceAlerts(name, self._plan.alert_rules, self._plan.policy, earlier=earlier)
@@ -374,7 +372,7 @@ class _Watch:
             try:
                 self._unsaved += stream.assignment.last(patience=0)
             except RayTaskError:
-                logger.exception("%s: its worker failed", redact(stream.url))
+                logger.exception("%s: its worker failed", stream.source)
             except (*LOST, ray.exceptions.GetTimeoutError):
                 continue
 

@@ -12,6 +12,7 @@ from streamwatch.cluster.detector import RemoteClient
 from streamwatch.live.stream import LiveStream, ResumeState
 from streamwatch.pipeline.plan import Plan
 from streamwatch.records import EvidenceClip, VideoVerdict
+from streamwatch.sources.location import Location
 from streamwatch.sources.states import Transition
 
 TAKE_PATIENCE = 1.0
@@ -34,9 +35,9 @@ class StreamWorker:
         self._over = False
         self._stop = threading.Event()
 
-    def watch(self, url: str, seconds: float | None, resume: ResumeState) -> VideoVerdict:
+    def watch(self, source: Location, seconds: float | None, resume: ResumeState) -> VideoVerdict:
         """Watch a stream until `stop`, for `seconds`, or to the end of a file; the final verdict."""
-        stream = LiveStream(self._plan, self._client, url, deliver=self._put, resume=resume)
+        stream = LiveStream(self._plan, self._client, source, deliver=self._put, resume=resume)
         try:
             return stream.run(self._stop, seconds)
         finally:

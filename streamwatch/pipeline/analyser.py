@@ -34,7 +34,7 @@ from streamwatch.records import (
     Metadata,
     VideoVerdict,
 )
-from streamwatch.sources import VideoSource, redact
+from streamwatch.sources import Location, VideoSource
 from streamwatch.sources.keyframes import key_pictures, read_key_frames
 from streamwatch.sources.segments import Segment
 
@@ -105,7 +105,12 @@ class Analyser:
         self._progress = progress
 
     def analyse(
-        self, source: str, *, name: str | None = None, sha256: str | None = None, trace: bool = False
+        self,
+        source: str | Path | Location,
+        *,
+        name: str | None = None,
+        sha256: str | None = None,
+        trace: bool = False,
     ) -> Analysis:
         """Analyse a file or a URL with an end. What fails on the way gives the verdict `error`, with its
         type.
@@ -113,19 +118,20 @@ class Analyser:
         name: what the verdict calls the source; default: the source, credentials masked. sha256: of its
         content.
         """
-        subject = self._plan.subject(name or redact(source), sha256)
-        found = self.begin(subject, source, trace=trace, segment=0.0)
+        location = Location.of(source)
+        subject = self._plan.subject(name or location.name, sha256)
+        found = self.begin(subject, location, trace=trace, segment=0.0)
         if isinstance(found, Analysis):
             return found
         parts: list[bytes] = []
         for segment in found.segments:
-            part = self.analyse_segment(subject, source, segment)
+            part = self.analyse_segment(subject, location, segment)
             if isinstance(part, Analysis):
                 return part
             parts.append(part)
         return self.fuse(subject, found, parts)
 
-    def begin(self, subject: Subject, source: str, *, trace: bool, segment: float) -> Analysis | SegmentPlan:
+    def begin(self, subject: Subject, source: Location, *, trace: bool, segment: float) -> Analysis | SegmentPlan:
         """As `analyse`; but a file that can be cut into two or more parts of about `segment` seconds is only cut.
         0: none is. With triage it is skimmed, and the cut is what is to be analysed in full. trace: of a file that is
         not cut, give the traces; such a file is not skimmed.
@@ -133,9 +139,7 @@ class Analyser:
         try:
             with VideoSource(source, self._plan.settings.decode, self._plan.settings.sampling) as video:
                 if video.live:
-                    raise SourceRefused(
-                        f"{redact(source)}: a live stream has no end to scan", "use `streamwatch watch`"
-                    )
+                    raise SourceRefused(f"{source}: a live stream has no end to scan", "use `streamwatch watch`")
                 if self._plan.settings.sampling.triage and not trace:
                     skimmed = self._triage(source, video, segment)
                     if skimmed is not None:
@@ -150,7 +154,9 @@ class Analyser:
         except StreamwatchError as error:
             return _failed(subject, error)
 
-    def analyse_segment(self, subject: Subject, source: str, segment: Segment, trace: bool = False) -> bytes | Analysis:
+    def analyse_segment(
+        self, subject: Subject, source: Location, segment: Segment, trace: bool = False
+    ) -> bytes | Analysis:
         """What `SegmentScores` keep of a part of a file, as bytes; the verdict `error` on it where that fails.
 
         trace: keep the traces of its faces too.
@@ -176,7 +182,7 @@ class Analyser:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
 
-    def _triage(self, source: str, video: VideoSource, segment: float) -> SegmentPlan | None:
+    def _triage(self, source: Location, video: VideoSource, segment: float) -> SegmentPlan | None:
         """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
         settings, place = self._plan.settings, video.place()
         if place is None or video.duration is None:

@@ -16,7 +16,7 @@ from streamwatch.faces.crops import crop_face
 from streamwatch.fusion.regions import describe
 from streamwatch.records import Evidence, ImageArray, Label, TrackVerdict, VideoVerdict
 from streamwatch.report.plot import by_strength
-from streamwatch.sources import is_url, picture_at
+from streamwatch.sources import Location, picture_at
 from streamwatch.times import media_time
 
 TRACKS, FAKES = 6, 12
@@ -140,10 +140,11 @@ def _reasons(item: Evidence, owner: str, reasoner: ReasoningDetector | None) -> 
 
 def _scene(source: str, item: Evidence, owner: str, decode: DecodeSettings) -> Scene | None:
     """The frame of a face, if the file still shows the stored face there."""
-    if item.region is None or is_url(source):
+    location = Location(source)
+    if item.region is None or location.is_url:
         return None
     try:
-        frame = picture_at(source, item.pts, decode)
+        frame = picture_at(location, item.pts, decode)
     except SourceError:
         return None
     if frame is None:

@@ -13,7 +13,7 @@ from streamwatch.report import words
 from streamwatch.report.faces import galleries
 from streamwatch.report.plot import by_strength, draw, styles
 from streamwatch.report.subject import VideoReport
-from streamwatch.sources import is_url
+from streamwatch.sources import Location
 from streamwatch.times import instant, media_time
 
 MARK = '<meta name="generator" content="streamwatch report">'
@@ -26,6 +26,7 @@ _WIDE, _NARROW = 1000.0, 400.0
 def render(report: VideoReport) -> str:
     """The page as text. Raises StoreError where a stored picture is damaged."""
     verdict = report.verdict
+    source = Location(verdict.source)
     plots = [draw(verdict, report.policy, width) for width in (_WIDE, _NARROW)]
     return (
         _environment()
@@ -33,7 +34,7 @@ def render(report: VideoReport) -> str:
         .render(
             report=report,
             verdict=verdict,
-            name=verdict.source if is_url(verdict.source) else Path(verdict.source).name,
+            name=source.name if source.is_url else source.path.name,
             tracks=by_strength(verdict.tracks),
             styles=styles(verdict.tracks),
             alerts=sorted(verdict.alerts, key=lambda alert: (alert.start, alert.id)),

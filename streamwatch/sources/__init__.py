@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from streamwatch.sources.content import content_sha256
 from streamwatch.sources.inputs import VIDEO_SUFFIXES, Input, expand_inputs, read_inputs
-from streamwatch.sources.redact import is_url, redact
+from streamwatch.sources.location import Location
+from streamwatch.sources.redact import redact
 
 if TYPE_CHECKING:
     from streamwatch.sources.video import DecodedFrame, VideoSource, iter_frames, open_source, picture_at
@@ -19,10 +20,10 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "DecodedFrame",
     "Input",
+    "Location",
     "VideoSource",
     "content_sha256",
     "expand_inputs",
-    "is_url",
     "iter_frames",
     "open_source",
     "picture_at",

@@ -39,9 +39,8 @@ from streamwatch.errors import (
     SourceUntrusted,
 )
 from streamwatch.extensions import SOURCES
-from streamwatch.sources.objects import is_object
+from streamwatch.sources.location import Location
 from streamwatch.sources.opened import OpenedFile
-from streamwatch.sources.redact import redact, scheme_of
 
 av.logging.set_level(None)
 
@@ -82,11 +81,11 @@ _SESSIONS = ("rtmp", "rtmps", "rtsp", "rtsps")
 """Schemes whose FFmpeg clients call a connection that was broken off invalid data."""
 
 
-def access_for(source: str) -> Access:
+def access_for(source: Location) -> Access:
     """What may be reached for a path or URL. Raises SourceRefused for a scheme that is neither in `SCHEMES` nor in
     `SOURCES`, ConfigError where a distribution claims one of `SCHEMES`.
     """
-    scheme = scheme_of(source)
+    scheme = source.scheme
     if not scheme:
         return FILE_ACCESS
     SOURCES.check(scheme)
@@ -96,20 +95,20 @@ def access_for(source: str) -> Access:
         return READ_ACCESS
     known = ", ".join((*SCHEMES, *SOURCES.names()))
     hint = "give the path alone" if scheme == "file" else f"use a path or one of {known}"
-    raise SourceRefused(f"{redact(source)}: the scheme {scheme}:// is not allowed", hint)
+    raise SourceRefused(f"{source}: the scheme {scheme}:// is not allowed", hint)
 
 
-def check_watchable(source: str) -> None:
+def check_watchable(source: Location) -> None:
     """Raise SourceRefused for what cannot be watched: a scheme that is not allowed, an object in a store. Raises
     ConfigError where a broken extension would open it.
     """
-    if is_object(source):
-        raise SourceRefused(f"{redact(source)}: an object in a store is no stream", "use `streamwatch scan`")
+    if source.is_object:
+        raise SourceRefused(f"{source}: an object in a store is no stream", "use `streamwatch scan`")
     if access_for(source) is READ_ACCESS:
-        SOURCES.load(scheme_of(source))
+        SOURCES.load(source.scheme)
 
 
-def open_container(source: str, settings: DecodeSettings, opened: OpenedFile | None = None) -> InputContainer:
+def open_container(source: Location, settings: DecodeSettings, opened: OpenedFile | None = None) -> InputContainer:
     """Open a path or URL for reading; the caller closes the container. opened: of a scheme in `SOURCES`;
     the caller closes it after the container.
 
@@ -120,10 +119,10 @@ def open_container(source: str, settings: DecodeSettings, opened: OpenedFile | N
     if opened is not None:
         name = opened
     elif access is FILE_ACCESS:
-        _check_file(source)
-        name = f"file:{source}"  # or a name such as "a:b.mp4" would be taken for a protocol
+        _check_file(source.text)
+        name = f"file:{source.text}"  # or a name such as "a:b.mp4" would be taken for a protocol
     else:
-        name = source
+        name = source.text
     begun = time.monotonic()
     try:
         return av.open(
@@ -141,7 +140,7 @@ def open_container(source: str, settings: DecodeSettings, opened: OpenedFile | N
         raise source_error(error, source, waited=waited, limit=settings.open_timeout, opening=True) from error
 
 
-def video_stream(container: InputContainer, source: str, settings: DecodeSettings, *, live: bool) -> VideoStream:
+def video_stream(container: InputContainer, source: Location, settings: DecodeSettings, *, live: bool) -> VideoStream:
     """The container's main video stream, set up for decoding; all other streams are discarded while reading.
 
     Cover pictures of audio files do not count as video. Raises SourceUnreadable if there is no video stream
@@ -149,10 +148,10 @@ def video_stream(container: InputContainer, source: str, settings: DecodeSetting
     """
     chosen = container.streams.best("video")
     if not isinstance(chosen, VideoStream) or chosen.disposition & Disposition.attached_pic:
-        raise SourceUnreadable(f"{redact(source)}: has no video stream")
+        raise SourceUnreadable(f"{source}: has no video stream")
     context = chosen.codec_context
     if context is None:
-        raise SourceUnreadable(f"{redact(source)}: this build of FFmpeg has no decoder for its video")
+        raise SourceUnreadable(f"{source}: this build of FFmpeg has no decoder for its video")
     check_size(context.width, context.height, source, settings)
     for stream in container.streams:
         if stream.index != chosen.index:
@@ -169,24 +168,24 @@ def timestamps_may_restart(container: InputContainer) -> bool:
     return bool(container.format.flags & _AVFMT_TS_DISCONT)
 
 
-def check_size(width: int, height: int, source: str, settings: DecodeSettings) -> None:
+def check_size(width: int, height: int, source: Location, settings: DecodeSettings) -> None:
     """Raise SourceTooLarge if a picture of this size is larger than `decode.max_pixels`."""
     if width * height > settings.max_pixels:
         raise SourceTooLarge(
-            f"{redact(source)}: {width}×{height} is more than decode.max_pixels = {settings.max_pixels}",
+            f"{source}: {width}×{height} is more than decode.max_pixels = {settings.max_pixels}",
             "raise that setting if the source is to be trusted",
         )
 
 
 def source_error(
-    error: av.error.FFmpegError, source: str, *, waited: float, limit: float, opening: bool
+    error: av.error.FFmpegError, source: Location, *, waited: float, limit: float, opening: bool
 ) -> SourceError:
     """The typed error for what FFmpeg reported about `source`; masks the credentials in `error` itself too.
 
     waited: seconds that the failed call took; limit: seconds after which PyAV ends it. RTSP, for one, reports
     an ended call as invalid data, so the time decides. opening: whether that call was to open it.
     """
-    name = redact(source)
+    name, scheme = source.name, source.scheme
     error.args = (*error.args[:2], name)
     detail = error.strerror or type(error).__name__
     if waited >= limit or isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
@@ -198,12 +197,9 @@ def source_error(
             f"{name}: the server wants other credentials", "give them as scheme://user:password@host/…"
         )
     if isinstance(error, av.error.ProtocolNotFoundError):
-        return SourceRefused(
-            f"{name}: the installed FFmpeg cannot speak {scheme_of(source)}", "install a build of PyAV that can"
-        )
+        return SourceRefused(f"{name}: the installed FFmpeg cannot speak {scheme}", "install a build of PyAV that can")
     if isinstance(error, av.error.ConnectionRefusedError):
         return SourceRefused(f"{name}: connection refused", "check host and port, and that the server runs")
-    scheme = scheme_of(source)
     if isinstance(error, av.error.EOFError) or (scheme in _SESSIONS and isinstance(error, av.error.InvalidDataError)):
         return SourceEnded(
             f"{name}: the server broke the connection off", "check its log, and that it serves this path"
@@ -222,10 +218,10 @@ def source_error(
     return SourceUnreadable(f"{name}: cannot be read as video ({detail})")
 
 
-def timed_out(source: str, limit: float) -> SourceTimeout:
+def timed_out(source: Location, limit: float) -> SourceTimeout:
     """The error for a source from which nothing came for `limit` seconds."""
     return SourceTimeout(
-        f"{redact(source)}: nothing came within {limit:g} s",
+        f"{source}: nothing came within {limit:g} s",
         "check the sender, or raise decode.open_timeout or decode.read_timeout",
     )
 
@@ -245,20 +241,19 @@ def _check_file(path: str) -> None:
         raise SourceUnreadable(f"{path}: is empty (zero bytes)")
 
 
-def _container_options(source: str, access: Access, settings: DecodeSettings) -> dict[str, str]:
+def _container_options(source: Location, access: Access, settings: DecodeSettings) -> dict[str, str]:
     options = {
         "protocol_whitelist": access.protocols,
         "format_whitelist": access.formats,
         "probesize": str(settings.probe_bytes),
         "analyzeduration": _microseconds(settings.probe_seconds),
     }
-    scheme = scheme_of(source)
     # Opening and reading end by PyAV's limits, which come first; the sockets' limits are for closing.
     socket_timeout = _microseconds(2 * max(settings.open_timeout, settings.read_timeout))
-    if scheme in ("rtsp", "rtsps"):
+    if source.scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = settings.rtsp_transport
         options["timeout"] = socket_timeout
-    elif scheme and access is not READ_ACCESS:
+    elif source.is_url and access is not READ_ACCESS:
         options["rw_timeout"] = socket_timeout
     return options
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from streamwatch.errors import SourceNotFound, SourceRefused
-from streamwatch.sources.objects import is_object, object_sha256, object_stamp
-from streamwatch.sources.redact import is_url
+from streamwatch.sources.location import Location
+from streamwatch.sources.objects import object_sha256, object_stamp
 
 SETTLED_NS = 2_000_000_000
 """A file that changed less than this before it was read may change again without a new modification time."""
@@ -19,22 +19,12 @@ Stamp = tuple[int, int]
 """Size in bytes, and what changes with each change: nanoseconds since 1970, for an object a negative digest."""
 
 
-def has_content(source: str) -> bool:
-    """Whether it is a file or an object, and not some other URL."""
-    return is_object(source) or not is_url(source)
-
-
-def content_key(source: str) -> str:
-    """What a content is known by: the absolute path of a file, the URL of an object."""
-    return source if is_object(source) else str(Path(source).absolute())
-
-
-def content_stamp(source: str) -> Stamp | None:
+def content_stamp(source: Location) -> Stamp | None:
     """None for a file that cannot be read. Raises as `object_stamp` does for an object."""
-    if is_object(source):
+    if source.is_object:
         return object_stamp(source)
     try:
-        status = Path(source).stat()
+        status = source.path.stat()
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
@@ -45,15 +35,16 @@ def settled(stamp: Stamp) -> bool:
     return time.time_ns() - stamp[1] > SETTLED_NS
 
 
-def content_sha256(source: str | Path) -> str:
+def content_sha256(source: str | Path | Location) -> str:
     """SHA-256 of the bytes in hexadecimal, read in blocks. Raises SourceNotFound or SourceRefused, for an object any
     SourceError, and LibraryMissing where its client is not installed.
     """
-    if is_object(str(source)):
-        return object_sha256(str(source))
+    location = Location.of(source)
+    if location.is_object:
+        return object_sha256(location)
     digest = hashlib.sha256()
     try:
-        with Path(source).open("rb") as file:
+        with location.path.open("rb") as file:
             while block := file.read(_HASH_BLOCK):
                 digest.update(block)
     except FileNotFoundError as error:

@@ -50,7 +50,7 @@ class PictureDecoder:
         self.first = next(self._pictures, None)
         if self.first is None and segment.start is None:
             damage = f" ({self.corrupt} damaged packets)" if self.corrupt else ""
-            raise SourceUnreadable(f"{reader.name}: no picture could be decoded from its video{damage}")
+            raise SourceUnreadable(f"{reader.location}: no picture could be decoded from its video{damage}")
 
     def close(self) -> None:
         """Release the pictures, and what is read. May be called more than once."""
@@ -83,7 +83,7 @@ class PictureDecoder:
     def cut(self, start: datetime, end: datetime) -> RecordedClip:
         """What came from `start` to `end`, from the key frame before it on. Raises SourceUnreadable."""
         if self._recorder is None:
-            raise SourceUnreadable(f"{self.reader.name}: nothing of it is kept")
+            raise SourceUnreadable(f"{self.reader.location}: nothing of it is kept")
         return self._recorder.cut(self.reader.stream, start.timestamp(), end.timestamp())
 
     def _read_pictures(self) -> Generator[VideoFrame, None, None]:
@@ -99,7 +99,7 @@ class PictureDecoder:
                     yield picture
                     last_picture = time.monotonic()
             if reader.streamed and time.monotonic() - last_picture > limit:
-                raise SourceTimeout(f"{reader.name}: data came, but no picture for {limit:g} s", "check the sender")
+                raise SourceTimeout(f"{reader.location}: data came, but no picture for {limit:g} s", "check the sender")
 
     def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
         if packet.is_corrupt:
@@ -109,7 +109,7 @@ class PictureDecoder:
         try:
             pictures = packet.decode()
         except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError):
-            check_size(context.width, context.height, self.reader.url, self.reader.settings)
+            check_size(context.width, context.height, self.reader.location, self.reader.settings)
             self._damaged += self._segment.holds(packet.pts)
             return
         except av.error.FFmpegError as error:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from streamwatch.errors import SourceNotFound
 from streamwatch.records import Metadata
+from streamwatch.sources.location import Location
 from streamwatch.sources.manifests import Entry, read_manifest, read_stream
-from streamwatch.sources.objects import exists, is_object, matching, objects_below
-from streamwatch.sources.redact import is_url, redact
+from streamwatch.sources.objects import exists, matching, objects_below
 
 VIDEO_SUFFIXES = frozenset(
     """
@@ -33,7 +33,7 @@ class Input:
     failure: why there is nothing to look at, for an entry of a manifest.
     """
 
-    source: str
+    source: Location
     metadata: Metadata = field(default_factory=dict)
     failure: SourceNotFound | None = None
 
@@ -52,7 +52,7 @@ def read_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> li
     Raises SourceNotFound naming one of `inputs` that gives nothing, what `read_manifest` raises, and any SourceError or
     LibraryMissing where an object store cannot be listed.
     """
-    found: dict[str, Input] = {}
+    found: dict[Location, Input] = {}
     for entry in _entries(inputs, manifest):
         try:
             for source in _expand(entry.place, entry.origin):
@@ -67,7 +67,7 @@ def read_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> li
     return list(found.values())
 
 
-def expand_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> list[str]:
+def expand_inputs(inputs: Sequence[str], manifest: str | Path | None = None) -> list[Location]:
     """The sources of `read_inputs`. Raises SourceNotFound for an entry of a manifest that gives nothing, too."""
     found = read_inputs(inputs, manifest)
     for each in found:
@@ -81,74 +81,76 @@ def _entries(inputs: Sequence[str], manifest: str | Path | None) -> Iterator[Ent
         if item == STDIN:
             yield from read_stream(sys.stdin, "standard input")
         else:
-            yield Entry(item, "")
+            yield Entry(Location(item), "")
     if manifest is not None:
-        for entry in read_manifest(str(manifest)):
-            yield replace(entry, place=_beside(str(manifest), entry.place))
+        listed = Location(manifest)
+        for entry in read_manifest(listed):
+            yield replace(entry, place=_beside(listed, entry.place))
 
 
-def _beside(manifest: str, place: str) -> str:
-    if is_url(place) or Path(place).is_absolute():
+def _beside(manifest: Location, place: Location) -> Location:
+    if place.is_url or place.path.is_absolute():
         return place
-    if is_object(manifest):
-        return f"{manifest.rpartition('/')[0]}/{place}"
-    return str(Path(manifest).parent / place)
+    if manifest.is_object:
+        return Location(f"{manifest.text.rpartition('/')[0]}/{place.text}")
+    return Location(manifest.path.parent / place.path)
 
 
-def _expand(item: str, origin: str) -> Iterator[str]:
-    if is_object(item):
+def _expand(item: Location, origin: str) -> Iterator[Location]:
+    if item.is_object:
         yield from _objects(item, origin)
-    elif is_url(item):
+    elif item.is_url:
         yield item
-    elif Path(item).is_dir():
+    elif item.path.is_dir():
         yield from _videos_below(item, origin)
-    elif Path(item).exists():
+    elif item.path.exists():
         yield item
-    elif glob.has_magic(item):
-        matches = sorted(glob.glob(item, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    elif glob.has_magic(item.text):
+        matches = sorted(glob.glob(item.text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not matches:
             raise SourceNotFound(f"{origin}{item}: no file matches this pattern")
-        for match in matches:
-            yield from _videos_below(match, origin) if Path(match).is_dir() else (match,)
+        for match in map(Location, matches):
+            yield from _videos_below(match, origin) if match.path.is_dir() else (match,)
     else:
         raise SourceNotFound(f"{origin}{item}: no such file or directory")
 
 
-def _videos_below(directory: str, origin: str) -> list[str]:
-    found = [str(Path(folder) / name) for folder, _, names in os.walk(directory) for name in names if _is_video(name)]
+def _videos_below(directory: Location, origin: str) -> list[Location]:
+    walk = os.walk(directory.text)
+    found = [str(Path(folder) / name) for folder, _, names in walk for name in names if _is_video(name)]
     if not found:
         raise SourceNotFound(
             f"{origin}{directory}: no video file below this directory (by suffix: .mp4, .mkv, .mov, .ts, …)",
             "name files with an unusual suffix themselves",
         )
-    return sorted(found)
+    return [Location(path) for path in sorted(found)]
 
 
-def _objects(url: str, origin: str) -> list[str]:
+def _objects(url: Location, origin: str) -> list[Location]:
     """One whose name ends as that of a video is not looked for before its turn: a manifest may name a million."""
-    if glob.has_magic(url):
+    if glob.has_magic(url.text):
         objects, prefixes = ([url], []) if exists(url) else matching(url)
         if not objects and not prefixes:
-            raise SourceNotFound(f"{origin}{redact(url)}: no object matches this pattern")
+            raise SourceNotFound(f"{origin}{url}: no object matches this pattern")
         return objects + [video for prefix in prefixes for video in _videos_in(prefix)]
-    if not url.endswith("/") and (_is_video(url) or exists(url)):
+    if not url.text.endswith("/") and (_is_video(url.text) or exists(url)):
         return [url]
     found = _videos_in(url)
     if not found:
         raise SourceNotFound(
-            f"{origin}{redact(url)}: no video below this prefix (by suffix: .mp4, .mkv, .mov, .ts, …), nor an object "
+            f"{origin}{url}: no video below this prefix (by suffix: .mp4, .mkv, .mov, .ts, …), nor an object "
             "of this name"
         )
     return found
 
 
-def _videos_in(prefix: str) -> list[str]:
-    return [url for url in objects_below(prefix) if _is_video(url)]
+def _videos_in(prefix: Location) -> list[Location]:
+    return [url for url in objects_below(prefix) if _is_video(url.text)]
 
 
 def _is_video(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
-def _identity(source: str) -> str:
-    return source if is_url(source) else str(Path(source).resolve())
+def _identity(source: Location) -> Location:
+    return source if source.is_url else Location(source.path.resolve())

@@ -13,8 +13,8 @@ from av.video.reformatter import VideoReformatter
 from streamwatch.config import DecodeSettings
 from streamwatch.records import ImageArray
 from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
+from streamwatch.sources.location import Location
 from streamwatch.sources.pixels import upright
-from streamwatch.sources.redact import is_url
 from streamwatch.sources.segments import decodes_from
 
 
@@ -30,15 +30,15 @@ class KeyFrame:
     before: float
 
 
-def read_key_frames(path: str, decode: DecodeSettings, origin: float) -> list[KeyFrame]:
+def read_key_frames(location: Location, decode: DecodeSettings, origin: float) -> list[KeyFrame]:
     """All key frames of a file, in order; none where they cannot be looked at by themselves.
 
     origin: seconds of the timestamp that is media second 0. Raises a SourceError where the file cannot be opened.
     """
-    if is_url(path):
+    if location.is_url:
         return []
-    with open_container(path, decode) as container:
-        stream = video_stream(container, path, decode, live=False)
+    with open_container(location, decode) as container:
+        stream = video_stream(container, location, decode, live=False)
         if timestamps_may_restart(container) or stream.time_base is None:
             return []
         tick = float(stream.time_base)
@@ -65,7 +65,7 @@ def read_key_frames(path: str, decode: DecodeSettings, origin: float) -> list[Ke
 
 
 def key_pictures(
-    path: str, decode: DecodeSettings, wanted: Sequence[KeyFrame]
+    location: Location, decode: DecodeSettings, wanted: Sequence[KeyFrame]
 ) -> Iterator[tuple[KeyFrame, ImageArray]]:
     """The pictures of these key frames, upright RGB, in order; those that are damaged are left out.
 
@@ -73,8 +73,8 @@ def key_pictures(
     """
     by_ticks = {frame.ticks: frame for frame in wanted}
     reformatter = VideoReformatter()
-    with open_container(path, decode) as container:
-        stream = video_stream(container, path, decode, live=False)
+    with open_container(location, decode) as container:
+        stream = video_stream(container, location, decode, live=False)
         for packet in container.demux(stream):
             if packet.size and packet.pts not in by_ticks:
                 continue

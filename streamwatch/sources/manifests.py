@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from streamwatch.errors import LibraryMissing, SourceNotFound, SourceRefused, SourceUnreadable
 from streamwatch.records import Metadata
-from streamwatch.sources.objects import is_object, read_object
+from streamwatch.sources.location import Location
+from streamwatch.sources.objects import read_object
 
 PLACES = ("source", "path", "file", "filename", "url", "uri", "video")
 """Names of the column that says where an input is; the first of them that a manifest has."""
@@ -23,19 +24,19 @@ PLACES = ("source", "path", "file", "filename", "url", "uri", "video")
 class Entry:
     """One input of a manifest. place: what it calls it. origin: where it stands there, for messages."""
 
-    place: str
+    place: Location
     origin: str
     metadata: Metadata = field(default_factory=dict)
 
 
-def read_manifest(place: str) -> Iterator[Entry]:
+def read_manifest(place: Location) -> Iterator[Entry]:
     """The inputs of a manifest, a file or an object in a store, by its suffix: `.csv` and `.tsv` with a header,
     `.jsonl` and `.ndjson`, `.parquet`; any other is text with one place a line.
 
     Columns other than that of the place are metadata; empty values are left out. Raises SourceNotFound, SourceRefused,
     SourceUnreadable with the line or row, and LibraryMissing where Parquet cannot be read.
     """
-    suffix = PurePosixPath(place).suffix.lower()
+    suffix = PurePosixPath(place.text).suffix.lower()
     if suffix == ".parquet":
         yield from _records(_parquet_rows(place), place, "row")
         return
@@ -44,7 +45,7 @@ def read_manifest(place: str) -> Iterator[Entry]:
         yield from _records(_csv_rows(text, "\t" if suffix == ".tsv" else ",", place), place, "line")
     else:
         in_json = suffix in (".jsonl", ".ndjson")
-        yield from _entries(text.splitlines(), place, lambda line: in_json)
+        yield from _entries(text.splitlines(), str(place), lambda line: in_json)
 
 
 def read_stream(lines: Iterable[str], name: str) -> Iterator[Entry]:
@@ -59,21 +60,21 @@ def _entries(lines: Iterable[str], name: str, is_json: Callable[[str], bool]) ->
         if not item or item.startswith("#"):
             continue
         if not is_json(item):
-            yield Entry(item, origin)
+            yield Entry(Location(item), origin)
             continue
         try:
             value = json.loads(item)
         except ValueError as error:
             raise SourceUnreadable(f"{origin}not JSON ({error})") from None
         if isinstance(value, str):
-            yield Entry(value, origin)
+            yield Entry(Location(value), origin)
         elif isinstance(value, dict):
             yield _entry(value, _column(value, origin), origin)
         else:
             raise SourceUnreadable(f"{origin}neither an object nor the place of an input")
 
 
-def _records(rows: Iterable[tuple[int, dict[str, Any]]], place: str, unit: str) -> Iterator[Entry]:
+def _records(rows: Iterable[tuple[int, dict[str, Any]]], place: Location, unit: str) -> Iterator[Entry]:
     column = None
     for number, row in rows:
         origin = f"{place}, {unit} {number}: "
@@ -95,7 +96,8 @@ def _entry(row: Mapping[str, Any], column: str, origin: str) -> Entry:
     if not isinstance(place, str) or not place.strip():
         raise SourceUnreadable(f"{origin}{column} is empty", "it must be a path or a URL")
     values = {str(name).strip(): _plain(value) for name, value in row.items() if name != column}
-    return Entry(place.strip(), origin, {name: value for name, value in values.items() if value not in (None, "")})
+    metadata = {name: value for name, value in values.items() if value not in (None, "")}
+    return Entry(Location(place.strip()), origin, metadata)
 
 
 def _plain(value: Any) -> Any:
@@ -105,18 +107,18 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else json.dumps(value, default=str)
 
 
-def _opened(place: str) -> BinaryIO:
-    if is_object(place):
+def _opened(place: Location) -> BinaryIO:
+    if place.is_object:
         return read_object(place)
     try:
-        return Path(place).open("rb")
+        return place.path.open("rb")
     except FileNotFoundError as error:
         raise SourceNotFound(f"{place}: no such manifest") from error
     except OSError as error:
         raise SourceRefused(f"{place}: cannot be read ({error.strerror})") from error
 
 
-def _text_of(place: str) -> str:
+def _text_of(place: Location) -> str:
     with _opened(place) as file:
         try:
             return file.read().decode("utf-8-sig")
@@ -126,7 +128,7 @@ def _text_of(place: str) -> str:
             raise SourceUnreadable(f"{place}: not UTF-8 text with one path or URL a line") from error
 
 
-def _csv_rows(text: str, delimiter: str, place: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(text: str, delimiter: str, place: Location) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", strict=True)
     try:
         for row in rows:
@@ -137,7 +139,7 @@ def _csv_rows(text: str, delimiter: str, place: str) -> Iterator[tuple[int, dict
         raise SourceUnreadable(f"{place}, after line {rows.line_num}: not CSV ({error})") from None
 
 
-def _parquet_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _parquet_rows(place: Location) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet

@@ -24,10 +24,8 @@ from streamwatch.errors import (
     SourceUnauthorized,
     SourceUnreadable,
 )
-from streamwatch.sources.redact import redact, redact_text, scheme_of
-
-SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-"""Schemes of object stores, with the package that speaks each. Of these only s3 is tested."""
+from streamwatch.sources.location import OBJECT_STORES, Location
+from streamwatch.sources.redact import redact_text
 
 BLOCK = 4 << 20
 """Bytes of one request while a video is read."""
@@ -43,12 +41,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def is_object(source: str) -> bool:
-    """Whether it is a URL of an object store."""
-    return scheme_of(source) in SCHEMES
-
-
-def object_stamp(url: str, settings: DecodeSettings | None = None) -> tuple[int, int]:
+def object_stamp(url: Location, settings: DecodeSettings | None = None) -> tuple[int, int]:
     """Size in bytes, and a negative number that changes with the object: a digest of its ETag and its time of change.
     Raises a SourceError, and LibraryMissing where its client is not installed.
     """
@@ -62,26 +55,26 @@ _MARKS = re.compile(r"e_?tag|last_?modified|updated|version_?id|generation|md5ha
 """Names of an object's fields that have another value after each change."""
 
 
-def objects_below(url: str) -> list[str]:
+def objects_below(url: Location) -> list[Location]:
     """URLs of all objects below a prefix, sorted. Raises as `object_stamp` does."""
     store = _store(url, None)
     names: list[str] = _asked(url, None, lambda: store.find(_strip(url).rstrip("/")))
-    return [f"{scheme_of(url)}://{name}" for name in sorted(names) if not name.endswith("/")]
+    return [_sibling(url, name) for name in sorted(names) if not name.endswith("/")]
 
 
-def matching(url: str) -> tuple[list[str], list[str]]:
+def matching(url: Location) -> tuple[list[Location], list[Location]]:
     """URLs of the objects and of the prefixes that a pattern (`*`, `?`, `[`, `**`) matches, sorted. Raises as
     `object_stamp` does.
     """
     store = _store(url, None)
     matches: dict[str, dict[str, Any]] = _asked(url, None, lambda: store.glob(_strip(url), detail=True))
-    found: dict[str, list[str]] = {"file": [], "directory": []}
+    found: dict[str, list[Location]] = {"file": [], "directory": []}
     for name, about in sorted(matches.items()):
-        found[about["type"]].append(f"{scheme_of(url)}://{name}")
+        found[about["type"]].append(_sibling(url, name))
     return found["file"], found["directory"]
 
 
-def exists(url: str) -> bool:
+def exists(url: Location) -> bool:
     """Whether there is an object of exactly this name. Raises as `object_stamp` does, but not SourceNotFound."""
     try:
         _about(url, None)
@@ -90,7 +83,7 @@ def exists(url: str) -> bool:
     return True
 
 
-def read_object(url: str) -> io.BytesIO:
+def read_object(url: Location) -> io.BytesIO:
     """All of a small object. Raises as `object_stamp` does."""
     store = _store(url, None)
     return io.BytesIO(_asked(url, None, lambda: store.cat_file(_strip(url))))
@@ -103,22 +96,23 @@ class ObjectFile:
     """
 
     def __init__(self, url: str, settings: DecodeSettings | None = None) -> None:
-        self._url = url
+        location = Location(url)
+        self._location = location
         self._settings = settings
-        store = _store(url, settings)
+        store = _store(location, settings)
         self._file: Any = _asked(
-            url,
+            location,
             settings,
             lambda: store.open(
-                _strip(url), "rb", block_size=BLOCK, cache_type="background", cache_options={"maxblocks": BLOCKS}
+                _strip(location), "rb", block_size=BLOCK, cache_type="background", cache_options={"maxblocks": BLOCKS}
             ),
         )
         if self._file.size == 0:
-            raise SourceUnreadable(f"{redact(url)}: is empty (zero bytes)")
+            raise SourceUnreadable(f"{location}: is empty (zero bytes)")
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes; none at the end. Raises as `object_stamp` does."""
-        data: bytes = _asked(self._url, self._settings, lambda: self._file.read(size))
+        data: bytes = _asked(self._location, self._settings, lambda: self._file.read(size))
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -136,7 +130,7 @@ class ObjectFile:
         self._file.close()
 
 
-def object_sha256(url: str) -> str:
+def object_sha256(url: Location) -> str:
     """SHA-256 of an object's bytes in hexadecimal, fetched block by block. Raises as `object_stamp` does."""
     digest = hashlib.sha256()
     store = _store(url, None)
@@ -153,30 +147,33 @@ def object_sha256(url: str) -> str:
     return digest.hexdigest()
 
 
-def _about(url: str, settings: DecodeSettings | None) -> dict[str, Any]:
+def _about(url: Location, settings: DecodeSettings | None) -> dict[str, Any]:
     store = _store(url, settings)
     about: dict[str, Any] = _asked(url, settings, lambda: store.info(_strip(url)))
     if about["type"] != "file":
-        raise SourceNotFound(
-            f"{redact(url)}: no such object, only names that begin so", "end it with / for all of them"
-        )
+        raise SourceNotFound(f"{url}: no such object, only names that begin so", "end it with / for all of them")
     return about
 
 
-def _strip(url: str) -> str:
+def _strip(url: Location) -> str:
     """`bucket/key`."""
-    return url.partition("://")[2]
+    return url.text.partition("://")[2]
 
 
-def _store(url: str, settings: DecodeSettings | None) -> Any:
+def _sibling(url: Location, name: str) -> Location:
+    """Another object of the same store. name: `bucket/key`."""
+    return Location(f"{url.scheme}://{name}")
+
+
+def _store(url: Location, settings: DecodeSettings | None) -> Any:
     """The file system of a URL. Raises LibraryMissing, and SourceRefused for a URL with credentials."""
-    if "@" in _strip(url).partition("/")[0] and scheme_of(url) == "s3":
+    if "@" in _strip(url).partition("/")[0] and url.scheme == "s3":
         raise SourceRefused(
-            f"{redact(url)}: credentials do not belong in the URL of an object",
+            f"{url}: credentials do not belong in the URL of an object",
             "put them into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile (AWS_PROFILE)",
         )
     limits = settings or DecodeSettings()
-    return _open_store(scheme_of(url), limits.open_timeout, limits.read_timeout)
+    return _open_store(url.scheme, limits.open_timeout, limits.read_timeout)
 
 
 @lru_cache(maxsize=8)
@@ -186,7 +183,7 @@ def _open_store(scheme: str, open_timeout: float, read_timeout: float) -> Any:
 
         kind = fsspec.get_filesystem_class(scheme)
     except ImportError:
-        package = SCHEMES[scheme]
+        package = OBJECT_STORES[scheme]
         install = "'streamwatch[s3]'" if scheme == "s3" else f"fsspec {package}"
         raise LibraryMissing(f"{scheme}:// needs the package {package}", f"pip install {install}") from None
     if scheme != "s3":
@@ -198,29 +195,29 @@ def _open_store(scheme: str, open_timeout: float, read_timeout: float) -> Any:
     return store
 
 
-def _asked(url: str, settings: DecodeSettings | None, ask: Callable[[], T]) -> T:
+def _asked(url: Location, settings: DecodeSettings | None, ask: Callable[[], T]) -> T:
     """What the store answers; what its client raises, as a SourceError."""
     try:
         return ask()
     except Exception as error:
-        logger.debug("%s: the client of the store failed", redact(url), exc_info=True)
+        logger.debug("%s: the client of the store failed", url, exc_info=True)
         raise _source_error(error, url, settings or DecodeSettings()) from None
 
 
-def _source_error(error: Exception, url: str, settings: DecodeSettings) -> SourceError:
-    name, kind = redact(url), type(error).__name__
+def _source_error(error: Exception, url: Location, settings: DecodeSettings) -> SourceError:
+    kind = type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return SourceNotFound(f"{name}: no such object or bucket", "check its name, and the endpoint")
+        return SourceNotFound(f"{url}: no such object or bucket", "check its name, and the endpoint")
     if isinstance(error, PermissionError) or _CREDENTIALS.search(kind):
         return SourceUnauthorized(
-            f"{name}: the store wants other credentials ({kind})",
+            f"{url}: the store wants other credentials ({kind})",
             "give them as its client reads them, for s3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return SourceTimeout(
-            f"{name}: nothing came within {settings.open_timeout:g} s to connect, or {settings.read_timeout:g} s to "
+            f"{url}: nothing came within {settings.open_timeout:g} s to connect, or {settings.read_timeout:g} s to "
             "read",
             "check the endpoint (AWS_ENDPOINT_URL), or raise decode.open_timeout or decode.read_timeout",
         )
     detail = redact_text(" ".join(str(error).split())) or kind
-    return SourceRefused(f"{name}: the store cannot be reached, or does not give it ({detail})", "check the endpoint")
+    return SourceRefused(f"{url}: the store cannot be reached, or does not give it ({detail})", "check the endpoint")

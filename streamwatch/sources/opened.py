@@ -7,7 +7,7 @@ from typing import Protocol
 from streamwatch.config import DecodeSettings
 from streamwatch.errors import SourceRefused, StreamwatchError
 from streamwatch.extensions import SOURCES
-from streamwatch.sources.redact import redact, scheme_of
+from streamwatch.sources.location import Location
 
 
 class MediaFile(Protocol):
@@ -33,8 +33,8 @@ class OpenedFile:
     what happened.
     """
 
-    def __init__(self, url: str, file: MediaFile) -> None:
-        self._url = url
+    def __init__(self, location: Location, file: MediaFile) -> None:
+        self._location = location
         self._file = file
         self._failure: StreamwatchError | None = None
         self._seekable = hasattr(file, "seek") and hasattr(file, "tell")
@@ -55,7 +55,7 @@ class OpenedFile:
         except StreamwatchError as error:
             self._failure = error
         except Exception as error:  # noqa: BLE001 - a file of another distribution may raise anything
-            self._failure = _failed(self._url, "read", error)
+            self._failure = _failed(self._location, "read", error)
         return b""
 
     def close(self) -> None:
@@ -68,21 +68,21 @@ class OpenedFile:
             raise self._failure
 
 
-def open_file(url: str, settings: DecodeSettings) -> OpenedFile:
+def open_file(location: Location, settings: DecodeSettings) -> OpenedFile:
     """Open a URL whose scheme is one of `SOURCES`. Raises a SourceError, LibraryMissing where the client of an object
     store is not installed, and ConfigError for a broken extension.
     """
-    opener = SOURCES.load(scheme_of(url))
+    opener = SOURCES.load(location.scheme)
     try:
-        return OpenedFile(url, opener(url, settings))
+        return OpenedFile(location, opener(location.text, settings))
     except StreamwatchError:
         raise
     except Exception as error:
-        raise _failed(url, "opened", error) from error
+        raise _failed(location, "opened", error) from error
 
 
-def _failed(url: str, what: str, error: Exception) -> SourceRefused:
+def _failed(location: Location, what: str, error: Exception) -> SourceRefused:
     return SourceRefused(
-        f"{redact(url)}: cannot be {what} ({type(error).__name__})",
-        f"check its name, and what opens {scheme_of(url)}://",
+        f"{location}: cannot be {what} ({type(error).__name__})",
+        f"check its name, and what opens {location.scheme}://",
     )

@@ -14,8 +14,8 @@ from av.stream import Stream
 from streamwatch.config import DecodeSettings
 from streamwatch.errors import SourceError
 from streamwatch.sources.container import READ_ACCESS, access_for, open_container, source_error, timed_out, video_stream
+from streamwatch.sources.location import Location
 from streamwatch.sources.opened import open_file
-from streamwatch.sources.redact import is_url, redact
 
 
 class PacketReader:
@@ -23,27 +23,26 @@ class PacketReader:
     so is what fails on its way; a local file that breaks off just ends.
 
     live: treat the source as live whatever its scheme.
-    name: the source, credentials masked. streamed: it comes from a server as it is read. container, stream: open; the
+    streamed: it comes from a server as it is read. container, stream: open; the
     main video stream. broken_off: the packets of a local file ended in damage.
 
     Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
     """
 
-    def __init__(self, url: str, settings: DecodeSettings, *, live: bool = False) -> None:
-        self.url = url
-        self.name = redact(url)
+    def __init__(self, location: Location, settings: DecodeSettings, *, live: bool = False) -> None:
+        self.location = location
         self.settings = settings
-        access = access_for(url)
-        self._file = open_file(url, settings) if access is READ_ACCESS else None
-        self.streamed = is_url(url) and not (self._file is not None and self._file.seekable())
+        access = access_for(location)
+        self._file = open_file(location, settings) if access is READ_ACCESS else None
+        self.streamed = location.is_url and not (self._file is not None and self._file.seekable())
         self.broken_off = False
         with contextlib.ExitStack() as stack:
             if self._file is not None:
                 stack.callback(self._file.close)
-            self.container = open_container(url, settings, self._file)
+            self.container = open_container(location, settings, self._file)
             stack.callback(self.container.close)
             self.live = live or access.live or (self.streamed and self.duration is None)
-            self.stream = video_stream(self.container, url, settings, live=self.live)
+            self.stream = video_stream(self.container, location, settings, live=self.live)
             self._opened = stack.pop_all()
 
     def close(self) -> None:
@@ -70,7 +69,7 @@ class PacketReader:
             for packet in self.container.demux():
                 if self.streamed and time.monotonic() - asked >= self.settings.read_timeout:
                     # FFmpeg empties its parser when a read ends by its limit: that packet came long ago.
-                    raise timed_out(self.url, self.settings.read_timeout)
+                    raise timed_out(self.location, self.settings.read_timeout)
                 yield packet
                 asked = time.monotonic()
         except av.error.FFmpegError as error:
@@ -85,7 +84,7 @@ class PacketReader:
 
     def failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:
         """The typed error for one of FFmpeg's on the way. waited: seconds that the failed call took."""
-        return source_error(error, self.url, waited=waited, limit=self.settings.read_timeout, opening=False)
+        return source_error(error, self.location, waited=waited, limit=self.settings.read_timeout, opening=False)
 
     def _check_file(self) -> None:
         """A file of ours that cannot be read any more looks like its end to FFmpeg."""

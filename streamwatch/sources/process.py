@@ -25,6 +25,7 @@ from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceError
 from streamwatch.records import EvidenceClip, Frame, FrameCounts
 from streamwatch.sources.clocks import utc_now
+from streamwatch.sources.location import Location
 from streamwatch.sources.recorder import Recording
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class ClipOrder:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    url: str
+    source: Location
     decode: DecodeSettings
     sampling: SamplingSettings
     live: bool
@@ -133,7 +134,7 @@ class DecodingProcess:
 
     def open(
         self,
-        url: str,
+        source: Location,
         decode: DecodeSettings,
         sampling: SamplingSettings,
         *,
@@ -144,7 +145,7 @@ class DecodingProcess:
 
         Raises DecoderDied.
         """
-        self._send(_Request(url, decode, sampling, live, recording))
+        self._send(_Request(source, decode, sampling, live, recording))
 
     def adjust(self, effort: DecodeRate) -> None:
         """Have it go on with another effort; the next source begins with what its settings say. Raises DecoderDied."""
@@ -222,7 +223,7 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
     clips: list[ClipOrder] = []
     try:
         with VideoSource(
-            request.url, request.decode, request.sampling, live=request.live, recording=request.recording
+            request.source, request.decode, request.sampling, live=request.live, recording=request.recording
         ) as source:
             connection.send(Opened(source.codec, source.width, source.height, source.duration))
             reported_at = time.monotonic()

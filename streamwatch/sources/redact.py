@@ -24,11 +24,6 @@ _SECRET_KEY = re.compile(
 )
 
 
-def is_url(text: str) -> bool:
-    """Whether `text` is a URL (`scheme://…`) and not a path; `a:b.mp4` and `C:\\x.mp4` are paths."""
-    return _URL.fullmatch(text) is not None
-
-
 def scheme_of(url: str) -> str:
     """The lower-case scheme of a URL, or an empty string for a path."""
     match = _URL.fullmatch(url)

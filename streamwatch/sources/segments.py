@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from streamwatch.config import DecodeSettings
 from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
-from streamwatch.sources.redact import is_url
+from streamwatch.sources.location import Location
 
 MOST_PACKETS = 5000
 """Packets that are looked at for one key frame: some minutes of video."""
@@ -61,7 +61,7 @@ class Segment:
 
 
 def find_segments(
-    path: str, decode: DecodeSettings, *, seconds: float, duration: float, origin: float, first: float
+    location: Location, decode: DecodeSettings, *, seconds: float, duration: float, origin: float, first: float
 ) -> list[Segment]:
     """Segments of about so many seconds that together are the file; a single one where it cannot be cut.
 
@@ -70,10 +70,10 @@ def find_segments(
     """
     whole = [Segment()]
     parts = round(duration / seconds)
-    if parts < 2 or is_url(path):
+    if parts < 2 or location.is_url:
         return whole
-    with open_container(path, decode) as container:
-        stream = video_stream(container, path, decode, live=False)
+    with open_container(location, decode) as container:
+        stream = video_stream(container, location, decode, live=False)
         if timestamps_may_restart(container) or stream.time_base is None:
             return whole
         tick = float(stream.time_base)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 import av
@@ -26,6 +27,7 @@ from streamwatch.sources.clocks import (
 )
 from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
 from streamwatch.sources.decoding import PictureDecoder
+from streamwatch.sources.location import Location
 from streamwatch.sources.packets import PacketReader
 from streamwatch.sources.pixels import quarter_turns, upright
 from streamwatch.sources.recorder import RecordedClip, Recording
@@ -80,7 +82,7 @@ class VideoSource:
 
     def __init__(
         self,
-        url: str,
+        url: str | Path | Location,
         decode: DecodeSettings | None = None,
         sampling: SamplingSettings | None = None,
         *,
@@ -91,9 +93,9 @@ class VideoSource:
     ) -> None:
         segment = segment or Segment()
         with contextlib.ExitStack() as stack:
-            reader = PacketReader(url, decode or DecodeSettings(), live=live)
+            reader = PacketReader(Location.of(url), decode or DecodeSettings(), live=live)
             stack.callback(reader.close)
-            self.source_id = reader.name
+            self.source_id = reader.location.name
             self.live = reader.live
             self.duration = reader.duration
             self.frame_rate = reader.frame_rate
@@ -181,7 +183,7 @@ class VideoSource:
         origin, first = place
         reader = self._decoder.reader
         length = {"seconds": seconds, "duration": self.duration}
-        return find_segments(reader.url, reader.settings, **length, origin=origin, first=first)
+        return find_segments(reader.location, reader.settings, **length, origin=origin, first=first)
 
     def place(self) -> tuple[float, float] | None:
         """Seconds of the timestamp that is media second 0, and media seconds of the first picture; None where parts of
@@ -217,7 +219,7 @@ def _sampler(reader: PacketReader, sampling: SamplingSettings) -> TimeSampler:
 
 
 def open_source(
-    url: str,
+    url: str | Path | Location,
     decode: DecodeSettings | None = None,
     sampling: SamplingSettings | None = None,
     *,
@@ -227,14 +229,14 @@ def open_source(
     return VideoSource(url, decode, sampling, live=live)
 
 
-def picture_at(path: str, pts: float, decode: DecodeSettings | None = None) -> ImageArray | None:
+def picture_at(path: str | Path | Location, pts: float, decode: DecodeSettings | None = None) -> ImageArray | None:
     """The picture of a file at media second `pts`, to a millisecond, as upright RGB; None where seeking finds none.
 
     In files whose timestamps jump another picture may stand there. Raises a SourceError where it cannot be opened.
     """
-    settings = decode or DecodeSettings()
-    with open_container(path, settings) as container:
-        stream = video_stream(container, path, settings, live=False)
+    location, settings = Location.of(path), decode or DecodeSettings()
+    with open_container(location, settings) as container:
+        stream = video_stream(container, location, settings, live=False)
         start = (container.start_time or 0) / av.time_base
         for earlier in SEEK_EARLIER:
             with contextlib.suppress(av.error.FFmpegError):
@@ -248,7 +250,7 @@ def picture_at(path: str, pts: float, decode: DecodeSettings | None = None) -> I
     return None
 
 
-def iter_frames(url: str, fps: float = 2.0, decode: DecodeSettings | None = None) -> Iterator[Frame]:
+def iter_frames(url: str | Path | Location, fps: float = 2.0, decode: DecodeSettings | None = None) -> Iterator[Frame]:
     """The frames of a path or URL, `fps` per second of media time; closed at the end or with the iterator."""
     with VideoSource(url, decode, SamplingSettings(fps=fps, min_frames=0)) as source:
         yield from source.frames()

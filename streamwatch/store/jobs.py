@@ -11,14 +11,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 
 from streamwatch.errors import StoreError
 from streamwatch.records import Failure, Label, Metadata, ModelRef
-from streamwatch.sources import Input, is_url, redact
+from streamwatch.sources import Input
 from streamwatch.store.database import lock, reading, retried, transaction
 from streamwatch.store.rows import clean_json, clean_text
 from streamwatch.store.saving import insert_row
@@ -204,8 +203,7 @@ class JobLedger:
 
 
 def _key(inputs: Sequence[Input], model: ModelRef, config_sha256: str) -> str:
-    places = [redact(item.source) if is_url(item.source) else str(Path(item.source).absolute()) for item in inputs]
-    listed = [[place, dict(item.metadata)] for place, item in zip(places, inputs, strict=True)]
+    listed = [[item.source.absolute().name, dict(item.metadata)] for item in inputs]
     return hashlib.sha256(json.dumps([listed, model.sha256, config_sha256]).encode()).hexdigest()
 
 
@@ -214,7 +212,7 @@ def _rows(job_id: int, inputs: Sequence[Input]) -> Iterator[dict[str, Any]]:
         yield {
             "job_id": job_id,
             "number": number,
-            "source": clean_text(redact(item.source)),
+            "source": clean_text(item.source.name),
             "metadata": clean_json(json.dumps(dict(item.metadata))),
             "state": ItemState.WAITING.value,
             "attempts": 0,

@@ -12,7 +12,7 @@ from streamwatch.archive.input_queue import InputQueue, QueuedInput
 from streamwatch.records import (
     Content,
 )
-from streamwatch.sources import Input
+from streamwatch.sources import Input, Location
 
 
 def test_jobs_come_by_size_with_their_hash(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_jobs_come_by_size_with_their_hash(tmp_path: Path) -> None:
     for name, content in zip(names, (b"same", b"same", b"longer"), strict=False):
         name.write_bytes(content)
     inputs = [*map(str, names), "http://u:p@host/a.mp4"]
-    jobs = InputQueue([Input(name, {"number": n}) for n, name in enumerate(inputs)], ahead=2)
+    jobs = InputQueue([Input(Location(name), {"number": n}) for n, name in enumerate(inputs)], ahead=2)
     got: list[QueuedInput] = []
     while len(got) < 5:
         job = jobs.next()
@@ -30,7 +30,7 @@ def test_jobs_come_by_size_with_their_hash(tmp_path: Path) -> None:
         got.append(job)
     assert [job.metadata["number"] for job in got] == [4, 2, 0, 1, 3]
     assert [job.number for job in got] == [5, 3, 1, 2, 4]
-    assert (got[0].sha256, got[0].failure, got[0].name) == (None, None, "http://***@host/a.mp4")
+    assert (got[0].sha256, got[0].failure, got[0].source.name) == (None, None, "http://***@host/a.mp4")
     assert got[2].sha256 == got[3].sha256 is not None
     assert got[4].failure is not None
     assert "3.mp4" in str(got[4].failure)
@@ -41,9 +41,9 @@ def test_jobs_come_by_size_with_their_hash(tmp_path: Path) -> None:
 def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
 
-    def read(source: str) -> str:
-        reads.append(Path(source).name)
-        return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    def read(source: Location) -> str:
+        reads.append(source.path.name)
+        return hashlib.sha256(source.path.read_bytes()).hexdigest()
 
     monkeypatch.setattr("streamwatch.archive.input_queue.content_sha256", read)
     old, new = tmp_path / "old.mp4", tmp_path / "new.mp4"
@@ -52,7 +52,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
     os.utime(old, (1e9, 1e9))
 
     def hashes(known: dict[str, Content]) -> tuple[list[str | None], dict[str, Content]]:
-        jobs = InputQueue([Input(str(old)), Input(str(new))], 2, known)
+        jobs = InputQueue([Input(Location(old)), Input(Location(str(new)))], 2, known)
         found: list[str | None] = []
         while len(found) < 2:
             job = jobs.next()

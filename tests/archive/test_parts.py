@@ -40,5 +40,5 @@ def test_a_full_disk_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_clip_has_a_name_of_its_own_that_is_no_input(tmp_path: Path) -> None:
     names = ClipNames(tmp_path, {(tmp_path / "b.mp4").resolve()})
-    found = [names.next(source).name for source in ("/x/a.mp4", "/y/a.mkv", "/x/a-2.mp4", "/x/b.mp4", "/y/b.mp4")]
+    found = [names.next(Path(source)).name for source in ("/x/a.mp4", "/y/a.mkv", "/x/a-2.mp4", "/x/b.mp4", "/y/b.mp4")]
     assert found == ["a.mp4", "a-2.mp4", "a-2-2.mp4", "b-2.mp4", "b-3.mp4"]

@@ -256,7 +256,7 @@ def test_scans_that_share_a_store_share_the_work(
     start = OpenFile.start
 
     def counted(self: OpenFile, worker: Actor) -> Any:
-        begun.append(self.file.item.source)
+        begun.append(self.file.item.source.text)
         return start(self, worker)
 
     monkeypatch.setattr(OpenFile, "start", counted)

@@ -38,6 +38,7 @@ from streamwatch.errors import SourceNotFound
 from streamwatch.fusion import Subject
 from streamwatch.pipeline.analyser import Analysis
 from streamwatch.records import Failure, Label, ModelRef, VideoVerdict
+from streamwatch.sources import Location
 from streamwatch.sources.segments import Segment
 from tests.support.builders import make_verdict
 
@@ -47,15 +48,15 @@ SEGMENTS = tuple(Segment(n or None, n + 1) for n in range(3))
 
 
 def subject(item: QueuedInput) -> Subject:
-    return Subject(item.name, item.sha256, ModelRef("m2tr", "0" * 64), "c" * 64, "default")
+    return Subject(item.source.name, item.sha256, ModelRef("m2tr", "0" * 64), "c" * 64, "default")
 
 
 def verdict(item: QueuedInput) -> VideoVerdict:
-    return make_verdict(item.name, sha256=item.sha256, label=Label.REAL, score=0.25, duration=3.0, tracks=())
+    return make_verdict(item.source.name, sha256=item.sha256, label=Label.REAL, score=0.25, duration=3.0, tracks=())
 
 
 def failed(item: QueuedInput) -> Analysis:
-    return Analysis(failed_verdict(subject(item), Failure("SourceUnreadable", f"{item.name}: damaged")))
+    return Analysis(failed_verdict(subject(item), Failure("SourceUnreadable", f"{item.source.name}: damaged")))
 
 
 def scheduler(total: int, *, slots: int = 2, share: bool = True, draw: bool = False) -> Scheduler:
@@ -63,7 +64,7 @@ def scheduler(total: int, *, slots: int = 2, share: bool = True, draw: bool = Fa
 
 
 def item(number: int, sha256: str | None = "a") -> QueuedInput:
-    return QueuedInput(f"{number}.mp4", number, {"number": number}, sha256)
+    return QueuedInput(Location(f"{number}.mp4"), number, {"number": number}, sha256)
 
 
 # ── any order ──
@@ -169,7 +170,7 @@ def worlds(draw: st.DrawFn) -> World:
     for number, content in enumerate(contents, start=1):
         missing = content == "missing"
         items[number] = QueuedInput(
-            f"{number}.mp4",
+            Location(f"{number}.mp4"),
             number,
             sha256=None if missing else content,
             failure=SourceNotFound(f"{number}.mp4: no such file") if missing else None,
@@ -197,7 +198,7 @@ def test_each_input_is_delivered_once_in_any_order_of_results_and_losses(world: 
     assert len(set(world.saved)) == len(world.saved)
     for number, analysis in world.delivered:
         found = world.items[number]
-        assert analysis.verdict.source == found.name
+        assert analysis.verdict.source == found.source.name
         assert (analysis.verdict.label is Label.ERROR) == (analysis.verdict.failure is not None)
         tried_before = number in world.spent and found.failure is None
         assert (number in world.settled) != tried_before
@@ -372,7 +373,7 @@ def test_a_clip_is_drawn_once_the_verdict_is_saved_and_its_failure_spares_the_ve
 
 def test_urls_and_errors_are_not_drawn() -> None:
     one = scheduler(2, share=False, draw=True)
-    url = QueuedInput("http://host/a.mp4", 1)
+    url = QueuedInput(Location("http://host/a.mp4"), 1)
     begin(one, url, item(2))
     one.handle(Analysed(task(Kind.OPEN, 1), Analysis(verdict(url))))
     one.handle(Analysed(task(Kind.OPEN, 2), failed(item(2))))

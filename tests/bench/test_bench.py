@@ -22,6 +22,7 @@ from streamwatch.config import Settings
 from streamwatch.detectors import read_card, weights_path
 from streamwatch.detectors.m2tr.config import PRESETS
 from streamwatch.errors import DetectorError, SourceUnreadable
+from streamwatch.sources import Location
 from tests.support.face_clips import face_clip
 from tests.support.small_detectors import light_detector, settings_for, untrained_detector
 
@@ -82,7 +83,7 @@ def test_ratios() -> None:
 
 
 def test_stages_and_loop_do_the_same_work(settings: Settings, tmp_path: Path) -> None:
-    clips = [str(face_clip(tmp_path / f"{n}.mp4", seconds=2.5, start=n)) for n in range(2)]
+    clips = [Location(face_clip(tmp_path / f"{n}.mp4", seconds=2.5, start=n)) for n in range(2)]
     found = measure_stages(clips, settings)
     stages = {stage.name: stage for stage in found.stages()}
     assert [stages[name].items for name in STAGES] == [50, 20, 20, 20]
@@ -96,7 +97,7 @@ def test_stages_and_loop_do_the_same_work(settings: Settings, tmp_path: Path) ->
 def test_loop_names_what_opencv_cannot_open(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video", encoding="utf-8")
     with pytest.raises(SourceUnreadable, match=r"text\.mp4"):
-        run_loop([str(tmp_path / "text.mp4")], settings, threads=1)
+        run_loop([Location(tmp_path / "text.mp4")], settings, threads=1)
 
 
 def test_model_is_measured() -> None:

@@ -22,7 +22,7 @@ from streamwatch.errors import SourceUnreadable
 from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analysis
 from streamwatch.records import Failure, Label, ModelRef, VideoVerdict
-from streamwatch.sources import Input
+from streamwatch.sources import Input, Location
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.support.builders import make_alert, make_verdict
 
@@ -131,7 +131,7 @@ def test_scan_hands_its_options_to_the_engine(app: typer.Typer, clip: str, monke
     assert (settings.store.url, settings.engine.workers) == ("sqlite:///x.db", 3)
     assert (settings.detector.device, settings.detector.model) == ("cpu", "m.safetensors")
     assert settings.engine.batch_faces == 16, "the archive pipeline"
-    assert stand_in.inputs == [Input(clip)]
+    assert stand_in.inputs == [Input(Location(clip))]
     assert (stand_in.options["resume"], stand_in.options["annotate"]) == (False, None)
 
 
@@ -140,7 +140,7 @@ def test_scan_takes_a_manifest(app: typer.Typer, clip: str, monkeypatch: pytest.
     manifest = Path(clip).with_name("list.csv")
     manifest.write_text("file,tape\nclip.mp4,17\n")
     assert CliRunner().invoke(app, ["scan", "--manifest", str(manifest)]).exit_code == 0
-    assert stand_in.inputs == [Input(clip, {"tape": "17"})]
+    assert stand_in.inputs == [Input(Location(clip), {"tape": "17"})]
 
 
 def test_what_a_manifest_says_of_an_input_comes_back(

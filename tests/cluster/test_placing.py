@@ -18,6 +18,7 @@ from streamwatch.config import EngineSettings
 from streamwatch.errors import ConfigError
 from streamwatch.pipeline.analyser import Analysis
 from streamwatch.pipeline.plan import Plan
+from streamwatch.sources import Location
 from streamwatch.sources.segments import Segment
 from tests.support.paths import ROOT
 from tests.support.small_detectors import INPUT, settings_for, untrained_detector
@@ -90,8 +91,8 @@ def test_an_address_of_rays_client_is_refused() -> None:
 
 
 def test_a_file_that_another_machine_lacks_is_told_with_its_name(plan: Plan, tmp_path: Path) -> None:
-    missing = str(tmp_path / "only-on-the-head.mp4")
-    subject = plan.subject(missing, "ab" * 32)
+    missing = Location(tmp_path / "only-on-the-head.mp4")
+    subject = plan.subject(missing.name, "ab" * 32)
     worker = FileWorker(plan, [], "worker-1")
     for found in (
         worker.begin(subject, missing, False, 300.0),

@@ -18,6 +18,7 @@ from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import DecodeSettings, LiveSettings, SamplingSettings, Settings
 from streamwatch.live.feed import GRACE, Feed
 from streamwatch.records import Frame
+from streamwatch.sources import Location
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.support import gstreamer, media
 from tests.support.silent_server import silent_server
@@ -49,7 +50,7 @@ class Watched:
         self.frames: list[Frame] = []
         self._times: list[float] = []
         self._reported = threading.Condition()
-        self.feed = Feed(url, settings(**live), listen=self._receive)
+        self.feed = Feed(Location(url), settings(**live), listen=self._receive)
         self._taker = threading.Thread(target=self._take, daemon=True)
 
     def __enter__(self) -> Watched:

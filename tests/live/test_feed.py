@@ -14,6 +14,7 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.records import (
     Frame,
 )
+from streamwatch.sources import Location
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
@@ -92,13 +93,11 @@ def test_a_closed_queue_gives_what_waits_and_takes_no_more() -> None:
 
 def test_a_feed_reconnects_and_time_goes_on(plan: Plan, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file behind a URL stands for a server that ends its stream again and again."""
-    from streamwatch.live import feed as module
-
-    monkeypatch.setattr(module, "is_url", lambda url: True)
+    monkeypatch.setattr(Location, "is_url", True)
     clock = Clock()
     events: list[Transition] = []
     stale = plan.settings.model_copy(update={"live": LiveSettings(stale_after=60.0, backoff_first=1e-6)})
-    feed = Feed(str(clip), stale, listen=events.append, clock=clock)
+    feed = Feed(Location(clip), stale, listen=events.append, clock=clock)
     feed.start()
     frames: list[Frame] = []
     while len(frames) < 30:

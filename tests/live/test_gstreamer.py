@@ -9,6 +9,7 @@ import pytest
 
 from streamwatch.config import DecodeSettings, LiveSettings, SamplingSettings, Settings
 from streamwatch.live.feed import Feed
+from streamwatch.sources import Location
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.support import gstreamer, media
 
@@ -28,7 +29,7 @@ def watch(url: str, state: StreamState, cause: Cause | None = None) -> list[Tran
         live=LiveSettings(backoff_first=0.2, backoff_max=1.0),
     )
     changes: list[Transition] = []
-    feed = Feed(url, settings, listen=changes.append)
+    feed = Feed(Location(url), settings, listen=changes.append)
     end = time.monotonic() + 20
     feed.start()
     while not any((change.state, change.cause) == (state, cause) for change in changes):

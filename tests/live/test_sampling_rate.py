@@ -18,6 +18,7 @@ from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient, PendingScores
 from streamwatch.records import EvidenceClip, ImageArray, VideoVerdict
+from streamwatch.sources import Location
 from streamwatch.sources.states import Transition
 from tests.support.clocks import Clock
 from tests.support.face_clips import face_clip
@@ -119,7 +120,7 @@ def test_an_overloaded_stream_is_sampled_less_and_then_more_again(
                 stop.set()
 
     with serve_rtsp(clip, plays=0) as url:
-        last = LiveStream(plan, client, url, deliver=receive).run(stop, seconds=60)
+        last = LiveStream(plan, client, Location(url), deliver=receive).run(stop, seconds=60)
     assert stop.is_set()
     assert any("for lack of time" in verdict.reason for verdict in seen)
     frames = last.frames

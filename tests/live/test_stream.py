@@ -31,6 +31,7 @@ from streamwatch.records import (
     Label,
     VideoVerdict,
 )
+from streamwatch.sources import Location
 from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Store
 from tests.support.face_clips import face_clip, face_picture
@@ -65,7 +66,7 @@ def client(weights: Path) -> LocalClient:
 
 def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: LocalClient, clip: Path) -> None:
     told: list[VideoVerdict | Transition | EvidenceClip] = []
-    verdict = LiveStream(plan, client, str(clip), deliver=told.append).run(threading.Event())
+    verdict = LiveStream(plan, client, Location(clip), deliver=told.append).run(threading.Event())
     scanned = Analyser(plan, client).analyse(str(clip)).verdict
     assert verdict.label is scanned.label
     assert verdict.score == pytest.approx(scanned.score, abs=0.02)
@@ -80,7 +81,7 @@ def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: Local
 def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Path) -> None:
     live = plan.settings.model_copy(update={"live": LiveSettings(verdict_every=0.02)})
     told: list[VideoVerdict | Transition | EvidenceClip] = []
-    last = LiveStream(dataclasses.replace(plan, settings=live), client, str(clip), deliver=told.append).run(
+    last = LiveStream(dataclasses.replace(plan, settings=live), client, Location(clip), deliver=told.append).run(
         threading.Event()
     )
     running = [item for item in told if isinstance(item, VideoVerdict)]
@@ -99,7 +100,7 @@ def test_a_stream_that_never_comes_is_an_error(plan: Plan, client: LocalClient) 
         if isinstance(item, Transition) and item.state is StreamState.BACKING_OFF:
             refused.set()
 
-    stream = LiveStream(plan, client, "rtsp://user:secret@127.0.0.1:9/none", deliver=hear)
+    stream = LiveStream(plan, client, Location("rtsp://user:secret@127.0.0.1:9/none"), deliver=hear)
     verdict = stream.run(refused, seconds=60)
     assert verdict.label is Label.ERROR
     assert verdict.failure is not None
@@ -119,7 +120,7 @@ def sure_of_real(plan: Plan, **live: float) -> Plan:
 def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
     plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
+    monkeypatch.setattr(Location, "is_url", True)
     frozen = face_clip(folder / "frozen.mp4", seconds=8.0, still=True)
     ended = threading.Event()
 
@@ -127,7 +128,7 @@ def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
         if isinstance(item, Transition) and item.state is StreamState.FAILED:
             ended.set()
 
-    stream = LiveStream(sure_of_real(plan, stalled_after=60.0), client, str(frozen), deliver=hear)
+    stream = LiveStream(sure_of_real(plan, stalled_after=60.0), client, Location(frozen), deliver=hear)
     verdict = stream.run(ended, seconds=60)
     frames = verdict.frames
     assert (verdict.label, verdict.score is None) == (Label.INCONCLUSIVE, False)
@@ -142,7 +143,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
     plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where an encoder is set up again: another size on the same connection, another codec on the next one."""
-    monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
+    monkeypatch.setattr(Location, "is_url", True)
     clip = folder / "changing.ts"
     small = face_clip(folder / "small.ts", seconds=2.0)
     large = encode(
@@ -168,7 +169,8 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
 
     live = LiveSettings(stale_after=60.0, backoff_first=0.1)
     settings = plan.settings.model_copy(update={"live": live})
-    verdict = LiveStream(dataclasses.replace(plan, settings=settings), client, str(clip), deliver=hear).run(over, 60)
+    changed = dataclasses.replace(plan, settings=settings)
+    verdict = LiveStream(changed, client, Location(clip), deliver=hear).run(over, 60)
     running = [change.message for change in seen if change.state is StreamState.RUNNING]
     assert running[:2] == ["h264 256×192", "mpeg4 256×192"]
     sides = sorted({round(score.box[2] - score.box[0], -1) for score in verdict.scores})
@@ -182,7 +184,7 @@ def test_a_stream_that_changes_its_size_and_codec_goes_on(
 def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     plan: Plan, client: LocalClient, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamwatch.live.feed.is_url", lambda url: True)
+    monkeypatch.setattr(Location, "is_url", True)
     verdicts: list[VideoVerdict] = []
     over = threading.Event()
 
@@ -193,7 +195,7 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
                 over.set()
 
     live = {"stalled_after": 1.5, "verdict_every": 0.05, "horizon": 4.0}
-    LiveStream(sure_of_real(plan, **live), client, str(clip), deliver=hear).run(over, seconds=60)
+    LiveStream(sure_of_real(plan, **live), client, Location(clip), deliver=hear).run(over, seconds=60)
     assert list(dict.fromkeys(verdict.label for verdict in verdicts)) == [Label.REAL, Label.INCONCLUSIVE, Label.ERROR]
     doubtful = next(verdict for verdict in verdicts if verdict.label is Label.INCONCLUSIVE)
     assert doubtful.reason.startswith("no new picture for")
@@ -217,7 +219,8 @@ def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, t
     served = face_clip(tmp_path / "served.mp4", seconds=20.0, b_frames=False)
     with serve_rtsp(served, plays=0) as url:
         begun = time.monotonic()
-        last = LiveStream(plan, LocalClient(load_detector(sure_of_fake, "cpu", 1)), url, deliver=hear).run(done, 30)
+        client = LocalClient(load_detector(sure_of_fake, "cpu", 1))
+        last = LiveStream(plan, client, Location(url), deliver=hear).run(done, 30)
     assert time.monotonic() - begun < 20
     (cut,) = [item for item in told if isinstance(item, EvidenceClip)]
     first = next(item for item in told if isinstance(item, VideoVerdict) and item.alerts)
@@ -276,7 +279,8 @@ def test_a_stream_that_is_down_raises_an_alert_that_ends_once_it_is_back(
                     over.set()
 
     port = free_port()
-    stream = LiveStream(plan, client, f"rtsp://user:secret@127.0.0.1:{port}/down.mp4?play_count=0", deliver=hear)
+    source = Location(f"rtsp://user:secret@127.0.0.1:{port}/down.mp4?play_count=0")
+    stream = LiveStream(plan, client, source, deliver=hear)
     with contextlib.ExitStack() as stack:
 
         def repair() -> None:

@@ -31,9 +31,9 @@ class Roster:
 def test_given_urls_stay_until_they_are_cleared() -> None:
     targets = Targets(["rtsp://a"], None)
     targets.follow()
-    assert (list(targets.urls), targets.followed) == (["rtsp://a"], False)
+    assert ([source.text for source in targets.sources], targets.followed) == (["rtsp://a"], False)
     targets.clear()
-    assert list(targets.urls) == []
+    assert [source.text for source in targets.sources] == []
 
 
 def test_followed_urls_are_asked_for_once_a_while() -> None:
@@ -41,14 +41,14 @@ def test_followed_urls_are_asked_for_once_a_while() -> None:
     targets = roster.targets()
     roster.answer = ["rtsp://b", "rtsp://c"]
     targets.follow()
-    assert (list(targets.urls), targets.followed, roster.asked) == (["rtsp://a"], True, 0)
+    assert ([source.text for source in targets.sources], targets.followed, roster.asked) == (["rtsp://a"], True, 0)
     roster.now = FOLLOW_EVERY
     targets.follow()
     targets.follow()
-    assert (list(targets.urls), roster.asked) == (["rtsp://b", "rtsp://c"], 1)
+    assert ([source.text for source in targets.sources], roster.asked) == (["rtsp://b", "rtsp://c"], 1)
     roster.now, roster.answer = 2 * FOLLOW_EVERY, None
     targets.follow()
-    assert (list(targets.urls), roster.asked) == (["rtsp://b", "rtsp://c"], 2)
+    assert ([source.text for source in targets.sources], roster.asked) == (["rtsp://b", "rtsp://c"], 2)
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_what_cannot_be_watched_changes_nothing(answer: Sequence[str] | Exceptio
     with pytest.raises(error):
         targets.follow()
     targets.follow()  # not at once again
-    assert (list(targets.urls), roster.asked) == (["rtsp://a"], 1)
+    assert ([source.text for source in targets.sources], roster.asked) == (["rtsp://a"], 1)

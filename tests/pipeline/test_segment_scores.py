@@ -17,6 +17,7 @@ from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient, LocalClient, PendingScores
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
 from streamwatch.records import Alert, FrameCounts, Label, TrackVerdict, VideoVerdict
+from streamwatch.sources import Location
 from streamwatch.sources.segments import Segment
 from tests.support.face_clips import face_picture
 from tests.support.media import encode
@@ -65,10 +66,10 @@ def in_segments(
     analyser: Analyser, plan: Plan, path: str, number: int, trace: bool = False
 ) -> tuple[Analysis, list[bytes]]:
     subject = plan.subject(path, "a" * 64)
-    cut = analyser.begin(subject, path, trace=trace, segment=SECONDS / number)
+    cut = analyser.begin(subject, Location(path), trace=trace, segment=SECONDS / number)
     assert isinstance(cut, SegmentPlan)
     assert len(cut.segments) == number
-    found = [analyser.analyse_segment(subject, path, segment, trace) for segment in cut.segments]
+    found = [analyser.analyse_segment(subject, Location(path), segment, trace) for segment in cut.segments]
     parts = [part for part in found if isinstance(part, bytes)]
     return analyser.fuse(subject, cut, parts), parts
 
@@ -152,12 +153,12 @@ def test_what_is_kept_of_a_segment_comes_back_from_its_bytes(plan: Plan, clip: s
 
 def test_nothing_of_a_segment_waits_for_the_garbage_collector(plan: Plan, clip: str) -> None:
     analyser, subject = Analyser(plan, Brighter()), plan.subject(clip, None)
-    cut = analyser.begin(subject, clip, trace=False, segment=5)
+    cut = analyser.begin(subject, Location(clip), trace=False, segment=5)
     assert isinstance(cut, SegmentPlan)
     gc.collect()
     gc.disable()
     try:
-        analyser.analyse_segment(subject, clip, cut.segments[0])
+        analyser.analyse_segment(subject, Location(clip), cut.segments[0])
         left = [each for each in gc.get_objects() if type(each) is View]
     finally:
         gc.enable()
@@ -170,7 +171,7 @@ def test_a_part_that_fails_is_an_error_with_its_type(plan: Plan, clip: str) -> N
             raise DetectorError("broken")
 
     subject = plan.subject(clip, None)
-    found = Analyser(plan, Failing()).analyse_segment(subject, clip, Segment(end=10_000))
+    found = Analyser(plan, Failing()).analyse_segment(subject, Location(clip), Segment(end=10_000))
     assert isinstance(found, Analysis)
     assert found.verdict.label is Label.ERROR
     assert found.verdict.failure is not None
@@ -179,5 +180,5 @@ def test_a_part_that_fails_is_an_error_with_its_type(plan: Plan, clip: str) -> N
 
 def test_a_short_file_is_done_at_once(plan: Plan, clip: str) -> None:
     analyser, subject = Analyser(plan, Brighter()), plan.subject(clip, None)
-    assert isinstance(analyser.begin(subject, clip, trace=False, segment=SECONDS / 1.4), Analysis)
-    assert isinstance(analyser.begin(subject, clip, trace=False, segment=0.0), Analysis)
+    assert isinstance(analyser.begin(subject, Location(clip), trace=False, segment=SECONDS / 1.4), Analysis)
+    assert isinstance(analyser.begin(subject, Location(clip), trace=False, segment=0.0), Analysis)

@@ -13,6 +13,7 @@ from streamwatch.pipeline.analyser import Analyser, SegmentPlan
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.triage import FAR, doubtful_windows, longest_gap, sample_key_frames
 from streamwatch.records import FaceQuality, FrameRecord, Label
+from streamwatch.sources import Location
 from streamwatch.sources.keyframes import KeyFrame, key_pictures, read_key_frames
 from streamwatch.sources.video import VideoSource
 from tests.support.face_clips import face_clip, face_picture
@@ -56,11 +57,11 @@ def test_key_frames_are_pictures_of_the_file(suffix: str, tmp_path: Path) -> Non
         place = video.place()
         whole = [(picture.pts, picture.to_image()) for picture in video.decoded()]
     assert place is not None
-    frames = read_key_frames(path, DECODE, place[0])
+    frames = read_key_frames(Location(path), DECODE, place[0])
     assert [frame.index for frame in frames] == [0, 13, 26, 39, 52]
     assert [frame.pts for frame in frames] == [whole[frame.index][0] for frame in frames]
     assert [frame.before for frame in frames[1:]] == [whole[frame.index - 1][0] for frame in frames[1:]]
-    shown = list(key_pictures(path, DECODE, frames[1:4]))
+    shown = list(key_pictures(Location(path), DECODE, frames[1:4]))
     assert [frame for frame, _ in shown] == frames[1:4]
     for frame, image in shown:
         assert np.array_equal(image, whole[frame.index][1])
@@ -68,7 +69,7 @@ def test_key_frames_are_pictures_of_the_file(suffix: str, tmp_path: Path) -> Non
 
 def test_key_frames_that_cannot_be_located_are_none(tmp_path: Path) -> None:
     path = str(encode(tmp_path / "clip.ts", frames=60))
-    assert read_key_frames(path, DECODE, 0.0) == []
+    assert read_key_frames(Location(path), DECODE, 0.0) == []
 
 
 # --- doubts
@@ -166,7 +167,7 @@ def test_a_clear_file_is_only_skimmed(weights: Path, tmp_path: Path) -> None:
     path = encode(tmp_path / "dark.mp4", fps=10, frames=200, images=images, width=256, height=192, keyframe_every=20)
     plan = Plan.resolve(settings(weights, triage=True))
     analyser, subject = Analyser(plan, Brighter()), plan.subject(str(path), None)
-    cut = analyser.begin(subject, str(path), trace=False, segment=5.0)
+    cut = analyser.begin(subject, Location(path), trace=False, segment=5.0)
     assert isinstance(cut, SegmentPlan)
     assert cut.segments == ()
     verdict = analyser.fuse(subject, cut, []).verdict

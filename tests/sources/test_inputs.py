@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamwatch.errors import SourceNotFound, SourceUnreadable
-from streamwatch.sources import content_sha256, expand_inputs, is_url, redact
+from streamwatch.sources import Location, content_sha256, expand_inputs, redact
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(sources: list[str], folder: Path) -> list[str]:
-    return [str(Path(source).relative_to(folder)) for source in sources]
+def names(sources: list[Location], folder: Path) -> list[str]:
+    return [str(source.path.relative_to(folder)) for source in sources]
 
 
 def test_directories_are_searched_below_for_videos(archive: Path) -> None:
@@ -43,7 +43,8 @@ def test_a_file_is_taken_by_name_whatever_it_looks_like(archive: Path) -> None:
 def test_order_is_kept_and_doubles_are_removed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(archive)
     url = "rtsp://camera/1"
-    assert expand_inputs(["b.mp4", url, "./b.mp4", "deep/../b.mp4", url, "a.MKV"]) == ["b.mp4", url, "a.MKV"]
+    found = expand_inputs(["b.mp4", url, "./b.mp4", "deep/../b.mp4", url, "a.MKV"])
+    assert [source.text for source in found] == ["b.mp4", url, "a.MKV"]
 
 
 def test_manifest_paths_are_relative_to_the_manifest(archive: Path) -> None:
@@ -52,8 +53,8 @@ def test_manifest_paths_are_relative_to_the_manifest(archive: Path) -> None:
 
     sources = expand_inputs([str(archive / "b.mp4")], manifest)
 
-    assert sources[1] == "rtsp://camera/1#x"
-    assert [Path(source).name for source in sources] == ["b.mp4", "1#x", "c.ts", "[1].mp4"]
+    assert sources[1].text == "rtsp://camera/1#x"
+    assert [source.path.name for source in sources] == ["b.mp4", "1#x", "c.ts", "[1].mp4"]
 
 
 @pytest.mark.parametrize(
@@ -98,16 +99,6 @@ def test_content_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert content_sha256(path) == hashlib.sha256(data).hexdigest()
     with pytest.raises(SourceNotFound, match="absent: no such file"):
         content_sha256(tmp_path / "absent")
-
-
-@pytest.mark.parametrize("text", ["rtsp://h/x", "HTTPS://h", "udp://@239.0.0.1:1234", "weird+scheme://x"])
-def test_urls(text: str) -> None:
-    assert is_url(text)
-
-
-@pytest.mark.parametrize("text", ["a.mp4", "a:b.mp4", "/x/y", "C:\\x.mp4", "C://x.mp4", "concat:a|b", "", "://x"])
-def test_paths(text: str) -> None:
-    assert not is_url(text)
 
 
 @pytest.mark.parametrize(

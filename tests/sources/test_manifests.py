@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def read(manifest: Path) -> list[tuple[str, Metadata]]:
     folder = manifest.parent
-    return [(item.source.removeprefix(f"{folder}/"), item.metadata) for item in read_inputs([], manifest)]
+    return [(item.source.text.removeprefix(f"{folder}/"), item.metadata) for item in read_inputs([], manifest)]
 
 
 def test_csv_with_a_header(folder: Path) -> None:
@@ -60,7 +60,7 @@ def test_parquet(folder: Path) -> None:
 def test_standard_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.stdin", io.StringIO('1.mp4\n\n# old ones\n{"source": "old", "tape": 18}\n'))
-    found = [(item.source, item.metadata) for item in read_inputs(["-"])]
+    found = [(item.source.text, item.metadata) for item in read_inputs(["-"])]
     assert found == [("1.mp4", {}), ("old/3.mp4", {"tape": 18}), ("old/4.mp4", {"tape": 18})]
 
 
@@ -95,7 +95,7 @@ def test_a_row_that_gives_nothing_is_an_input_that_fails(folder: Path) -> None:
     manifest = folder / "list.csv"
     manifest.write_text("path,tape\nabsent.mp4,17\n*.avi,18\n1.mp4,19\n")
     absent, pattern, there = read_inputs([], manifest)
-    assert (absent.source, absent.metadata) == (f"{folder}/absent.mp4", {"tape": "17"})
+    assert (absent.source.text, absent.metadata) == (f"{folder}/absent.mp4", {"tape": "17"})
     assert f"{manifest}, line 2: {folder}/absent.mp4: no such file" in str(absent.failure)
     assert f"{manifest}, line 3: {folder}/*.avi: no file matches" in str(pattern.failure)
     assert there.failure is None

@@ -25,7 +25,7 @@ from streamwatch.errors import (
     SourceUnreadable,
 )
 from streamwatch.records import Label, VideoVerdict
-from streamwatch.sources import VideoSource, content_sha256, iter_frames, objects, read_inputs
+from streamwatch.sources import Location, VideoSource, content_sha256, iter_frames, objects, read_inputs
 from streamwatch.sources.container import check_watchable
 from streamwatch.sources.content import content_stamp
 from streamwatch.store import Filters, Store
@@ -73,7 +73,7 @@ def tree(store: ObjectStore) -> str:
 
 
 def names(inputs: list[str], tree: str, manifest: str | None = None) -> list[str]:
-    return [item.source.removeprefix(f"{tree}/") for item in read_inputs(inputs, manifest)]
+    return [item.source.text.removeprefix(f"{tree}/") for item in read_inputs(inputs, manifest)]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_gives_nothing_is_named(given: str, reason: str, tree: str) -> None
 def test_manifests_that_lie_in_the_store_or_name_its_objects(store: ObjectStore, tree: str, tmp_path: Path) -> None:
     far = store.put("tree/list.csv", f"tape,path\n1,b.mp4\n2,deep/\n3,{tmp_path}/near.mp4\n".encode())
     (tmp_path / "near.mp4").touch()
-    found = [(item.source, item.metadata) for item in read_inputs([], far)]
+    found = [(item.source.text, item.metadata) for item in read_inputs([], far)]
     assert found == [
         (f"{tree}/b.mp4", {"tape": "1"}),
         (f"{tree}/deep/[1].mp4", {"tape": "2"}),
@@ -118,7 +118,7 @@ def test_manifests_that_lie_in_the_store_or_name_its_objects(store: ObjectStore,
     near = tmp_path / "list.txt"
     near.write_text(f"near.mp4\n{tree}/b.mp4\n{tree}/none/\n")
     here, there, nothing = read_inputs([], near)
-    assert (here.source, there.source) == (f"{tmp_path}/near.mp4", f"{tree}/b.mp4")
+    assert (here.source.text, there.source.text) == (f"{tmp_path}/near.mp4", f"{tree}/b.mp4")
     assert f"{near}, line 3: {tree}/none/: no video" in str(nothing.failure)
     with pytest.raises(SourceNotFound, match=r"absent\.csv"):
         read_inputs([], f"{tree}/absent.csv")
@@ -130,7 +130,9 @@ def test_a_parquet_manifest(store: ObjectStore, tree: str, tmp_path: Path) -> No
 
     pyarrow.parquet.write_table(pyarrow.table({"url": ["b.mp4"], "tape": [17]}), tmp_path / "list.parquet")
     manifest = store.put("tree/list.parquet", (tmp_path / "list.parquet").read_bytes())
-    assert [(item.source, item.metadata) for item in read_inputs([], manifest)] == [(f"{tree}/b.mp4", {"tape": 17})]
+    assert [(item.source.text, item.metadata) for item in read_inputs([], manifest)] == [
+        (f"{tree}/b.mp4", {"tape": 17})
+    ]
 
 
 def test_an_object_has_the_frames_of_its_file(store: ObjectStore, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,12 +150,12 @@ def test_an_object_has_the_frames_of_its_file(store: ObjectStore, clip: Path, mo
 
 def test_content_and_its_stamp(store: ObjectStore, clip: Path) -> None:
     url = store.put("content.mp4", clip.read_bytes())
-    stamp = content_stamp(url)
+    stamp = content_stamp(Location(url))
     assert stamp is not None
     assert stamp[0] == clip.stat().st_size
-    assert (content_stamp(url), content_sha256(url)) == (stamp, content_sha256(clip))
+    assert (content_stamp(Location(url)), content_sha256(url)) == (stamp, content_sha256(clip))
     store.put("content.mp4", clip.read_bytes()[::-1])
-    assert content_stamp(url) != stamp
+    assert content_stamp(Location(url)) != stamp
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_an_error(
@@ -237,7 +239,7 @@ def test_without_its_client_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_object_is_not_watched() -> None:
     with pytest.raises(SourceRefused, match="use `streamwatch scan`"):
-        check_watchable(f"s3://{BUCKET}/a.mp4")
+        check_watchable(Location(f"s3://{BUCKET}/a.mp4"))
 
 
 @pytest.mark.ray

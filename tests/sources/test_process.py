@@ -15,7 +15,7 @@ import pytest
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.errors import SourceNotFound
-from streamwatch.sources import VideoSource
+from streamwatch.sources import Location, VideoSource
 from streamwatch.sources.process import Closed, DecodeRate, DecoderDied, DecodingProcess, DecodingProgress, Opened
 from tests.support import media
 
@@ -44,7 +44,7 @@ def messages(process: DecodingProcess) -> list[Any]:
 
 
 def test_it_says_what_the_source_says_here(process: DecodingProcess, clip: Path) -> None:
-    process.open(str(clip), DECODE, SAMPLING, live=False)
+    process.open(Location(clip), DECODE, SAMPLING, live=False)
     opened, *progress, closed = messages(process)
     with VideoSource(str(clip), DECODE, SAMPLING) as source:
         expected = list(source.frames())
@@ -56,17 +56,17 @@ def test_it_says_what_the_source_says_here(process: DecodingProcess, clip: Path)
 
 
 def test_errors_come_as_they_are_and_the_next_source_opens(process: DecodingProcess, clip: Path) -> None:
-    process.open("absent.mp4", DECODE, SAMPLING, live=False)
+    process.open(Location("absent.mp4"), DECODE, SAMPLING, live=False)
     (closed,) = messages(process)
     assert isinstance(closed.error, SourceNotFound)
     assert "absent.mp4" in str(closed.error)
-    process.open(str(clip), DECODE, SAMPLING, live=False)
+    process.open(Location(clip), DECODE, SAMPLING, live=False)
     assert isinstance(messages(process)[0], Opened)
 
 
 def test_the_effort_is_changed_on_the_way(process: DecodingProcess, tmp_path: Path) -> None:
     long = media.synthetic_video(tmp_path / "long.mp4", seconds=60)
-    process.open(str(long), DECODE, SamplingSettings(fps=25), live=True)
+    process.open(Location(long), DECODE, SamplingSettings(fps=25), live=True)
     assert isinstance(process.receive(20), Opened)
     for _ in range(5):
         assert isinstance(process.receive(20), DecodingProgress)
@@ -80,7 +80,7 @@ def test_a_killed_process_is_told_and_leaves_nothing(process: DecodingProcess, c
     with pytest.raises(DecoderDied):
         process.receive(20)
     with pytest.raises(DecoderDied):
-        process.open(str(clip), DECODE, SAMPLING, live=False)
+        process.open(Location(clip), DECODE, SAMPLING, live=False)
     process.kill()
     process.kill()
     assert not Path(f"/proc/{process.pid}").exists()

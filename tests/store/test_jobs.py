@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from streamwatch.cli import jobs as commands
 from streamwatch.errors import StoreError
 from streamwatch.records import Failure, Label
-from streamwatch.sources import Input
+from streamwatch.sources import Input, Location
 from streamwatch.store import Store
 from streamwatch.store.jobs import InputOutcome
 from streamwatch.store.states import ItemState, JobState
@@ -19,9 +19,9 @@ from tests.support.builders import CONFIG, MODEL, full_verdict
 from tests.support.clocks import UtcClock
 
 INPUTS = [
-    Input("a.mp4", {"tape": 17, "show": "News, late"}),
-    Input("https://bob:hush@archive.example/b.mp4"),
-    Input("c.mp4"),
+    Input(Location("a.mp4"), {"tape": 17, "show": "News, late"}),
+    Input(Location("https://bob:hush@archive.example/b.mp4")),
+    Input(Location("c.mp4")),
 ]
 BROKEN = Failure("SourceUnreadable", "c.mp4: is empty")
 

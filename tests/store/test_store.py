@@ -30,7 +30,7 @@ from streamwatch.records import (
     TrackVerdict,
     VideoVerdict,
 )
-from streamwatch.sources import Input
+from streamwatch.sources import Input, Location
 from streamwatch.sources.states import StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
@@ -176,13 +176,13 @@ def test_saving_twice_changes_nothing(
     store.save(run, items, (SINK,))
     store.contents.note([content])
     store.leases.take(run, ResultKey("0" * 64, MODEL.sha256, CONFIG))
-    store.jobs.begin([Input("clip.mp4")], MODEL, CONFIG)
+    store.jobs.begin([Input(Location("clip.mp4"))], MODEL, CONFIG)
     store.save(run, [SegmentResult(ResultKey("0" * 64, MODEL.sha256, CONFIG), ":100", b"part")])
     before = dump(database_url)
     clock.advance(hours=1)
     store.save(run, items, (SINK,))
     store.contents.note([content])
-    store.jobs.begin([Input("clip.mp4")], MODEL, CONFIG)
+    store.jobs.begin([Input(Location("clip.mp4"))], MODEL, CONFIG)
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
     assert store.save_verdict(again, full_verdict(), (SINK,)) == first
     after = dump(database_url)

@@ -43,7 +43,7 @@ def match(real: str, fake: str) -> Matching:
     003 on the video 000. Raises SourceNotFound for what does not exist, ConfigError for a file beside a folder
     or originals that share a stem.
     """
-    reals, fakes = expand_inputs([real]), expand_inputs([fake])
+    reals, fakes = ([found.text for found in expand_inputs([name])] for name in (real, fake))
     folders = [Path(name).is_dir() for name in (real, fake)]
     if not any(folders):
         return Matching(tuple(reals), tuple(fakes), (VideoPair(reals[0], fakes[0]),))
