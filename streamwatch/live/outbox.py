@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Outbox:
         self._waiting: list[Item] = []
         self._sent: list[Item] = []
         self._answer: Any = None
+        self._asked_at = 0.0
         self._down_since: float | None = None
         self._retry_at = 0.0
         self._beat_at = clock() + HEARTBEAT
@@ -68,6 +69,16 @@ class Outbox:
         """A reference that is ready when the present call is over; None without one."""
         return self._answer
 
+    @property
+    def unanswered(self) -> float:
+        """Seconds since the present call began; 0 without one."""
+        return 0.0 if self._answer is None else self._clock() - self._asked_at
+
+    def take(self) -> list[Item]:
+        """All items, for who stores them without the writer; they are in the outbox no longer."""
+        items, self._sent, self._waiting, self._answer = self.items, [], [], None
+        return items
+
     def exchange(self) -> Iterator[VideoVerdict | Alert | OperatorNotice]:
         """Check the pending call, and begin the next: gives the verdicts stored since, their alerts that are new or
         changed, and what went wrong.
@@ -78,6 +89,7 @@ class Outbox:
         if self._answer is None and now >= self._retry_at and (self._waiting or now >= self._beat_at):
             self._beat_at = now + HEARTBEAT
             self._sent, self._waiting = self._waiting, []
+            self._asked_at = now
             self._answer = self._writer.save.remote(self._sent)
 
     def _settle(self) -> Iterator[VideoVerdict | Alert | OperatorNotice]:
@@ -94,7 +106,11 @@ class Outbox:
             self._down_since = None
         for line in trouble:
             yield OperatorNotice(utc_now(), line)
-        for item in sent:
+        yield from self.stored(sent)
+
+    def stored(self, items: Sequence[Item]) -> Iterator[VideoVerdict | Alert]:
+        """The verdicts among items that are stored now, with their alerts that are new or changed."""
+        for item in items:
             if isinstance(item, VideoVerdict):
                 yield item
                 yield from self._new_alerts(item)

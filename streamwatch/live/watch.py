@@ -215,11 +215,35 @@ class _Watch:
                 output.extend(self._delivery.exchange())
             output.extend(load.poll())
             yield from output
+            if self._outbox is not None and self._outbox.unanswered > PATIENCE and self._done():
+                yield from self._save_here(self._outbox)
             if self._steady():
                 actors.prepare_worker()
             self._pause()
         if self._delivery is not None:
             yield from self._delivery.last(PATIENCE)
+
+    def _save_here(self, outbox: Outbox) -> Iterator[WatchOutput]:
+        """At the end, where the writer does not answer because its cluster is gone, as where a signal reached all
+        processes: store what is left, and deliver its alerts. Raises StoreError where that fails for
+        `live.store_patience` seconds.
+        """
+        from streamwatch.sinks import Courier  # with an HTTP client that is not needed otherwise
+
+        assert self._store is not None
+        assert self._run_id is not None
+        settings = self._plan.settings
+        try:
+            self._store.save(self._run_id, outbox.items, settings.sinks, settings.alerts.clips)
+        except StoreError:
+            if outbox.unanswered > settings.live.store_patience:
+                raise
+            return
+        yield from outbox.stored(outbox.take())
+        if settings.sinks:
+            courier = Courier(self._store, settings.sinks)
+            courier.work()
+            courier.close()
 
     def _load(self, actors: RunActors) -> None:
         """Wait for the models: frames that come before would go stale. Raises WeightsError."""

@@ -93,3 +93,20 @@ def test_a_store_that_stays_away_ends_the_run_with_everything_kept(monkeypatch: 
         work_on()
     assert 5.0 < clock.now < 10.0
     assert [item.source for item in outbox.items] == ["a"]
+
+
+def test_what_a_writer_does_not_answer_can_be_taken_and_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamwatch.live.outbox.ray.wait", lambda references, timeout: ([], references))
+    clock = Clock()
+    outbox = Outbox(Writer([]), patience=60.0, clock=clock)
+    outbox.put(a_result("a"))
+    assert outbox.unanswered == 0.0
+    assert list(outbox.exchange()) == []
+    outbox.put(a_result("b"))
+    clock.now = 7.0
+    assert list(outbox.exchange()) == []
+    assert outbox.unanswered == 7.0
+    items = outbox.take()
+    verdicts = [item for item in outbox.stored(items) if isinstance(item, VideoVerdict)]
+    assert [verdict.source for verdict in verdicts] == ["a", "b"]
+    assert (outbox.items, outbox.unanswered) == ([], 0.0)

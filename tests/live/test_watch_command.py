@@ -20,7 +20,7 @@ from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.store import Filters, Store
 from tests.support.face_clips import face_clip
 from tests.support.paths import ROOT
-from tests.support.processes import descendants, has_open, is_actor
+from tests.support.processes import descendants, has_open, is_actor, is_named
 from tests.support.small_detectors import light_detector
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
 
@@ -45,11 +45,17 @@ def watching(arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
-def test_a_stopped_watch_ends_its_alerts_and_tells_them(
-    number: signal.Signals, receiver: Receiver, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "cluster_dies"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    ids=["interrupt", "terminate", "cluster dies"],
+)
+def test_a_stopped_watch_ends_its_alerts_and_delivers_them(
+    number: signal.Signals, cluster_dies: bool, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """A signal as terminals and service managers send it, to all processes. Before it the courier is killed."""
+    """A signal as terminals and service managers send it, to all processes. Before it the courier is killed, or what
+    writes, delivers and runs the cluster, which those that a signal reaches first may be.
+    """
     config = tmp_path / "desk.yaml"
     document = {
         "live": {"verdict_every": 0.5},
@@ -79,7 +85,12 @@ def test_a_stopped_watch_ends_its_alerts_and_tells_them(
             couriers = filter(is_actor("AlertCourier"), descendants(process.pid))
             if any(at_work(each) for each in couriers if each != courier):
                 break
-        os.killpg(process.pid, number)
+        if cluster_dies:
+            for each in filter(is_named("gcs_server", "StoreWriter", "AlertCourier"), list(descendants(process.pid))):
+                os.kill(each, signal.SIGKILL)
+            process.send_signal(number)
+        else:
+            os.killpg(process.pid, number)
         rest, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
     assert process.returncode == 1, "a stream that never came"

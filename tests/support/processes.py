@@ -68,3 +68,16 @@ def is_actor(name: str) -> Callable[[int], bool]:
             return False
 
     return check
+
+
+def is_named(*words: str) -> Callable[[int], bool]:
+    """Whether one of the words is in the command line of a process."""
+
+    def check(process: int) -> bool:
+        try:
+            line = Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return any(word in line for word in words)
+
+    return check
