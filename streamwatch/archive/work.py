@@ -55,15 +55,17 @@ class FileUnderWork:
     def end_analysis(self, analysis: Analysis) -> None:
         """The parts are not needed any more."""
         self.analysis = analysis
-        if self.parts is not None:
-            self.parts.close()
+        self._close_parts()
 
     def close(self) -> None:
         """Delete what was kept on the way."""
-        if self.parts is not None:
-            self.parts.close()
+        self._close_parts()
         if self.clip is not None:
             self.clip.close()
+
+    def _close_parts(self) -> None:
+        if self.parts is not None:
+            self.parts.close()
 
 
 class Work(ABC):

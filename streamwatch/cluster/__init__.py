@@ -1,5 +1,4 @@
-"""Runs the stages: in one process (`analysis`), or as Ray actors over many files (`archive`) and streams
-(`live`).
+"""Ray's plumbing for scans (`archive`) and watches (`live`): the cluster, its actors, and the batches between them.
 
 Ray is imported by those modules that know it, not here. What it reads from the environment while it is imported is set
 here, because every one of them is imported after this package.

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamwatch.archive.input_queue import InputQueue, QueuedInput
-from streamwatch.records import (
-    Content,
-)
+from streamwatch.records import Content
 from streamwatch.sources import Input, Location
 
 

@@ -11,9 +11,7 @@ import pytest
 from streamwatch.config import LiveSettings
 from streamwatch.live.feed import Feed, FrameQueue
 from streamwatch.pipeline.plan import Plan
-from streamwatch.records import (
-    Frame,
-)
+from streamwatch.records import Frame
 from streamwatch.sources import Location
 from streamwatch.sources.states import Cause, StreamState, Transition
 from tests.support.clocks import Clock

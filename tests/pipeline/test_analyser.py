@@ -14,9 +14,7 @@ from streamwatch.errors import DetectorError, WeightsError
 from streamwatch.pipeline.analyser import Analyser, batches
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient, PendingScores
-from streamwatch.records import (
-    Label,
-)
+from streamwatch.records import Label
 from tests.support.face_clips import face_clip
 from tests.support.media import encode
 from tests.support.present import present
