@@ -56,6 +56,7 @@ def network_settings(network: Path, tmp_path: Path) -> Settings:
     return settings_for(network, store={"url": f"sqlite:///{tmp_path / 'store.db'}"}, engine={"workers": 2})
 
 
+@pytest.mark.alone
 def test_a_stream_says_what_its_file_says(folder: Path, network: Path, network_settings: Settings) -> None:
     from streamwatch.live.watch import iter_watch
 
