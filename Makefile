@@ -20,10 +20,12 @@ demo: $(VENV)/.installed
 
 # Two runs: what other tests do not disturb in parallel, then the rest, one after the other, from their files alone: to
 # collect all tests takes ten seconds. Tests that wait (for Ray to start, for a stream to come) leave the cores to others:
-# see `pytest_xdist_auto_num_workers` in tests/conftest.py.
+# see `pytest_xdist_auto_num_workers` in tests/conftest.py. Compiled modules are kept even where the environment says not to:
+# the tests start some hundred processes, and pytest rewrites every assertion.
+test check: export PYTHONDONTWRITEBYTECODE :=
 test: lint types
 	$(BIN)/python -m pytest -m "not alone" -n auto --dist worksteal
-	$(BIN)/python -m pytest -m alone $$(grep -rlw --include='test_*.py' 'mark\.alone' tests)
+	$(BIN)/python -m pytest -m alone -n 2 $$(grep -rlw --include='test_*.py' 'mark\.alone' tests)
 
 check: lint types
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not alone" -n auto --dist worksteal
