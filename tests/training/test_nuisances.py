@@ -65,7 +65,7 @@ def nuisances(path: Path, region: Box) -> list[float]:
 @pytest.mark.slow
 def test_file_size_jpeg_tables_and_crop_geometry_do_not_tell_the_classes(pools: Pools) -> None:
     recipe = load_recipe("m2tr-lite")
-    data = PairDataset(MadePairs(pools, recipe.data.weights, 7), recipe.geometry.geometry(), 32, 7, 300)
+    data = PairDataset(MadePairs(pools, recipe.data.weights, 7), recipe.geometry.geometry(), 32, 7, 200)
     rows, labels, halves = [], [], []
     for index in range(len(data)):
         pair = data.pair(index)
