@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types clean
+.PHONY: help demo test check fuzz lint types clean
 
 help:
 	@echo "make demo    set up .venv and run \`streamwatch demo\`"
 	@echo "make test    set up .venv; lint, types, all tests"
 	@echo "make check   the fast loop: lint, types, the tests that take no cluster and little time"
+	@echo "make fuzz    hostile input for every reader, FUZZ_SECONDS=60 each"
 	@echo "make clean   remove .venv and what the tools left behind"
 
 demo: $(VENV)/.installed
@@ -29,6 +30,10 @@ test: lint types
 
 check: lint types
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not alone" -n auto --dist worksteal
+
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m fuzz --fuzz-seconds $(FUZZ_SECONDS) tests/fuzz
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -289,13 +289,13 @@ def load_settings(
         values = _merge(values, _parse(text, origin))
     if config is not None:
         try:
-            text = config.read_text(encoding="utf-8")
+            data = config.read_bytes()
         except OSError as error:
             raise ConfigError(
                 f"{config}: cannot be read ({error.strerror})", "give --config an existing file"
             ) from None
         origin = str(config)
-        values = _merge(values, _parse(text, origin))
+        values = _merge(values, _parse(_utf8(data, origin), origin))
     values = _merge(values, EnvSettingsSource(Settings)())
     values = _merge(values, overrides or {})
     try:
@@ -304,11 +304,21 @@ def load_settings(
         raise ConfigError(f"{origin}: {problems(error)} (see `streamwatch config schema`)") from None
 
 
+def _utf8(data: bytes, origin: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{origin}: line {line} is not UTF-8", "save the file as UTF-8") from None
+
+
 def _parse(text: str, origin: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{origin}: too deep, or with a value that cannot be ({type(error).__name__})") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -325,7 +335,7 @@ def _preset_text(pipeline: str | Path) -> tuple[str, str]:
         checkout = Path(__file__).parent.parent / "pipelines" / f"{name}.yaml"
         return checkout.read_text(encoding="utf-8"), f"pipeline {name}"
     try:
-        return Path(name).read_text(encoding="utf-8"), name
+        return _utf8(Path(name).read_bytes(), name), name
     except OSError:
         raise ConfigError(
             f"pipeline {name!r}: neither one of {', '.join(PIPELINES)} nor a readable YAML file"

@@ -38,3 +38,13 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+LONGEST_STEM = 200
+"""Bytes of a name that further words and a suffix may follow: file systems take 255."""
+
+
+def shortened(stem: str) -> str:
+    """The stem of a name that leaves room for a number and a suffix; a long one loses its end."""
+    data = os.fsencode(stem)
+    return stem if len(data) <= LONGEST_STEM else data[:LONGEST_STEM].decode(errors="ignore")

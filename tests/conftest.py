@@ -15,7 +15,12 @@ from tests.support.paths import ROOT
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it in its workers, and output has the width that it names
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two OpenMP threads on two busy cores wait for each other
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.fuzzing"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fuzz-seconds`: see `tests/support/fuzzing.py`."""
+    parser.addoption("--fuzz-seconds", type=float, default=0.0, help="seconds for which each target is fuzzed")
 
 
 MOST_WORKERS = 8

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 
 import av
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 
 from streamwatch.cli.demo import _lines
-from streamwatch.cli.main import main
 from streamwatch.config import FaceSettings, load_settings
 from streamwatch.demo import (
     ClipPlan,
@@ -26,9 +23,8 @@ from streamwatch.demo import (
     portrait,
     run_demo,
 )
-from streamwatch.detectors import weights_path
 from streamwatch.drawing.muxing import Mp4Writer
-from streamwatch.errors import ConfigError, WeightsError
+from streamwatch.errors import ConfigError
 from streamwatch.faces import load_face_detector
 from streamwatch.records import (
     FloatArray,
@@ -173,31 +169,3 @@ def test_from_portrait_to_annotated_clip(tmp_path: Path) -> None:
     assert list(dict.fromkeys(reported)) == ["making the clip", "scanning it", "annotating it", "done"]
     with Store.open(done.store) as store:
         assert [row.verdict.source for row in store.verdicts(Filters())] == [str(done.clip)]
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.usefixtures("local_cluster")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_command_with_the_model_that_ships(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        weights_path("m2tr-lite")
-    except WeightsError:
-        pytest.skip("no weights ship in this checkout")
-    start = time.monotonic()
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", "--json", "--out", str(tmp_path / "demo")])
-    assert ended.value.code == 0
-    assert time.monotonic() - start < 120
-    document = json.loads(capsys.readouterr().out)
-    assert document["forged"] == [4.0, 8.0]
-    assert document["verdict"]["model"]["name"] == "m2tr-lite"
-    assert document["verdict"]["frames"] == {
-        "decoded": 300,
-        "sampled": 24,
-        "analysed": 24,
-        "dropped": 0,
-        "corrupt": 0,
-        "dropped_by": {},
-    }
-    assert (tmp_path / "demo" / "annotated.mp4").is_file()

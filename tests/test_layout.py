@@ -27,7 +27,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_folders_of_tests_are_rooms_of_the_package() -> None:
-    assert packages(TESTS) - packages(ROOT / "streamwatch") == {SUPPORT.name}
+    assert packages(TESTS) - packages(ROOT / "streamwatch") == {SUPPORT.name, "fuzz"}
     assert {path.parent for path in TESTS.rglob("test_*.py")} <= {path.parent for path in TESTS.rglob("__init__.py")}
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from streamwatch.errors import SourceError
 from streamwatch.records import Content, Metadata
 from streamwatch.sources import Input, Location, content_sha256
-from streamwatch.sources.content import content_stamp, settled
+from streamwatch.sources.content import Stamp, content_stamp, settled
 
 THREADS = 2
 """Files that are read at once to be hashed."""
@@ -21,7 +23,7 @@ THREADS = 2
 @dataclass(slots=True)
 class QueuedInput:
     """One input on its way. number: its place in the scan, from 1. `sha256` is None for a URL that is no object.
-    `failure` says why its content could not be read.
+    `failure` says why its content could not be read. stamp: of its content before that was read; None without one.
     """
 
     source: Location
@@ -29,6 +31,12 @@ class QueuedInput:
     metadata: Metadata = field(default_factory=dict)
     sha256: str | None = None
     failure: SourceError | None = None
+    stamp: Stamp | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether a file is another one by now than the one that was hashed."""
+        return self.stamp is not None and not self.source.is_url and content_stamp(self.source) != self.stamp
 
 
 class InputQueue:
@@ -42,7 +50,11 @@ class InputQueue:
         self._inputs = iter(sorted(enumerate(inputs, start=1), key=lambda numbered: _size(numbered[1]), reverse=True))
         self.ahead = ahead
         self._known = known or {}
-        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="hash")
+        self._jobs: SimpleQueue[tuple[QueuedInput, Future[None]] | None] = SimpleQueue()
+        self._closed = threading.Event()
+        for number in range(THREADS):
+            # Daemons, which the end of the program does not wait for: a read from a dead file server may never end.
+            threading.Thread(target=self._hash_jobs, name=f"hash {number}", daemon=True).start()
         self._hashing: deque[tuple[QueuedInput, Future[None]]] = deque()
         self._fresh: deque[Content] = deque()
 
@@ -68,25 +80,41 @@ class InputQueue:
 
     def close(self) -> None:
         """Stop reading ahead."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._closed.set()
+        for _ in range(THREADS):
+            self._jobs.put(None)
 
     def _hash_ahead(self) -> None:
         while len(self._hashing) < self.ahead and (numbered := next(self._inputs, None)) is not None:
             number, item = numbered
             job = QueuedInput(item.source, number, item.metadata, failure=item.failure)
-            self._hashing.append((job, self._threads.submit(self._hash, job)))
+            queued: tuple[QueuedInput, Future[None]] = job, Future()
+            self._hashing.append(queued)
+            self._jobs.put(queued)
+
+    def _hash_jobs(self) -> None:
+        while (queued := self._jobs.get()) is not None and not self._closed.is_set():
+            job, done = queued
+            try:
+                self._hash(job)
+            except CancelledError:
+                return
+            except BaseException as error:  # noqa: BLE001 - for the thread that takes the input
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
     def _hash(self, job: QueuedInput) -> None:
         if job.failure is not None or not job.source.has_content:
             return
         key = job.source.absolute().text
         try:
-            stamp = content_stamp(job.source)
+            job.stamp = stamp = content_stamp(job.source)
             known = self._known.get(key)
             if known is not None and (known.bytes, known.modified_ns) == stamp:
                 job.sha256 = known.sha256
                 return
-            job.sha256 = content_sha256(job.source)
+            job.sha256 = content_sha256(job.source, self._closed.is_set)
             if stamp is not None and stamp == content_stamp(job.source) and settled(stamp) and _is_text(key):
                 self._fresh.append(Content(key, *stamp, job.sha256))
         except SourceError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -121,6 +123,7 @@ class _Scan:
     ) -> None:
         self._inputs = inputs
         self._plan = plan
+        self._id = uuid.uuid4().hex
         self._store = store
         self._trace = trace
         self._clips = None if annotate is None else ClipNames(annotate, _paths(inputs))
@@ -268,7 +271,7 @@ class _Scan:
         return Clip(drawing, ray.put(drawing), analysis.segments)
 
     def _subject(self, item: QueuedInput) -> Subject:
-        return self._plan.subject(item.source.name, item.sha256)
+        return self._plan.subject(item.source.name, item.sha256, scan=self._id)
 
 
 class _Meter:
@@ -291,4 +294,4 @@ class _Meter:
 
 
 def _paths(inputs: Sequence[Input]) -> set[Path]:
-    return {item.source.path.resolve() for item in inputs if not item.source.is_url}
+    return {Path(os.path.realpath(item.source.text)) for item in inputs if not item.source.is_url}

@@ -18,8 +18,9 @@ from streamwatch.archive.scheduler import failed_verdict
 from streamwatch.cluster.connection import Actor
 from streamwatch.drawing.annotate import Drawing
 from streamwatch.drawing.muxing import Part
-from streamwatch.errors import SourceError, StreamwatchError
-from streamwatch.fusion import Subject
+from streamwatch.errors import SourceError, SourceUnreadable, StreamwatchError
+from streamwatch.files import shortened
+from streamwatch.fusion import Subject, error_verdict
 from streamwatch.pipeline.analyser import Analysis, SegmentPlan
 from streamwatch.records import Failure
 from streamwatch.sources.segments import Segment
@@ -91,6 +92,14 @@ class Work(ABC):
     def took(self, result: Any) -> Event:
         """Keep the result. Raises ConfigError where there is no room for it."""
 
+    def analysed(self, analysis: Analysis) -> Event:
+        """The analysis is over; what it found of a file that has changed since it was hashed belongs to no content."""
+        if self.file.item.changed:
+            name = self.file.subject.source
+            error = SourceUnreadable(f"{name}: changed while it was read", "scan it once it is complete")
+            analysis = Analysis(error_verdict(self.file.subject, error))
+        return Analysed(self.task, analysis)
+
     def failed(self, failure: Failure) -> Event:
         """The worker raised an error that nobody foresaw."""
         return Analysed(self.task, Analysis(failed_verdict(self.file.subject, failure)))
@@ -114,7 +123,7 @@ class OpenFile(Work):
 
     def took(self, result: Analysis | SegmentPlan) -> Event:
         if isinstance(result, Analysis):
-            return Analysed(self.task, result)
+            return self.analysed(result)
         self.file.plan, self.file.parts = result, SegmentParts()
         stored = self._store.segments(self.file.item)
         known = [segment for segment in result.segments if segment.place in stored]
@@ -137,7 +146,7 @@ class AnalyseSegment(Work):
 
     def took(self, result: bytes | Analysis) -> Event:
         if isinstance(result, Analysis):
-            return Analysed(self.task, result)
+            return self.analysed(result)
         if self.file.analysis is None:
             assert self.file.parts is not None
             self.file.parts.put(self.segment, result)
@@ -155,7 +164,7 @@ class FuseSegments(Work):
         return worker.fuse.remote(self.file.subject, plan, [parts.get(segment) for segment in plan.segments])
 
     def took(self, result: Analysis) -> Event:
-        return Analysed(self.task, result)
+        return self.analysed(result)
 
 
 class _ClipWork(Work):
@@ -221,7 +230,7 @@ class ClipNames:
 
     def next(self, source: Path) -> Path:
         """The clip of a source: its name, with a number where that is taken."""
-        stem, number = source.stem, 1
+        stem, number = shortened(source.stem), 1
         while True:
             output = self._folder / f"{stem}{f'-{number}' if number > 1 else ''}.mp4"
             if output not in self._taken and output.resolve() not in self._sources:

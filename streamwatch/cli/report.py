@@ -66,13 +66,14 @@ def report(
 
 
 def _target(source: Input, html: Path | None) -> Path:
+    from streamwatch.files import shortened
     from streamwatch.formats.timelines import file_names
 
     if html is not None and not html.is_dir():
         return html
     suffix = "report.html"
     place = source.source
-    default = file_names([place.name], suffix)[0] if place.is_url else f"{place.path.stem}.{suffix}"
+    default = file_names([place.name], suffix)[0] if place.is_url else f"{shortened(place.path.stem)}.{suffix}"
     return (html or Path()) / default
 
 

@@ -158,7 +158,7 @@ def read_card(path: Path) -> ModelCard:
         raise WeightsError(
             f"{path}: the model card cannot be read ({error.strerror})", "weights need their card beside them"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise WeightsError(f"{path}: must be a mapping with the keys {', '.join(_KEYS)}")

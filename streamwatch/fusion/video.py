@@ -36,7 +36,8 @@ ALERTS = uuid.UUID("6f2f3c0e-5b0f-5d2a-9b53-6f1c5c9a7d11")
 class Subject:
     """What a verdict is about, and what made it.
 
-    `started_at`: UTC start of capture of a live source, None for files.
+    `started_at`: UTC start of capture of a live source, None for files. `scan`: tells scans of a source apart whose
+    content is not known; empty for a content.
     """
 
     source: str
@@ -45,14 +46,17 @@ class Subject:
     config_sha256: str
     policy: str
     started_at: datetime | None = None
+    scan: str = ""
 
     def alert_id(self, track_id: int, start: float) -> str:
         """The same for the same content, model, configuration, track and start: a second scan makes no second
         alert.
 
-        A live source is identified by its name and the instant at which its capture began.
+        A live source is identified by its name and the instant at which its capture began, a URL of unknown content by
+        its name and its scan.
         """
-        content = self.sha256 or f"{self.source} {self.started_at.isoformat() if self.started_at else ''}"
+        began = self.started_at.isoformat() if self.started_at else self.scan
+        content = self.sha256 or f"{self.source} {began}"
         parts = (content, self.model.sha256, self.config_sha256, str(track_id), f"{start:.3f}")
         return str(uuid.uuid5(ALERTS, "|".join(parts)))
 

@@ -42,8 +42,10 @@ class Plan:
         """Name and digest of the weights."""
         return ModelRef(self.card.name, self.card.sha256)
 
-    def subject(self, source: str, sha256: str | None, started_at: datetime | None = None) -> Subject:
-        """What a verdict on `source` is about; the credentials in its name are masked already."""
+    def subject(
+        self, source: str, sha256: str | None, started_at: datetime | None = None, *, scan: str = ""
+    ) -> Subject:
+        """What a verdict on `source` is about; the credentials in its name are masked already. scan: see `Subject`."""
         return Subject(
             source=source,
             sha256=sha256,
@@ -51,6 +53,7 @@ class Plan:
             config_sha256=self.settings.digest(),
             policy=self.policy.name + (" triage" if self.settings.sampling.triage else ""),
             started_at=started_at,
+            scan="" if sha256 else scan,
         )
 
     def face_finder(

@@ -13,8 +13,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import stat
 import time
 from dataclasses import dataclass
 
@@ -41,6 +39,7 @@ from streamwatch.errors import (
 from streamwatch.extensions import SOURCES
 from streamwatch.sources.location import Location
 from streamwatch.sources.opened import OpenedFile
+from streamwatch.sources.regular_files import check_regular_file
 
 av.logging.set_level(None)
 
@@ -119,7 +118,7 @@ def open_container(source: Location, settings: DecodeSettings, opened: OpenedFil
     if opened is not None:
         name = opened
     elif access is FILE_ACCESS:
-        _check_file(source.text)
+        check_regular_file(source.text)
         name = f"file:{source.text}"  # or a name such as "a:b.mp4" would be taken for a protocol
     else:
         name = source.text
@@ -224,21 +223,6 @@ def timed_out(source: Location, limit: float) -> SourceTimeout:
         f"{source}: nothing came within {limit:g} s",
         "check the sender, or raise decode.open_timeout or decode.read_timeout",
     )
-
-
-def _check_file(path: str) -> None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a Path would change what the user typed
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise SourceNotFound(f"{path}: no such file") from error
-    except OSError as error:
-        raise SourceRefused(f"{path}: cannot be read ({error.strerror})") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise SourceUnreadable(f"{path}: is a directory, not a video")
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceRefused(f"{path}: is not a regular file; pipes and devices could block forever")
-    if status.st_size == 0:
-        raise SourceUnreadable(f"{path}: is empty (zero bytes)")
 
 
 def _container_options(source: Location, access: Access, settings: DecodeSettings) -> dict[str, str]:

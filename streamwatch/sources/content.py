@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 
-from streamwatch.errors import SourceNotFound, SourceRefused
+from streamwatch.errors import SourceRefused
 from streamwatch.sources.location import Location
 from streamwatch.sources.objects import object_sha256, object_stamp
+from streamwatch.sources.regular_files import open_regular_file
 
 SETTLED_NS = 2_000_000_000
 """A file that changed less than this before it was read may change again without a new modification time."""
@@ -35,20 +38,21 @@ def settled(stamp: Stamp) -> bool:
     return time.time_ns() - stamp[1] > SETTLED_NS
 
 
-def content_sha256(source: str | Path | Location) -> str:
-    """SHA-256 of the bytes in hexadecimal, read in blocks. Raises SourceNotFound or SourceRefused, for an object any
-    SourceError, and LibraryMissing where its client is not installed.
+def content_sha256(source: str | Path | Location, cancelled: Callable[[], bool] = lambda: False) -> str:
+    """SHA-256 of the bytes in hexadecimal, read in blocks. Raises SourceNotFound, SourceRefused or SourceUnreadable,
+    for an object any SourceError, LibraryMissing where its client is not installed, and CancelledError between two
+    blocks of a file once it is `cancelled`.
     """
     location = Location.of(source)
     if location.is_object:
         return object_sha256(location)
     digest = hashlib.sha256()
     try:
-        with location.path.open("rb") as file:
+        with open_regular_file(str(location.path)) as file:
             while block := file.read(_HASH_BLOCK):
                 digest.update(block)
-    except FileNotFoundError as error:
-        raise SourceNotFound(f"{source}: no such file") from error
+                if cancelled():
+                    raise CancelledError
     except OSError as error:
         raise SourceRefused(f"{source}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()

@@ -17,8 +17,8 @@ from streamwatch.sources.objects import exists, matching, objects_below
 
 VIDEO_SUFFIXES = frozenset(
     """
-    .3g2 .3gp .asf .avi .divx .dv .f4v .flv .h264 .h265 .hevc .ivf .m1v .m2ts .m2v .m4v .mjpeg .mjpg .mkv .mov
-    .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv .rm .rmvb .ts .vob .webm .wmv .wtv
+    .3g2 .3gp .asf .avi .dav .divx .dv .f4v .flv .h264 .h265 .hevc .ivf .m1v .m2p .m2t .m2ts .m2v .m4v .mjpeg .mjpg
+    .mkv .mod .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv .qt .rm .rmvb .tod .trp .ts .vob .webm .wmv .wtv
     """.split()  # noqa: SIM905 - one suffix a line would hide the rest of the module
 )
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -106,13 +106,31 @@ def _expand(item: Location, origin: str) -> Iterator[Location]:
     elif item.path.exists():
         yield item
     elif glob.has_magic(item.text):
-        matches = sorted(glob.glob(item.text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        matches = sorted(_matching(item.text))
         if not matches:
             raise SourceNotFound(f"{origin}{item}: no file matches this pattern")
         for match in map(Location, matches):
             yield from _videos_below(match, origin) if match.path.is_dir() else (match,)
     else:
         raise SourceNotFound(f"{origin}{item}: no such file or directory")
+
+
+def _matching(pattern: str) -> set[str]:
+    """Files and directories that match; `**` crosses directories, hidden ones and links to directories not."""
+    before, star, after = pattern.partition("**")
+    if not star:
+        return set(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    after = after.lstrip("/")
+    found: set[str] = set()
+    for top in glob.glob(before) if before else [""]:  # noqa: PTH207
+        for folder, folders, names in os.walk(top or "."):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = "" if not top and folder == "." else folder if top else folder.removeprefix("./")
+            if after:
+                found |= _matching(str(Path(glob.escape(below)) / after))
+            else:
+                found |= {str(Path(below) / name) for name in names if not name.startswith(".")}
+    return found
 
 
 def _videos_below(directory: Location, origin: str) -> list[Location]:
@@ -153,4 +171,4 @@ def _is_video(name: str) -> bool:
 
 
 def _identity(source: Location) -> Location:
-    return source if source.is_url else Location(source.path.resolve())
+    return source if source.is_url else Location(os.path.realpath(source.text))

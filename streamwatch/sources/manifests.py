@@ -64,7 +64,7 @@ def _entries(lines: Iterable[str], name: str, is_json: Callable[[str], bool]) ->
             continue
         try:
             value = json.loads(item)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceUnreadable(f"{origin}not JSON ({error})") from None
         if isinstance(value, str):
             yield Entry(Location(value), origin)

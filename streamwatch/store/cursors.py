@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime
+
+LONGEST = 1000
+"""Characters of a cursor: an instant, an id, a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,12 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """The cursor of a text. Raises ValueError for one that no listing gave."""
         try:
+            if len(text) > LONGEST:
+                raise ValueError("too long")
             at, key, start = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
             cursor = cls(datetime.fromisoformat(at), str(key), float(start))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{text!r} is no cursor of a listing") from error
-        if cursor.at.utcoffset() is None:
-            raise ValueError(f"{text!r} is no cursor of a listing")
+            if cursor.at.utcoffset() is None or not math.isfinite(cursor.start):
+                raise ValueError("no moment")
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise ValueError(f"{text[:40]!r} is no cursor of a listing") from error
         return cursor

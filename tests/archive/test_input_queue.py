@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,7 @@ def test_jobs_come_by_size_with_their_hash(tmp_path: Path) -> None:
 def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
 
-    def read(source: Location) -> str:
+    def read(source: Location, cancelled: Callable[[], bool]) -> str:
         reads.append(source.path.name)
         return hashlib.sha256(source.path.read_bytes()).hexdigest()
 
@@ -74,3 +76,36 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
     reads.clear()
     hashes(known)
     assert sorted(reads) == ["new.mp4", "old.mp4"]
+
+
+def test_a_read_that_never_ends_keeps_nothing_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, never = threading.Event(), threading.Event()
+
+    def read(source: Location, cancelled: Callable[[], bool]) -> str:
+        reading.set()
+        never.wait(60)
+        return ""
+
+    monkeypatch.setattr("streamwatch.archive.input_queue.content_sha256", read)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"pictures")
+    jobs = InputQueue([Input(Location(path))], ahead=1)
+    assert jobs.next() is None
+    assert reading.wait(10)
+    jobs.close()
+    hashing = [thread for thread in threading.enumerate() if thread.name.startswith("hash ")]
+    assert all(thread.daemon for thread in hashing), "the interpreter waits for all others"
+    never.set()
+
+
+def test_a_file_that_goes_on_growing_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "clip.ts"
+    path.write_bytes(b"pictures")
+    jobs = InputQueue([Input(Location(path))], ahead=1)
+    while (job := jobs.next()) is None:
+        jobs.wait(1)
+    before = job.changed
+    with path.open("ab") as file:
+        file.write(b"and more")
+    assert (before, job.changed) == (False, True)
+    jobs.close()

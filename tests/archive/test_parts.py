@@ -42,3 +42,11 @@ def test_each_clip_has_a_name_of_its_own_that_is_no_input(tmp_path: Path) -> Non
     names = ClipNames(tmp_path, {(tmp_path / "b.mp4").resolve()})
     found = [names.next(Path(source)).name for source in ("/x/a.mp4", "/y/a.mkv", "/x/a-2.mp4", "/x/b.mp4", "/y/b.mp4")]
     assert found == ["a.mp4", "a-2.mp4", "a-2-2.mp4", "b-2.mp4", "b-3.mp4"]
+
+
+def test_a_name_as_long_as_names_can_be_has_a_clip(tmp_path: Path) -> None:
+    names = ClipNames(tmp_path, set())
+    long = "é" * 123
+    for number in range(11):
+        (tmp_path / names.next(Path(f"/archive/{number}/{long}.mp4")).name).touch()
+    assert len(list(tmp_path.iterdir())) == 11

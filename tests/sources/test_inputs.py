@@ -128,3 +128,22 @@ def test_redact(url: str, shown: str) -> None:
 def test_the_package_alone_does_not_load_ffmpeg() -> None:
     code = "import sys, streamwatch.sources as s; s.redact('x'); sys.exit('av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_links_that_lead_in_a_circle_hang_and_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    for name in ("a.mp4", "deep/b.mp4", "deep/er/c.mp4", ".hidden.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "self.mp4").symlink_to("self.mp4")
+    for number in range(3):
+        (folder / f"up{number}").symlink_to(tmp_path)
+    assert [Path(str(each)).name for each in expand_inputs([str(tmp_path)])] == [
+        ".hidden.mp4", "a.mp4", "b.mp4", "c.mp4", "self.mp4"
+    ]  # fmt: skip
+    expected = ["a.mp4", "b.mp4", "c.mp4"]
+    assert [each.path.name for each in expand_inputs([f"{tmp_path}/**/[a-c].mp4"])] == expected
+    assert [each.path.name for each in expand_inputs([f"{tmp_path}/**/er/**/*.mp4"])] == ["c.mp4"]
+    monkeypatch.chdir(tmp_path)
+    assert [str(each) for each in expand_inputs(["**/[a-c].mp4"])] == ["a.mp4", "deep/b.mp4", "deep/er/c.mp4"]
+    assert [str(each) for each in expand_inputs(["deep/**"])] == ["deep/b.mp4", "deep/er/c.mp4"]
