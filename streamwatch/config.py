@@ -149,14 +149,14 @@ class AlertSettings(Section):
 
 
 class RetentionSettings(Section):
-    scores: float | None = Field(None, gt=0, description="days that scores of single faces are kept; null: forever")
-    evidence: float | None = Field(None, gt=0, description="days that pictures and clips are kept")
+    scores: float | None = Field(90.0, gt=0, description="days that scores of single faces are kept; null: forever")
+    evidence: float | None = Field(90.0, gt=0, description="days that pictures and clips are kept; null: forever")
     results: float | None = Field(None, gt=0, description="days that verdicts and alerts are kept, with all under them")
     labels: dict[Label, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="days that verdicts of a label are kept, where they differ: {real: 30}"
     )
     history: float | None = Field(
-        None,
+        90.0,
         gt=0,
         description="days for changes of state, done deliveries, empty runs, unfinished files, hashes not asked for",
     )

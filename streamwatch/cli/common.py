@@ -20,6 +20,7 @@ from streamwatch import logs
 from streamwatch.config import LogSettings, Settings, load_settings
 from streamwatch.errors import ConfigError
 from streamwatch.extensions import FORMATS
+from streamwatch.files import open_private
 from streamwatch.records import AlertKind, Label
 from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
@@ -207,7 +208,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], columns: Columns, form: str, 
     from streamwatch.formats import tables
 
     if output is not None:
-        with writing_to("--output", output), output.open("wb") as file:
+        with writing_to("--output", output), open_private(output) as file:
             tables.write_table(rows, columns, form, file)
         return
     if form not in TEXT_TABLES:

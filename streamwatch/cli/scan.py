@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from streamwatch.cli import common, running
 from streamwatch.errors import JobCancelled
+from streamwatch.files import open_private
 from streamwatch.records import Failure, Label, VideoVerdict
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ def _lines_to(output: Path | None) -> Iterator[TextIO | None]:
         yield None
         return
     with common.writing_to("--output", output):
-        stream = output.open("w", encoding="utf-8")
+        stream = io.TextIOWrapper(open_private(output), encoding="utf-8")
     with stream:
         yield stream
 

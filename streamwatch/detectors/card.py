@@ -20,7 +20,7 @@ from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.extensions import DETECTORS
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.files import replacing
+from streamwatch.files import SHARED, replacing
 from streamwatch.records import FloatArray
 from streamwatch.validation import dotted, problems
 
@@ -199,7 +199,7 @@ def write_card(card: ModelCard, path: Path) -> None:
     values = _ADAPTER.dump_python(card, mode="json", warnings=False)
     _parse(values, path)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    with replacing(path) as draft:
+    with replacing(path, mode=SHARED) as draft:
         draft.write_text(text, encoding="utf-8")
 
 

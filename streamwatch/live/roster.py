@@ -121,7 +121,7 @@ class Roster:
 
 def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
     document: dict[str, Any] = {"streams": [stream.model_dump(exclude_defaults=True) for stream in streams]}
-    with replacing(path, mode=0o600) as draft:
+    with replacing(path) as draft:
         draft.write_text(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 

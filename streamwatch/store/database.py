@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from streamwatch.backoff import full_jitter
 from streamwatch.errors import StoreDeadlock, StoreError
+from streamwatch.files import PRIVATE
 from streamwatch.sources import redact
 
 BUSY_TIMEOUT_S = 30.0
@@ -90,7 +93,7 @@ def create_store_engine(url: URL, *, migrating: bool = False) -> Engine:
             f"{shown(url)}: the PostgreSQL driver is missing", "run pip install 'streamwatch[postgres]'"
         ) from None
     if path is not None:
-        _set_up_sqlite(engine, foreign_keys=not migrating)
+        _set_up_sqlite(engine, path, foreign_keys=not migrating)
     return engine
 
 
@@ -167,7 +170,13 @@ def _check_place(path: Path) -> None:
         raise StoreError(f"sqlite:///{path}: the folder {path.parent} does not exist", "create it or choose another")
 
 
-def _set_up_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
+def _set_up_sqlite(engine: Engine, path: Path, *, foreign_keys: bool) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _connecting(*_: object) -> None:
+        # SQLite would make it readable for everybody; its journals take the permissions of the file.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # Python's driver would start transactions by itself, and not before DDL: we say BEGIN ourselves.
