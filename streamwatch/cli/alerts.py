@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.text import Text
 from streamwatch.cli import common, running
 from streamwatch.errors import ConfigError
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
+from streamwatch.store.states import ReviewState
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Reason
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from streamwatch.store import AlertRow, Store
     from streamwatch.store.clips import ClipRow
     from streamwatch.store.deliveries import Delivery
+    from streamwatch.store.reviews import Review
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -92,11 +95,14 @@ def show(
     """
     if model is not None and not explain:
         raise typer.BadParameter("it needs --explain", param_hint="--model")
+    from streamwatch.formats.jsonl import review_line
+
     with common.open_store(store, config) as opened:
         full_id = opened.find_alert(alert_id)
         row, alert = opened.alert_row(full_id), opened.alert(full_id)
         verdict_model = opened.verdict_model(row.verdict_id)
         clip, deliveries = opened.clip(full_id), opened.deliveries.of_alert(full_id)
+        reviews, copies = opened.reviews(full_id), opened.copies(row.verdict_id)
     written: list[Path] = []
     if out is not None:
         from streamwatch.drawing.evidence import write_evidence
@@ -114,11 +120,13 @@ def show(
             **_details(row, alert, written, second),
             "clip": _clip_line(clip),
             "deliveries": _delivery_values(deliveries),
+            "reviews": list(map(review_line, reviews)),
+            "copies": copies,
         }
         typer.echo(json.dumps(details, indent=2))
         return
     console = common.console()
-    console.print(_facts(row, alert, verdict_model, clip, deliveries))
+    console.print(_facts(row, alert, verdict_model, clip, deliveries, reviews, copies))
     if alert.evidence:
         console.print(_evidence_table(alert, second))
     if second is not None:
@@ -236,20 +244,32 @@ def review(
     alert_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or their first characters.")],
     label: Annotated[Label | None, typer.Option("--label", help="What the reviewer found it to be.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", help="A comment of the reviewer.")] = None,
-    reopen: Annotated[bool, typer.Option("--reopen", help="Withdraw the review.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Who reviews; default: the login name.")
+    ] = None,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Withdraw the review; it stays in the history.")] = False,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Record the review of alerts by a person."""
+    """Record the review of alerts by a person. Earlier reviews are kept: `alerts show` lists them."""
     if reopen and (label is not None or comment is not None):
         raise typer.BadParameter("it takes neither --label nor --comment", param_hint="--reopen")
+    reviewer = by or _login_name()
     with common.open_store(store, config) as opened:
         for alert_id in [opened.find_alert(prefix) for prefix in alert_ids]:
             if reopen:
-                opened.reopen(alert_id)
+                opened.reopen(alert_id, reviewer)
             else:
-                opened.review(alert_id, label, comment)
+                opened.review(alert_id, label, comment, reviewer)
             typer.echo(f"{alert_id}: {'new' if reopen else 'reviewed'}")
+
+
+def _login_name() -> str | None:
+    """Of whoever runs the command; None where the system has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _table(found: list[AlertRow]) -> Table:
@@ -276,13 +296,22 @@ def _table(found: list[AlertRow]) -> Table:
     return table
 
 
-def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, deliveries: list[Delivery]) -> Table:
+def _facts(
+    row: AlertRow,
+    alert: Alert,
+    model: ModelRef,
+    clip: ClipRow | None,
+    deliveries: list[Delivery],
+    reviews: list[Review],
+    copies: list[str],
+) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     facts = {
         "alert": row.id,
         "source": row.source,
+        "copies": "\n".join(map(common.plain, copies)),
         "kind": f"{row.kind} ({row.label})",
         "span": _span(row) if row.track_id is None else f"{_span(row)} of track {row.track_id}",
         "peak, mean": None if row.peak is None or row.mean is None else f"{row.peak:.3f}, {row.mean:.3f}",
@@ -292,7 +321,7 @@ def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, d
         "captured": _capture(row),
         "stored": f"{common.instant(row.stored_at)} UTC, revision {row.revision}",
         "state": _state(row),
-        "comment": row.review_comment,
+        "reviews": "\n".join(map(_review_text, reviews)),
         "clip": None if clip is None else clip.path or f"none: {clip.failure}",
         "deliveries": "\n".join(map(_delivery_text, deliveries)),
     }
@@ -300,6 +329,13 @@ def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, d
         if value:
             table.add_row(name, Text("\n".join(map(common.plain, value.splitlines()))))
     return table
+
+
+def _review_text(review: Review) -> str:
+    said = "withdrawn" if review.state is ReviewState.NEW else str(review.label or "seen")
+    by = "" if review.by is None else f" by {review.by}"
+    comment = "" if review.comment is None else f": {' '.join(review.comment.split())}"
+    return f"{common.instant(review.at)} UTC{by}, {said}{comment}"
 
 
 def _delivery_text(delivery: Delivery) -> str:

@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.records import VideoVerdict
 
 if TYPE_CHECKING:
     from streamwatch.store import VerdictRow
 
 app = typer.Typer(no_args_is_help=True)
+
+COPIES_SHOWN = 3
 
 
 @app.callback()
@@ -47,7 +48,9 @@ def list_verdicts(
         if as_json:
             wanted = common.filters(source, label, since, until, min_score, state, limit, kind, after)
             found = opened.iter_verdicts(wanted)
-            common.print_json_lines({**verdict_line(row.verdict), "cursor": str(row.cursor)} for row in found)
+            common.print_json_lines(
+                {**verdict_line(row.verdict), "copies": list(row.copies), "cursor": str(row.cursor)} for row in found
+            )
             return
         rows = limit or common.TABLE_ROWS
         page = opened.verdicts(common.filters(source, label, since, until, min_score, state, rows + 1, kind, after))
@@ -109,7 +112,7 @@ def _table(found: list[VerdictRow]) -> Table:
         verdict = row.verdict
         table.add_row(
             common.instant(row.occurred_at),
-            _source(verdict),
+            _source(row),
             str(verdict.label),
             "–" if verdict.score is None else f"{verdict.score:.2f}",
             "–" if verdict.duration is None else common.media_time(verdict.duration),
@@ -119,10 +122,14 @@ def _table(found: list[VerdictRow]) -> Table:
     return table
 
 
-def _source(verdict: VideoVerdict) -> RenderableType:
-    """The source, and below it why there is no plain answer."""
-    source = Text(common.plain(verdict.source))
+def _source(row: VerdictRow) -> RenderableType:
+    """The source, and below it where its copies lie, and why there is no plain answer."""
+    verdict = row.verdict
+    remarks = [f"also {path}" for path in row.copies[:COPIES_SHOWN]]
+    if len(row.copies) > COPIES_SHOWN:
+        remarks.append(f"and {len(row.copies) - COPIES_SHOWN} more copies")
     why = verdict.reason if verdict.failure is None else f"{verdict.failure.kind}: {verdict.failure.message}"
-    if not why:
-        return source
-    return Group(source, Padding(Text(common.plain(why), style="dim"), (0, 0, 0, 2)))
+    remarks += [why] if why else []
+    source = Text(common.plain(verdict.source))
+    below = (Padding(Text(common.plain(remark), style="dim"), (0, 0, 0, 2)) for remark in remarks)
+    return Group(source, *below) if remarks else source

@@ -11,6 +11,7 @@ from streamwatch.store.events import alert_fields, instant
 if TYPE_CHECKING:
     from streamwatch.store.history import StreamStatus
     from streamwatch.store.loading import AlertRow
+    from streamwatch.store.reviews import Review
 
 
 def verdict_line(verdict: VideoVerdict) -> dict[str, Any]:
@@ -104,6 +105,18 @@ def alert_line(alert: AlertRow) -> dict[str, Any]:
         "review_label": None if alert.review_label is None else alert.review_label.value,
         "review_comment": alert.review_comment,
         "reviewed_at": instant(alert.reviewed_at),
+        "reviewed_by": alert.reviewed_by,
+    }
+
+
+def review_line(review: Review) -> dict[str, Any]:
+    """One review of an alert, as `alerts show --json` gives it."""
+    return {
+        "at": instant(review.at),
+        "by": review.by,
+        "state": review.state.value,
+        "label": None if review.label is None else review.label.value,
+        "comment": review.comment,
     }
 
 

@@ -52,6 +52,7 @@ ALERTS: Columns = {
     "review_label": ColumnKind.TEXT,
     "review_comment": ColumnKind.TEXT,
     "reviewed_at": ColumnKind.INSTANT,
+    "reviewed_by": ColumnKind.TEXT,
 }
 """Those of `alert_line`."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from streamwatch.config import RetentionSettings, SinkSettings
 from streamwatch.errors import StoreError
@@ -18,6 +18,7 @@ from streamwatch.store import schema
 from streamwatch.store.abandoned import end_abandoned
 from streamwatch.store.clips import ClipRow, load_clip, save_clip
 from streamwatch.store.contents import Contents
+from streamwatch.store.copies import load_copies, named_source, note_copies
 from streamwatch.store.database import (
     create_store_engine,
     parse_url,
@@ -35,6 +36,7 @@ from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.maintenance import vacuum
 from streamwatch.store.retention import Pruned, Pruning
+from streamwatch.store.reviews import Review, load_reviews, save_review
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import VerdictSaver, chunks, insert_row
 from streamwatch.store.segments import Segments, save_segment
@@ -129,7 +131,8 @@ class Store:
         Saving the same again changes nothing. Otherwise, on what is already stored:
 
         - A file is known by (content, model, configuration). A new result of the same path replaces the old
-          one, but an error never replaces a result; and the first path stands for copies of the same content.
+          one, but an error never replaces a result. The first path stands for copies of the same content, whose
+          paths are kept beside it.
         - A live source (no sha256) is known by (run, source). The newer verdict replaces the label, score and
           counts; tracks and alerts are updated by their ids, scores are added, and what the newer one no
           longer carries stays.
@@ -138,7 +141,7 @@ class Store:
         """
         new = VerdictRows.of(verdict)
         with transaction(self._engine) as connection:
-            return VerdictSaver(connection, run_id, new, self._clock(), sinks).save()
+            return self._save_rows(connection, run_id, new, sinks)
 
     @retried
     def save(
@@ -160,7 +163,7 @@ class Store:
             connection.execute(update(runs).where(runs.c.id == run_id), {"heard_at": self._clock()})
             for item in rows:
                 if isinstance(item, VerdictRows):
-                    VerdictSaver(connection, run_id, item, self._clock(), sinks).save()
+                    self._save_rows(connection, run_id, item, sinks)
                 elif isinstance(item, Transition):
                     save_transition(connection, run_id, item)
                 elif isinstance(item, SegmentResult):
@@ -168,6 +171,13 @@ class Store:
                 else:
                     trouble.append(save_clip(connection, self._url, clips, item, self._clock()))
         return [line for line in trouble if line is not None]
+
+    def _save_rows(self, connection: Connection, run_id: int, new: VerdictRows, sinks: Sequence[SinkSettings]) -> int:
+        before = named_source(connection, new.verdict)
+        verdict_id = VerdictSaver(connection, run_id, new, self._clock(), sinks).save()
+        if before not in (None, new.verdict["source"]):
+            note_copies(connection, verdict_id, (before, new.verdict["source"]))
+        return verdict_id
 
     @retried
     def end_abandoned(self, sinks: Sequence[SinkSettings] = ()) -> int:
@@ -215,26 +225,22 @@ class Store:
         """The queue of deliveries to sinks."""
         return Deliveries(self._engine, self._clock)
 
-    def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
-        """Record a person's review of an alert. Raises StoreError for an unknown id."""
-        self._set_review(
-            alert_id,
-            state=ReviewState.REVIEWED.value,
-            review_label=None if label is None else label.value,
-            review_comment=None if comment is None else clean_text(comment),
-            reviewed_at=self._clock(),
-        )
+    def review(
+        self, alert_id: str, label: Label | None = None, comment: str | None = None, by: str | None = None
+    ) -> None:
+        """Record a person's review of an alert; earlier ones are kept. by: who it is. Raises StoreError for an unknown
+        id.
+        """
+        self._add_review(alert_id, Review(self._clock(), by, ReviewState.REVIEWED, label, comment))
 
-    def reopen(self, alert_id: str) -> None:
-        """Take a review back. Raises StoreError for an unknown id."""
-        self._set_review(
-            alert_id, state=ReviewState.NEW.value, review_label=None, review_comment=None, reviewed_at=None
-        )
+    def reopen(self, alert_id: str, by: str | None = None) -> None:
+        """Withdraw the reviews of an alert, which are kept. Raises StoreError for an unknown id."""
+        self._add_review(alert_id, Review(self._clock(), by, ReviewState.NEW))
 
     @retried
-    def _set_review(self, alert_id: str, **values: Any) -> None:
+    def _add_review(self, alert_id: str, review: Review) -> None:
         with transaction(self._engine) as connection:
-            if connection.execute(update(alerts).where(alerts.c.id == alert_id), values).rowcount == 0:
+            if not save_review(connection, alert_id, review):
                 raise _unknown_alert(alert_id)
 
     # ── reading results ──
@@ -302,6 +308,11 @@ class Store:
                 }
                 yield from (to_alert_row(found[key]) for key in chunk)
 
+    def copies(self, verdict_id: int) -> list[str]:
+        """Other paths of the content that a verdict is on, in order of their names."""
+        with reading(self._engine) as connection:
+            return load_copies(connection, [verdict_id]).get(verdict_id, [])
+
     def alerts_of(self, verdict_id: int) -> list[AlertRow]:
         """The alerts of a verdict, in order of media time."""
         query = select(alerts).where(alerts.c.verdict_id == verdict_id).order_by(alerts.c.start_pts, alerts.c.id)
@@ -363,6 +374,11 @@ class Store:
             if row is None:
                 raise _unknown_alert(alert_id)
             return to_alert(row, load_evidence(connection, evidence.c.alert_id == alert_id))
+
+    def reviews(self, alert_id: str) -> list[Review]:
+        """Every review of an alert, the first one first."""
+        with reading(self._engine) as connection:
+            return load_reviews(connection, alert_id)
 
     def clip(self, alert_id: str) -> ClipRow | None:
         """The clip of an alert; None where none was asked for, or it is still to come."""

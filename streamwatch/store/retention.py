@@ -26,6 +26,7 @@ from streamwatch.store.tables import (
     alerts,
     clips,
     contents,
+    copies,
     deliveries,
     evidence,
     leases,
@@ -248,6 +249,9 @@ class Pruning:
         self._remove_alerts(alerts.c.verdict_id.in_(ids), ~_REVIEWED)
         with reading(self._engine) as connection:
             self._names.update(connection.execute(select(verdicts.c.source).where(verdicts.c.id.in_(ids))).scalars())
+            self._names.update(
+                connection.execute(select(copies.c.source).where(copies.c.verdict_id.in_(ids))).scalars()
+            )
         self._remove(verdicts, verdicts.c.id.in_(ids), ~_HAS_REVIEWED)
 
     def _remove_alerts(self, *which: Condition) -> None:

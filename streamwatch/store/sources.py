@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, exists, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from streamwatch.store.tables import alerts, sources, transitions, verdicts
+from streamwatch.store.tables import alerts, copies, sources, transitions, verdicts
 
 
 def note_sources(connection: Connection, names: Iterable[str]) -> None:
@@ -29,5 +29,5 @@ def drop_unused(connection: Connection, names: Sequence[str]) -> None:
     if connection.dialect.name == "postgresql":
         # Waits for those who are about to store something of a name, and lets nobody note one meanwhile.
         connection.execute(text("LOCK TABLE sources IN SHARE ROW EXCLUSIVE MODE"))
-    unused = (~exists().where(table.c.source == sources.c.name) for table in (verdicts, alerts, transitions))
+    unused = (~exists().where(table.c.source == sources.c.name) for table in (verdicts, alerts, copies, transitions))
     connection.execute(delete(sources).where(sources.c.name.in_(names), *unused))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import getpass
 import io
 import json
 import subprocess
@@ -104,6 +105,7 @@ def test_alerts_are_listed_as_json_lines(url: str) -> None:
         "review_label": None,
         "review_comment": None,
         "reviewed_at": None,
+        "reviewed_by": None,
         "cursor": str(Cursor(NOON + timedelta(minutes=1), "1f00aa11-2222", 3.2)),
     }
 
@@ -195,6 +197,7 @@ def test_verdicts_are_listed_as_the_lines_of_results_jsonl(url: str) -> None:
         "config_sha256": "c" * 64,
         "policy": "mean_logit",
         "error": None,
+        "copies": [],
         "cursor": str(Cursor(NOON + timedelta(minutes=2), "2")),
     }
 
@@ -349,6 +352,29 @@ def test_review_notes_and_takes_back(url: str) -> None:
     assert "reviewed: real" in run(alerts.app, "list", "--store", url).stdout
     assert run(alerts.app, "review", "77", "--reopen", "--store", url).stdout == "77: new\n"
     assert state() == ["new", None, None]
+
+
+def test_every_review_is_kept_with_who_and_when(url: str) -> None:
+    def review(*options: str) -> None:
+        assert run(alerts.app, "review", "77", *options, "--store", url).exit_code == 0
+
+    review("--label", "fake", "--comment", "lips do not move", "--by", "ada")
+    review("--label", "real", "--by", "\u202eevil")
+    review("--reopen", "--by", "eve")
+    review()
+    shown = json.loads(run(alerts.app, "show", "77", "--store", url, "--json").stdout)
+    assert [(said["by"], said["state"], said["label"], said["comment"]) for said in shown["reviews"]] == [
+        ("ada", "reviewed", "fake", "lips do not move"),
+        ("\u202eevil", "reviewed", "real", None),
+        ("eve", "new", None, None),
+        (getpass.getuser(), "reviewed", None, None),
+    ]
+    assert shown["reviewed_by"] == getpass.getuser()
+    assert all(datetime.fromisoformat(said["at"]).tzinfo for said in shown["reviews"])
+    text = run(alerts.app, "show", "77", "--store", url).stdout
+    assert "by ada, fake: lips do not move" in text
+    assert "by eve, withdrawn" in text
+    assert "\u202e" not in text
 
 
 def test_review_of_one_unknown_id_changes_nothing(url: str) -> None:

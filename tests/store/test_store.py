@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select
 
+from streamwatch.config import RetentionSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import (
     Alert,
@@ -174,6 +175,8 @@ def test_saving_twice_changes_nothing(
     ]
     content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
+    store.save_verdict(run, full_verdict("/archive/copy.mp4"), (SINK,))
+    store.review(alert.id, by="ada")
     store.contents.note([content])
     store.leases.take(run, ResultKey("0" * 64, MODEL.sha256, CONFIG))
     store.jobs.begin([Input(Location("clip.mp4"))], MODEL, CONFIG)
@@ -184,6 +187,7 @@ def test_saving_twice_changes_nothing(
     store.contents.note([content])
     store.jobs.begin([Input(Location("clip.mp4"))], MODEL, CONFIG)
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
+    assert store.save_verdict(again, full_verdict("/archive/copy.mp4"), (SINK,)) == first
     assert store.save_verdict(again, full_verdict(), (SINK,)) == first
     after = dump(database_url)
     assert len(after.pop("runs")) == len(before.pop("runs")) + 1
@@ -307,6 +311,41 @@ def test_the_first_path_stands_for_copies_of_a_file(store: Store, run: int) -> N
     key = store.save_verdict(run, full_verdict())
     assert store.save_verdict(run, full_verdict("/archive/copy.mp4")) == key
     assert [row.verdict.source for row in store.verdicts()] == ["/archive/clip.mp4"]
+
+
+def test_every_path_of_a_content_finds_its_verdict_and_alerts(store: Store, run: int) -> None:
+    store.save(run, [full_verdict()])
+    store.save(run, [full_verdict("/archive/copy.mp4"), full_verdict("/Elsewhere/Again.mp4")])
+    store.save(run, [full_verdict("/archive/other.mp4", "0" * 64, alerts=(make_alert("other", "/archive/other.mp4"),))])
+    for part in ("clip.mp4", "/archive/COPY", "elsewhere"):
+        (row,) = store.verdicts(Filters(source=part))
+        assert row.verdict.source == "/archive/clip.mp4"
+        assert row.copies == ("/Elsewhere/Again.mp4", "/archive/copy.mp4")
+        found = {alert.id for alert in store.alerts(Filters(source=part))}
+        assert found == {alert.id for alert in row.verdict.alerts} > set()
+        assert {face["verdict_id"] for face in store.iter_scores(Filters(source=part))} == {row.id}
+    assert len(store.verdicts(Filters(source="/archive/"))) == 2
+    assert store.verdicts(Filters(source="nowhere")) == []
+
+
+def test_copies_are_found_among_very_many_names_too(store: Store, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamwatch.store.filters.FEW", 1)
+    store.save(run, [full_verdict(), full_verdict("/copies/1.mp4"), full_verdict("/copies/2.mp4")])
+    assert [row.verdict.source for row in store.verdicts(Filters(source="/copies/"))] == ["/archive/clip.mp4"]
+    assert len(store.alerts(Filters(source="/copies/"))) == len(full_verdict().alerts)
+
+
+def test_a_path_whose_error_another_path_replaces_is_still_found(store: Store, run: int) -> None:
+    store.save(run, [failed_verdict(sha256="f" * 64), full_verdict("/archive/later.mp4", "f" * 64)])
+    (row,) = store.verdicts(Filters(source="clip.mp4"))
+    assert (row.verdict.source, row.verdict.label) == ("/archive/later.mp4", Label.FAKE)
+
+
+def test_names_of_copies_go_with_their_verdict(store: Store, run: int, clock: UtcClock, database_url: str) -> None:
+    store.save(run, [full_verdict(), full_verdict("/archive/copy.mp4")])
+    clock.advance(days=3)
+    store.prune(RetentionSettings(results=1))
+    assert dump(database_url)["copies"] == dump(database_url)["sources"] == []
 
 
 def test_a_verdict_is_saved_whole_or_not_at_all(store: Store, run: int, database_url: str) -> None:
