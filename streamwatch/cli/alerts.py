@@ -255,7 +255,7 @@ def review(
     if reopen and (label is not None or comment is not None):
         raise typer.BadParameter("it takes neither --label nor --comment", param_hint="--reopen")
     reviewer = by or _login_name()
-    with common.open_store(store, config) as opened:
+    with common.open_store(store, config, to_write=True) as opened:
         for alert_id in [opened.find_alert(prefix) for prefix in alert_ids]:
             if reopen:
                 opened.reopen(alert_id, reviewer)

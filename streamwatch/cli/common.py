@@ -152,11 +152,14 @@ def print_line(bar: Progress, line: str) -> None:
     bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def open_store(store: str | None, config: Path | None) -> Store:
-    """Open a store that exists: a mistyped file name is an error here, not a new and empty store."""
+def open_store(store: str | None, config: Path | None, *, to_write: bool = False) -> Store:
+    """Open a store that exists: a mistyped file name is an error here, not a new and empty store. One that is opened to
+    be read is not changed, nor upgraded.
+    """
     from streamwatch.store import Store
 
-    return Store.open(store_url(store, config), create=False)
+    url = store_url(store, config)
+    return Store.open(url, create=False) if to_write else Store.open_to_read(url)
 
 
 def filters(

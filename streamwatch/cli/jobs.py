@@ -74,7 +74,7 @@ def show(
 @app.command("retry")
 def retry(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Let the next scan of the same inputs retry failed ones, however often they failed."""
-    with common.open_store(store, config) as opened:
+    with common.open_store(store, config, to_write=True) as opened:
         count = opened.jobs.retry(job_id)
     typer.echo(f"job {job_id}: {count} {'input' if count == 1 else 'inputs'} to be retried by the same scan")
 
@@ -82,7 +82,7 @@ def retry(job_id: JobArgument, store: common.StoreOption = None, config: common.
 @app.command("cancel")
 def cancel(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Stop the scan that works on a job; its results are kept, and the same scan resumes from there."""
-    with common.open_store(store, config) as opened:
+    with common.open_store(store, config, to_write=True) as opened:
         opened.jobs.cancel(job_id)
     typer.echo(f"job {job_id}: cancelled; a scan that works on it ends within seconds")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import URL, Connection, select, update
 
 from streamwatch.config import RetentionSettings, SinkSettings
 from streamwatch.errors import StoreError
@@ -50,14 +51,14 @@ Clock = Callable[[], datetime]
 class Store:
     """Results in an SQL database. Safe to use from several processes; each opens its own.
 
-    Use `Store.open`, which checks the schema. All times are aware UTC datetimes. Every method raises
-    StoreError when the database cannot be reached or refuses the data.
+    Use `Store.open` or `Store.open_to_read`, which check the schema. All times are aware UTC datetimes. Every method
+    raises StoreError when the database cannot be reached or refuses the data.
     """
 
-    def __init__(self, url: str, *, clock: Clock = lambda: datetime.now(timezone.utc)) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, clock: Clock = lambda: datetime.now(timezone.utc)) -> None:
         """Connect lazily; the schema is taken as it is. clock: gives the aware "now" for times of storing."""
         self._url = parse_url(url)
-        self._engine = create_store_engine(self._url)
+        self._engine = create_store_engine(self._url, read_only=read_only)
         self._clock = clock
 
     @classmethod
@@ -65,24 +66,44 @@ class Store:
         """Open a store; an older schema is upgraded.
 
         url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
-        create: whether to make an SQLite file where there is none.
+        create: whether to make one where there is none.
         Raises StoreError when it cannot be reached, or when its schema is newer than this version.
         """
         parsed = parse_url(url)
-        file = sqlite_file(parsed)
-        if not create and file is not None and not file.exists():
-            raise StoreError(
-                f"{shown(parsed)}: there is no store", "`streamwatch scan` makes one, --store names another"
-            )
-        store = cls(url, clock=clock)
-        try:
+        if not create:
+            _check_there(parsed)
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(cls(url, clock=clock))
             revision = schema.current(store._engine)
+            if revision is None and not create:
+                raise _no_store(parsed)
             if revision != schema.head():
                 schema.check_known(parsed, revision)
                 schema.upgrade(parsed)
-        except BaseException:
-            store.close()
-            raise
+            stack.pop_all()
+        return store
+
+    @classmethod
+    def open_to_read(cls, url: str, *, clock: Clock = lambda: datetime.now(timezone.utc)) -> Store:
+        """Open a store that is there, and change nothing in it: whoever can read it can use it. Methods that write
+        raise StoreError.
+
+        Raises StoreError when there is none, when it cannot be reached, or when its schema is not that of this version.
+        """
+        parsed = parse_url(url)
+        _check_there(parsed)
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(cls(url, read_only=True, clock=clock))
+            revision = schema.current(store._engine)
+            if revision is None:
+                raise _no_store(parsed)
+            schema.check_known(parsed, revision)
+            if revision != schema.head():
+                raise StoreError(
+                    f"{shown(parsed)}: its schema is {revision}, this version needs {schema.head()}",
+                    "run `streamwatch db upgrade`, on a copy where it may not be changed",
+                )
+            stack.pop_all()
         return store
 
     def close(self) -> None:
@@ -408,6 +429,16 @@ class Store:
         if not found:
             raise _unknown_alert(prefix)
         raise StoreError(f"several alerts begin with {prefix!r}: {', '.join(found)}", "give more of the id")
+
+
+def _check_there(url: URL) -> None:
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise _no_store(url)
+
+
+def _no_store(url: URL) -> StoreError:
+    return StoreError(f"{shown(url)}: there is no store", "`streamwatch scan` makes one, --store names another")
 
 
 def _unknown_verdict(verdict_id: int) -> StoreError:
