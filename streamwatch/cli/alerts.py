@@ -236,7 +236,7 @@ def _write_timelines(
         output.mkdir(parents=True, exist_ok=True)
         for line, name in zip(lines, file_names([line.source for line in lines], form.value), strict=True):
             (output / name).write_text(write_timeline(line, form, rate), encoding="utf-8")
-            typer.echo(f"{line.source}: {output / name}", err=True)
+            typer.echo(common.plain(f"{line.source}: {output / name}"), err=True)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from streamwatch.config import LogSettings, Settings, load_settings
 from streamwatch.errors import ConfigError
 from streamwatch.extensions import FORMATS
 from streamwatch.files import open_private
+from streamwatch.plain import plain as plain
 from streamwatch.records import AlertKind, Label
 from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
@@ -236,8 +237,3 @@ def note_more(shown: int, after: Cursor | None = None) -> None:
     """Say on standard error that a table was cut; after: where the next page begins, if there are pages."""
     page = "" if after is None else f"; --after {after} goes on"
     typer.echo(f"the newest {shown} are shown; --limit N shows more, --json all{page}", err=True)
-
-
-def plain(text: str) -> str:
-    """Text without characters that would move the cursor or change the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

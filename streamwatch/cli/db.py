@@ -121,7 +121,7 @@ def backup(
 
     url = parse_url(common.store_url(store, config))
     copy(url, path)
-    typer.echo(f"{shown(url)}: {path}, {path.stat().st_size / 1e6:,.1f} MB")
+    typer.echo(f"{common.plain(f'{shown(url)}: {path}')}, {path.stat().st_size / 1e6:,.1f} MB")
 
 
 def _pruned(done: Pruned, *, dry_run: bool) -> list[str]:

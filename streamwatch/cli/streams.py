@@ -54,7 +54,7 @@ def add(
 ) -> None:
     """Add a stream to the running `watch`, or to the next one."""
     _roster(store, config).add(url, name)
-    typer.echo(f"{name or redact(url)}: added")
+    typer.echo(common.plain(f"{name or redact(url)}: added"))
 
 
 WhichArgument = Annotated[str, typer.Argument(metavar="NAME|URL", help="Name or URL of the stream.")]
@@ -64,21 +64,21 @@ WhichArgument = Annotated[str, typer.Argument(metavar="NAME|URL", help="Name or 
 def remove(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Stop watching a stream that was added. Its stored results are kept."""
     _roster(store, config).remove(which)
-    typer.echo(f"{redact(which)}: removed")
+    typer.echo(common.plain(f"{redact(which)}: removed"))
 
 
 @app.command("pause")
 def pause(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Pause a stream until `resume`."""
     _roster(store, config).pause(which, paused=True)
-    typer.echo(f"{redact(which)}: paused")
+    typer.echo(common.plain(f"{redact(which)}: paused"))
 
 
 @app.command("resume")
 def resume(which: WhichArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Watch a paused stream again."""
     _roster(store, config).pause(which, paused=False)
-    typer.echo(f"{redact(which)}: resumed")
+    typer.echo(common.plain(f"{redact(which)}: resumed"))
 
 
 def _roster(store: str | None, config: Path | None) -> Roster:

@@ -79,6 +79,8 @@ class Drawing:
         Raises SourceError where the source cannot be read and ConfigError where the output cannot be written.
         """
         with self._writing():
+            if self._folder.is_symlink():  # laid by somebody who wants the parts elsewhere
+                self._folder.unlink()
             make_private_folder(self._folder)
             return self._draw(segment or Segment(), length, progress)
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from pydantic import ValidationError
 
 from streamwatch.config import Section, Settings, StreamSettings
 from streamwatch.errors import ConfigError
-from streamwatch.files import replacing
+from streamwatch.files import PRIVATE, replacing
 from streamwatch.sources import Location, redact
 from streamwatch.sources.container import access_for
 from streamwatch.store.database import parse_url, sqlite_file
@@ -110,13 +111,18 @@ class Roster:
         if path is None:
             raise ConfigError("live.roster: with a store on a server it must name the file of added streams")
         try:
-            with path.with_suffix(".lock").open("w") as lock:
+            with _open_lock(path.with_suffix(".lock")) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 streams = self._added()
                 yield streams
                 _write(path, streams)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _open_lock(path: Path) -> BinaryIO:
+    """A file to lock; a link is not followed, and nothing is emptied."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE), "r+b")
 
 
 def _write(path: Path, streams: Sequence[StreamSettings]) -> None:

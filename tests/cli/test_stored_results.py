@@ -315,13 +315,29 @@ def test_csv_holds_what_json_lines_hold(url: str, tmp_path: Path) -> None:
     assert rows == expected
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", " =1", "|x"])
-def test_csv_defuses_formulas(url: str, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((text, f"'{text}") for text in ("=1+1", "+1", "-1", "@SUM(1)", " =1", "\u00a0=1", "\ufeff=1", "\u200b=1")),
+        *(
+            (text, f"'{text}")
+            for text in ('"=1"', "\uff1d1", "\uff0b1", "\uff0d1", "\uff20SUM(1)", "\u22121", "\ufe661")
+        ),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("clip.mp4;=1+1", "clip.mp4;'=1+1"),
+        ('clip.mp4; "=1+1', "clip.mp4;' \"=1+1"),
+        ("a\t=1|@b\n+2", "a\t'=1|'@b\n'+2"),
+        ("=1;=2", "'=1;'=2"),
+        *((text, text) for text in ("|x", "a-b=c+d@e", "2 - 1; x", "https://host/a?b=c;d=-1")),
+    ],
+)
+def test_csv_defuses_formulas_in_every_locale(url: str, text: str, expected: str) -> None:
     with Store.open(url) as store:
         store.review("77", comment=text)
     result = run(alerts.app, "export", "--format", "csv", "--source", "=HYPER", "--store", url)
     (row,) = csv.DictReader(io.StringIO(result.stdout, newline=""))
-    assert row["review_comment"] == (text if text == "|x" else f"'{text}")
+    assert row["review_comment"] == expected
 
 
 def test_export_of_nothing_is_a_header_or_nothing(url: str) -> None:

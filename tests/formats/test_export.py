@@ -110,6 +110,17 @@ def test_an_edit_list(line: SourceTimeline) -> None:
     assert "UNTIL 00:00:09:20" in located[0][2].upper()
 
 
+@pytest.mark.parametrize("mark", ["\n", "\r\n", "\x0b", "\x1b[2J", "\x85", "\u2028", "\u202e"])
+def test_no_name_adds_lines_to_an_edit_list(mark: str) -> None:
+    forged = f"clip{mark}002  AX V C 00:00:00:00 00:01:00:00 00:00:00:00 00:01:00:00.mp4"
+    for source in (f"/archive/{forged}", f"https://archive.example/{forged}"):
+        (line,) = timelines([dataclasses.replace(alert(1, 3.2, 9.8), source=source)], {1: 12.0})
+        text = write_timeline(line, TimelineFormat.EDL, 25.0)
+        assert [row[:4] for row in text.splitlines() if row[:1].isdigit()] == ["001 "]
+        assert mark not in text.replace("\n", "") if mark != "\n" else True
+        assert all(character.isprintable() or character == "\n" for character in text)
+
+
 def test_names_of_files() -> None:
     sources = ["/a/clip.mp4", "/b/clip.mov", "rtsp://***@cam/one?x=1", "/c/ä b/..", "/c/..mp4"]
     assert file_names(sources, "vtt") == ["clip.vtt", "clip-2.vtt", "one_x_1.vtt", "source.vtt", "source-2.vtt"]
