@@ -70,7 +70,9 @@ StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: from the settings."),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file; none is read that is not named.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 SourceOption = Annotated[
     str | None, typer.Option("--source", metavar="TEXT", help="Only sources whose path or URL contains this.")
