@@ -14,6 +14,7 @@ from rich.text import Text
 
 from streamwatch.cli import common, running
 from streamwatch.errors import ConfigError
+from streamwatch.files import make_private_folder, replacing
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
 from streamwatch.store.states import ReviewState
 
@@ -184,11 +185,13 @@ def export(
         ),
     ] = "jsonl",
     output: Annotated[
-        Path | None,
+        common.Target | None,
         typer.Option(
             "--output",
             metavar="PATH",
-            help="A file, or a folder for timelines, one file per source; default: standard output.",
+            parser=common.parse_target,
+            help="A file, or for timelines a folder with a file per source: one that is there, ends in / or has no "
+            "suffix. Default: standard output.",
         ),
     ] = None,
     rate: Annotated[
@@ -214,29 +217,42 @@ def export(
     with common.open_store(store, config) as opened:
         found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
         if file_format in common.table_formats():
-            common.write_table(map(alert_line, found), ALERTS, file_format, output)
+            file = None if output is None else _table_file(output)
+            common.write_table(map(alert_line, found), ALERTS, file_format, file)
         else:
             _write_timelines(list(found), opened, TimelineFormat(file_format), output, rate)
 
 
 def _write_timelines(
-    found: list[AlertRow], opened: Store, form: TimelineFormat, output: Path | None, rate: float
+    found: list[AlertRow], opened: Store, form: TimelineFormat, output: common.Target | None, rate: float
 ) -> None:
+    """To standard output, or the file named, where there is one source; else to a folder, a file for each."""
     from streamwatch.formats.timelines import file_names, timelines, write_timeline
 
     lines = list(timelines(found, opened.durations(sorted({alert.verdict_id for alert in found}))))
+    to_folder = output is not None and (output.is_folder or not output.path.suffix)
+    if len(lines) > 1 and not to_folder:
+        message = f"{len(lines)} sources have alerts: name a folder for their files, or one of them with --source"
+        raise typer.BadParameter(message, param_hint="--output")
     if output is None:
-        if len(lines) > 1:
-            message = f"{len(lines)} sources have alerts: name a folder for their files, or one of them with --source"
-            raise typer.BadParameter(message, param_hint="--output")
         for line in lines:
             typer.echo(write_timeline(line, form, rate), nl=False)
         return
-    with common.writing_to("--output", output):
-        output.mkdir(parents=True, exist_ok=True)
-        for line, name in zip(lines, file_names([line.source for line in lines], form.value), strict=True):
-            (output / name).write_text(write_timeline(line, form, rate), encoding="utf-8")
-            typer.echo(common.plain(f"{line.source}: {output / name}"), err=True)
+    names = file_names([line.source for line in lines], form.value)
+    with common.writing_to("--output", output.path):
+        if to_folder:
+            make_private_folder(output.path)
+        for line, name in zip(lines, names, strict=True):
+            file = output.path / name if to_folder else output.path
+            with replacing(file, durable=False) as draft:
+                draft.write_text(write_timeline(line, form, rate), encoding="utf-8")
+            typer.echo(common.plain(f"{line.source}: {file}"), err=True)
+
+
+def _table_file(output: common.Target) -> Path:
+    if output.is_folder and not output.path.is_dir():
+        raise typer.BadParameter(f"{output.path}/ is a folder, and a table is a file", param_hint="--output")
+    return output.path
 
 
 @app.command()

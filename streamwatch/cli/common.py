@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,30 @@ def parse_cursor(text: str) -> Cursor:
         return Cursor.parse(text)
     except ValueError as error:
         raise typer.BadParameter(f"{error}; `list` says where it ended, --json in every line") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a command is to write. is_folder: the path ends in a slash, or is a folder's."""
+
+    path: Path
+    is_folder: bool
+
+    def file(self, name: str) -> Path:
+        """The path itself, or the file of this name in the folder."""
+        return self.path / name if self.is_folder else self.path
+
+
+def parse_target(text: str) -> Target:
+    """A file, or a folder: one that is there, or a path that ends in a slash."""
+    return Target(Path(text), text.endswith("/") or Path(text).is_dir())
+
+
+def parse_file(text: str) -> Path:
+    """The path of a file: `Path` alone would take `folder/` for one that is called `folder`."""
+    if text.endswith("/"):
+        raise typer.BadParameter(f"{text} is a folder; name a file, such as {text}results")
+    return Path(text)
 
 
 StoreOption = Annotated[

@@ -107,7 +107,7 @@ def vacuum(store: common.StoreOption = None, config: common.ConfigOption = None)
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="New file for the backup.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", parser=common.parse_file, help="New file for the backup.")],
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:

@@ -52,7 +52,8 @@ def scan(
     config: common.ConfigOption = None,
     store: common.StoreOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Also write verdicts as JSON Lines.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", parser=common.parse_file, help="Also write verdicts as JSON Lines."),
     ] = None,
     annotate: Annotated[
         Path | None,

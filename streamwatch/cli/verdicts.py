@@ -74,7 +74,10 @@ def export(
         ),
     ] = "jsonl",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Output file; default: standard output.")
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", parser=common.parse_file, help="Output file; default: standard output."
+        ),
     ] = None,
     source: common.SourceOption = None,
     label: common.LabelOption = None,

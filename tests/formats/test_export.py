@@ -154,6 +154,34 @@ def test_a_folder_takes_a_file_for_each_source(url: str, tmp_path: Path) -> None
     assert (cue.start, cue.end) == ("00:00:03.200", "00:00:09.800")
 
 
+def test_a_file_takes_one_source(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.edl"
+    one = ["--format", "edl", "--source", "1.mp4", "--output"]
+    for _ in range(2):
+        assert export(url, *one, str(file)).exit_code == 0
+        assert file.read_text().startswith("TITLE: 1.mp4")
+    refused = export(url, "--format", "edl", "--output", str(tmp_path / "both.edl"))
+    assert refused.exit_code == 2
+    assert "2 sources have alerts: name a folder" in " ".join(refused.output.replace("│", " ").split())
+    for folder in (f"{tmp_path}/cut.edl/", str(tmp_path / "cut.edl"), str(tmp_path / "plain")):
+        assert export(url, *one, folder).exit_code == 0
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.edl") if path.is_file()) == [
+        "cut.edl/1.edl",
+        "plain/1.edl",
+        "x.edl",
+    ]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_table_is_no_folder(url: str, full: str, tmp_path: Path, form: str) -> None:
+    place = f"{tmp_path}/tables/"
+    for app in (commands.app, verdict_commands.app):
+        refused = CliRunner().invoke(app, ["export", "--format", form, "--output", place, "--store", url])
+        assert refused.exit_code == 2
+        assert "is a folder" in " ".join(refused.output.replace("│", " ").split())
+    assert not (tmp_path / "tables").exists()
+
+
 def test_standard_output_takes_one_source(url: str) -> None:
     assert export(url, "--format", "edl", "--source", "1.mp4", "--rate", "50").stdout.startswith("TITLE: 1.mp4")
     refused = export(url, "--format", "edl")
