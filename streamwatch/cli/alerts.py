@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.errors import ConfigError
 from streamwatch.files import make_private_folder, replacing
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
@@ -288,27 +289,20 @@ def _login_name() -> str | None:
         return None
 
 
-def _table(found: list[AlertRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("id", no_wrap=True)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("span", no_wrap=True, justify="right")
-    table.add_column("peak", justify="right")
-    table.add_column("label", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+def _table(found: list[AlertRow]) -> Listing:
+    columns = ("id", "time (UTC)", "kind", "span", "peak", "label", "state")
+    table = Listing("source", columns, at=2, right={"span", "peak"})
     for alert in found:
-        table.add_row(
+        cells = (
             alert.id[:8],
             common.instant(alert.started_at or alert.stored_at),
-            Text(common.plain(alert.source)),
             str(alert.kind),
             _span(alert),
             running.score(alert.peak),
             str(alert.label),
             _state(alert),
         )
+        table.add(common.plain(alert.source), cells)
     return table
 
 

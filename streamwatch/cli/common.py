@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 TABLE_ROWS = 50
 """Rows of a table where no --limit is given. JSON and exports have no such limit."""
 
+PIPED_COLUMNS = 100_000
+"""Where nobody sees where a line ends."""
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -255,9 +258,11 @@ def print_json_lines(lines: Iterable[dict[str, Any]]) -> None:
 
 
 def console() -> Console:
-    """Standard output for people: as wide as the terminal, 100 columns where there is none."""
+    """Standard output for people: as wide as the terminal, or as $COLUMNS says; where it is a file or a pipe, lines are
+    as long as they are, for programs that go by lines.
+    """
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else 100, markup=False, highlight=False)
+    return Console(width=None if known else PIPED_COLUMNS, markup=False, highlight=False)
 
 
 def note_more(shown: int, after: Cursor | None = None) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.store.states import ItemState, JobState
 
 if TYPE_CHECKING:
@@ -128,20 +129,15 @@ def _job_table(found: list[JobRow]) -> Table:
     return table
 
 
-def _item_table(found: list[ItemRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    for name in ("state", "label"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
+def _item_table(found: list[ItemRow]) -> Listing:
+    table = Listing("source", ("", "state", "label", "score"), at=1, right={"", "score"})
     for item in found:
-        source = Text(common.plain(item.source))
+        remarks = []
         if item.metadata:
-            said = ", ".join(f"{name}: {value}" for name, value in item.metadata.items())
-            source.append(f"\n  {common.plain(said)}", style="dim")
+            remarks.append(", ".join(f"{name}: {value}" for name, value in item.metadata.items()))
         if item.failure is not None:
-            source.append(f"\n  {common.plain(f'{item.failure.kind}: {item.failure.message}')}", style="dim")
+            remarks.append(f"{item.failure.kind}: {item.failure.message}")
         label = Text("–") if item.label is None else Text(item.label.value, style=running.STYLES[item.label])
-        table.add_row(str(item.number), source, item.state.value, label, running.score(item.score))
+        cells = (str(item.number), item.state.value, label, running.score(item.score))
+        table.add(common.plain(item.source), cells, list(map(common.plain, remarks)))
     return table

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.errors import JobCancelled
 from streamwatch.files import open_private
 from streamwatch.records import Failure, Label, VideoVerdict
@@ -228,19 +228,13 @@ class Row:
 def _print(rows: list[Row]) -> None:
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("label", no_wrap=True)
-    table.add_column("score", justify="right")
-    table.add_column("length", no_wrap=True, justify="right")
-    table.add_column("looked forged", overflow="fold", max_width=33)
+    table = Listing("source", ("label", "score", "length", "looked forged"), right={"score", "length"})
     ordered = sorted(rows, key=lambda row: row.rank)
     for row in ordered[: common.TABLE_ROWS]:
-        source = Text(common.plain(row.source))
-        if row.why:
-            source.append(f"\n  {common.plain(row.why)}", style="dim")
         label = Text(str(row.label), style=running.STYLES[row.label])
-        table.add_row(source, label, running.score(row.score), row.length, row.spans)
+        table.add(
+            common.plain(row.source), (label, running.score(row.score), row.length, row.spans), [common.plain(row.why)]
+        )
     common.console().print(table)
     counts = Counter(row.label for row in rows)
     said = ", ".join(f"{counts[label]} {label}" for label in Label if counts[label])

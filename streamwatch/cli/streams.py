@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common
+from streamwatch.cli.listing import Listing
 from streamwatch.sources import redact
 from streamwatch.sources.states import StreamState, Transition
 
@@ -114,23 +111,18 @@ def history(
         common.note_more(rows)
 
 
-def _status_table(found: list[StreamStatus]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("state", no_wrap=True)
-    table.add_column("since (UTC)", no_wrap=True)
-    table.add_column("failures/h", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+def _status_table(found: list[StreamStatus]) -> Listing:
+    table = Listing("source", ("state", "since (UTC)", "failures/h", "verdict"), right={"failures/h"})
     for stream in found:
         change = stream.change
         label = "–" if stream.verdict is None else str(stream.verdict.verdict.label)
-        table.add_row(
-            Group(Text(common.plain(change.source)), *_remarks(stream)),
+        cells = (
             str(change.state) if _known(stream) else "not watched",
             common.instant(change.at),
             str(stream.failures),
             label if stream.watched or label == "–" else f"was {label}",
         )
+        table.add(common.plain(change.source), cells, list(map(common.plain, _remarks(stream))))
     return table
 
 
@@ -139,7 +131,7 @@ def _known(stream: StreamStatus) -> bool:
     return stream.watched or stream.change.state is StreamState.STOPPED
 
 
-def _remarks(stream: StreamStatus) -> Iterator[Padding]:
+def _remarks(stream: StreamStatus) -> list[str]:
     """What is to be known of a stream, below its name."""
     change, verdict = stream.change, stream.verdict
     remarks = []
@@ -155,23 +147,13 @@ def _remarks(stream: StreamStatus) -> Iterator[Padding]:
         )
     if verdict is not None and verdict.verdict.reason:
         remarks.append(verdict.verdict.reason)
-    for remark in remarks:
-        yield Padding(Text(common.plain(remark), style="dim"), (0, 0, 0, 2))
+    return remarks
 
 
-def _table(found: list[Transition]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("state", no_wrap=True)
-    table.add_column("cause", no_wrap=True)
-    table.add_column("message", overflow="fold", ratio=2)
+def _table(found: list[Transition]) -> Listing:
+    table = Listing("source", ("time (UTC)", "state", "cause", "message"), at=1)
     for change in found:
-        table.add_row(
-            common.instant(change.at),
-            Text(common.plain(change.source)),
-            str(change.state),
-            "" if change.cause is None else str(change.cause),
-            Text(common.plain(change.why), style="dim"),
-        )
+        cause = "" if change.cause is None else str(change.cause)
+        message = Text(common.plain(change.why), style="dim")
+        table.add(common.plain(change.source), (common.instant(change.at), str(change.state), cause, message))
     return table

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from streamwatch.cli import common
+from streamwatch.cli.listing import Listing
 
 if TYPE_CHECKING:
     from streamwatch.store import VerdictRow
@@ -102,37 +100,27 @@ def export(
             common.write_table(map(verdict_cells, opened.iter_verdicts(wanted)), VERDICTS, file_format, output)
 
 
-def _table(found: list[VerdictRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("label", no_wrap=True)
-    table.add_column("score", justify="right")
-    table.add_column("length", no_wrap=True, justify="right")
-    table.add_column("tracks", justify="right")
-    table.add_column("alerts", justify="right")
+def _table(found: list[VerdictRow]) -> Listing:
+    columns = ("time (UTC)", "label", "score", "length", "tracks", "alerts")
+    table = Listing("source", columns, at=1, right=columns[2:])
     for row in found:
         verdict = row.verdict
-        table.add_row(
+        cells = (
             common.instant(row.occurred_at),
-            _source(row),
             str(verdict.label),
             "–" if verdict.score is None else f"{verdict.score:.2f}",
             "–" if verdict.duration is None else common.media_time(verdict.duration),
             str(len(verdict.tracks)),
             str(len(verdict.alerts)),
         )
+        table.add(common.plain(verdict.source), cells, list(map(common.plain, _remarks(row))))
     return table
 
 
-def _source(row: VerdictRow) -> RenderableType:
-    """The source, and below it where its copies lie, and why there is no plain answer."""
-    verdict = row.verdict
-    remarks = [f"also {path}" for path in row.copies[:COPIES_SHOWN]]
+def _remarks(row: VerdictRow) -> Iterator[str]:
+    """Where copies lie, and why there is no plain answer."""
+    yield from (f"also {path}" for path in row.copies[:COPIES_SHOWN])
     if len(row.copies) > COPIES_SHOWN:
-        remarks.append(f"and {len(row.copies) - COPIES_SHOWN} more copies")
-    why = verdict.reason if verdict.failure is None else f"{verdict.failure.kind}: {verdict.failure.message}"
-    remarks += [why] if why else []
-    source = Text(common.plain(verdict.source))
-    below = (Padding(Text(common.plain(remark), style="dim"), (0, 0, 0, 2)) for remark in remarks)
-    return Group(source, *below) if remarks else source
+        yield f"and {len(row.copies) - COPIES_SHOWN} more copies"
+    failure = row.verdict.failure
+    yield row.verdict.reason if failure is None else f"{failure.kind}: {failure.message}"

@@ -175,7 +175,8 @@ def test_config_check_as_json_masks_credentials(tmp_path: Path, capsys: pytest.C
     assert values["streams"][0]["name"] == "one"
 
 
-def test_models_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert run("models", "list") == 0
     table = capsys.readouterr().out
     assert "m2tr-lite" in table

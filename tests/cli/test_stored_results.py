@@ -71,7 +71,8 @@ def lines(result: Result) -> list[dict[str, Any]]:
 # ── listings ──
 
 
-def test_alerts_are_listed_as_a_table_that_fits_100_columns(url: str) -> None:
+def test_alerts_are_listed_as_a_table_that_fits_100_columns(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     result = run(alerts.app, "list", "--store", url)
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= 100
@@ -145,7 +146,8 @@ def test_a_cut_table_says_so_on_standard_error(url: str, monkeypatch: pytest.Mon
     assert len(lines(run(alerts.app, "list", "--store", url, "--json"))) == 3
 
 
-def test_verdicts_are_listed_as_a_table_with_the_reason(url: str) -> None:
+def test_verdicts_are_listed_as_a_table_with_the_reason(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     result = run(verdicts.app, "list", "--store", url)
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= 100
