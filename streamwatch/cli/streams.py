@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from streamwatch.cli import common
 from streamwatch.cli.listing import Listing
+from streamwatch.errors import ConfigError
 from streamwatch.sources import redact
-from streamwatch.sources.states import StreamState, Transition
+from streamwatch.sources.states import StreamState
 
 if TYPE_CHECKING:
     from streamwatch.live.roster import Roster
     from streamwatch.store import StreamStatus
+    from streamwatch.store.history import StreamChange
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,16 +34,17 @@ def list_streams(
     store: common.StoreOption = None, config: common.ConfigOption = None, as_json: common.JsonOption = False
 ) -> None:
     """List the streams: state, cause, frames per second received and analysed, lag, drops, failures within the last
-    hour, last verdict.
+    hour, last verdict. Names, and which streams are paused, come from the settings and from what was added.
     """
     from streamwatch.formats.jsonl import stream_line
 
+    known = _KnownStreams.read(store, config)
     with common.open_store(store, config) as opened:
         found = opened.streams()
     if as_json:
-        common.print_json_lines(map(stream_line, found))
+        common.print_json_lines({**stream_line(stream), **known.words(stream.change.source)} for stream in found)
     else:
-        common.console().print(_status_table(found) if found else "no stream was ever watched")
+        common.console().print(_status_table(found, known) if found else "no stream was ever watched")
 
 
 @app.command("add")
@@ -78,6 +83,38 @@ def resume(which: WhichArgument, store: common.StoreOption = None, config: commo
     typer.echo(common.plain(f"{redact(which)}: resumed"))
 
 
+@dataclass(frozen=True)
+class _KnownStreams:
+    """What the settings and the roster say of streams, by their sources (credentials masked)."""
+
+    names: Mapping[str, str]
+    paused: Collection[str]
+
+    @classmethod
+    def read(cls, store: str | None, config: Path | None) -> _KnownStreams:
+        """Where the roster may not be read, as by those who may only read the store, the settings alone."""
+        roster = _roster(store, config)
+        try:
+            streams = roster.streams()
+        except ConfigError as error:
+            typer.echo(common.plain(f"{error}; streams that were added have no names here"), err=True)
+            streams = list(roster.configured)
+        return cls(
+            {redact(stream.url): stream.name for stream in streams if stream.name},
+            {redact(stream.url) for stream in streams if stream.paused},
+        )
+
+    def words(self, source: str) -> dict[str, Any]:
+        """For a line of JSON."""
+        return {"name": self.names.get(source), "paused": source in self.paused}
+
+    def called(self, part: str | None) -> tuple[str, ...]:
+        """Sources whose names have this in them, upper and lower case alike."""
+        if part is None:
+            return ()
+        return tuple(source for source, name in self.names.items() if part.casefold() in name.casefold())
+
+
 def _roster(store: str | None, config: Path | None) -> Roster:
     from streamwatch.live.roster import Roster, roster_path
 
@@ -96,34 +133,50 @@ def history(
     as_json: common.JsonOption = False,
 ) -> None:
     """List the streams' changes of state with their causes, newest first."""
-    from streamwatch.formats.jsonl import transition_line
+    from streamwatch.formats.jsonl import change_line
     from streamwatch.store import Filters
 
+    known = _KnownStreams.read(store, config)
     rows = limit or common.TABLE_ROWS
     with common.open_store(store, config) as opened:
         wanted = limit if as_json else rows + 1
-        found = opened.transitions(Filters(source=source, since=since, until=until, limit=wanted))
+        named = known.called(source)
+        found = opened.transitions(Filters(source=source, since=since, until=until, limit=wanted, named=named))
     if as_json:
-        common.print_json_lines(map(transition_line, found))
+        common.print_json_lines({**change_line(row), "name": known.names.get(row.change.source)} for row in found)
         return
-    common.console().print(_table(found[:rows]) if found else "nothing happened to any stream")
+    if until is not None:  # the newest that is listed need not be the newest that there is
+        known = replace(known, paused=())
+    common.console().print(_table(found[:rows], known) if found else "nothing happened to any stream")
     if limit is None and len(found) > rows:
         common.note_more(rows)
 
 
-def _status_table(found: list[StreamStatus]) -> Listing:
-    table = Listing("source", ("state", "since (UTC)", "failures/h", "verdict"), right={"failures/h"})
+def _status_table(found: list[StreamStatus], known: _KnownStreams) -> Listing:
+    table = Listing("stream", ("state", "since (UTC)", "failures/h", "verdict"), right={"failures/h"})
     for stream in found:
-        change = stream.change
+        source = stream.change.source
         label = "–" if stream.verdict is None else str(stream.verdict.verdict.label)
         cells = (
-            str(change.state) if _known(stream) else "not watched",
-            common.instant(change.at),
+            _state(stream, paused=source in known.paused),
+            common.instant(stream.change.at),
             str(stream.failures),
             label if stream.watched or label == "–" else f"was {label}",
         )
-        table.add(common.plain(change.source), cells, list(map(common.plain, _remarks(stream))))
+        remarks = [source] if source in known.names else []
+        remarks += _remarks(stream)
+        table.add(common.plain(known.names.get(source, source)), cells, list(map(common.plain, remarks)))
     return table
+
+
+def _state(stream: StreamStatus, *, paused: bool) -> str:
+    """The state; one that nobody watches is paused where that was asked for."""
+    state = stream.change.state
+    if stream.watched and state is not StreamState.STOPPED:
+        return str(state)
+    if paused:
+        return "paused"
+    return str(state) if state is StreamState.STOPPED else "not watched"
 
 
 def _known(stream: StreamStatus) -> bool:
@@ -150,10 +203,26 @@ def _remarks(stream: StreamStatus) -> list[str]:
     return remarks
 
 
-def _table(found: list[Transition]) -> Listing:
-    table = Listing("source", ("time (UTC)", "state", "cause", "message"), at=1)
-    for change in found:
-        cause = "" if change.cause is None else str(change.cause)
-        message = Text(common.plain(change.why), style="dim")
-        table.add(common.plain(change.source), (common.instant(change.at), str(change.state), cause, message))
+def _table(found: list[StreamChange], known: _KnownStreams) -> Listing:
+    table = Listing("stream", ("time (UTC)", "state", "cause", "message"), at=1)
+    newest: set[str] = set()
+    for row in found:
+        change = row.change
+        source = change.source
+        pauses = change.state is StreamState.STOPPED and source in known.paused and source not in newest
+        newest.add(source)
+        cells = (
+            common.instant(change.at),
+            "paused" if pauses else str(change.state),
+            "" if change.cause is None else str(change.cause),
+            Text(common.plain(_message(row)), style="dim"),
+        )
+        table.add(common.plain(known.names.get(source, source)), cells)
     return table
+
+
+def _message(row: StreamChange) -> str:
+    if row.last_at is None:
+        return row.change.why
+    times = "1 more time" if row.retries == 1 else f"{row.retries} more times"
+    return f"{row.change.why} ({times}, until {common.instant(row.last_at)})"

@@ -9,7 +9,7 @@ from streamwatch.sources.states import Transition
 from streamwatch.store.events import alert_fields, instant
 
 if TYPE_CHECKING:
-    from streamwatch.store.history import StreamStatus
+    from streamwatch.store.history import StreamChange, StreamStatus
     from streamwatch.store.loading import AlertRow
     from streamwatch.store.reviews import Review
 
@@ -47,7 +47,7 @@ def _frames(frames: FrameCounts) -> dict[str, Any]:
 
 
 def transition_line(transition: Transition) -> dict[str, Any]:
-    """One change of state of a stream, as `streams history --json` gives it."""
+    """One change of state of a stream, as `watch --json` gives it."""
     return {
         "at": instant(transition.at),
         "source": transition.source,
@@ -57,6 +57,11 @@ def transition_line(transition: Transition) -> dict[str, Any]:
         "message": transition.message,
         "retry_in": transition.retry_in,
     }
+
+
+def change_line(row: StreamChange) -> dict[str, Any]:
+    """As `transition_line`, with the retries that failed for the same cause."""
+    return {**transition_line(row.change), "retries": row.retries, "last_at": instant(row.last_at)}
 
 
 def stream_line(stream: StreamStatus) -> dict[str, Any]:

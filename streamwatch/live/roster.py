@@ -20,7 +20,7 @@ from streamwatch.config import Section, Settings, StreamSettings
 from streamwatch.errors import ConfigError
 from streamwatch.files import PRIVATE, replacing
 from streamwatch.sources import Location, redact
-from streamwatch.sources.container import access_for
+from streamwatch.sources.container import check_watchable
 from streamwatch.store.database import parse_url, sqlite_file
 from streamwatch.validation import problems
 
@@ -44,14 +44,15 @@ class Roster:
 
     def __init__(self, path: Path | None, configured: Sequence[StreamSettings]) -> None:
         self._path = path
-        self._configured = list(configured)
+        self.configured = tuple(configured)
+        """Those of the settings."""
 
     def streams(self) -> list[StreamSettings]:
         """Every stream once, those of the settings first; one that was paused says so. Raises ConfigError."""
         return self._merged(self._added())
 
     def _merged(self, added: Sequence[StreamSettings]) -> list[StreamSettings]:
-        found = {stream.url: stream for stream in self._configured}
+        found = {stream.url: stream for stream in self.configured}
         for stream in added:
             known = found.get(stream.url)
             found[stream.url] = stream if known is None else known.model_copy(update={"paused": stream.paused})
@@ -59,7 +60,7 @@ class Roster:
 
     def add(self, url: str, name: str | None) -> None:
         """Add a stream. Raises ConfigError where there is one with that URL or name, SourceRefused for its scheme."""
-        access_for(Location(url))
+        check_watchable(Location(url))
         with self._changed() as streams:
             for known in self._merged(streams):
                 if known.url == url or (name is not None and known.name == name):
@@ -70,7 +71,7 @@ class Roster:
         """Remove a stream that was added, by its name or URL. Raises ConfigError for one of the settings."""
         with self._changed() as streams:
             stream = self._find(which, streams)
-            if any(stream.url == known.url for known in self._configured):
+            if any(stream.url == known.url for known in self.configured):
                 raise ConfigError(f"{which}: stands in the settings", "remove it there, or pause it")
             streams[:] = [known for known in streams if known.url != stream.url]
 

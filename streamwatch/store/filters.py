@@ -43,6 +43,7 @@ class Filters:
     min_score: least peak of an alert, least score of a verdict.
     state, kind: of the alert; for verdicts, of at least one of their alerts.
     limit: at most so many, the newest.
+    named: sources that `source` means besides, such as streams that are called so.
     after: only what comes after this place in the listing.
 
     Raises ValueError for naive datetimes and for a limit below 1.
@@ -57,6 +58,7 @@ class Filters:
     limit: int | None = None
     kind: AlertKind | None = None
     after: Cursor | None = None
+    named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -124,7 +126,7 @@ def sources_of(connection: Connection, filters: Filters) -> Sources | None:
     """
     if filters.source is None:
         return None
-    wanted = names_with(filters.source)
+    wanted = names_with(filters.source, filters.named)
     few = list(connection.execute(wanted.limit(FEW + 1)).scalars())
     copied = select(copies.c.verdict_id).where(copies.c.source.in_(wanted if len(few) > FEW else few))
     if len(few) > FEW:

@@ -31,7 +31,14 @@ from streamwatch.store.database import (
 )
 from streamwatch.store.deliveries import Deliveries
 from streamwatch.store.filters import Filters, select_alerts, sources_of, verdict_ids
-from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
+from streamwatch.store.history import (
+    StreamChange,
+    StreamStatus,
+    load_streams,
+    save_transition,
+    select_transitions,
+    to_change,
+)
 from streamwatch.store.jobs import JobLedger
 from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
@@ -376,12 +383,10 @@ class Store:
                 )
             }
 
-    def transitions(self, filters: Filters | None = None) -> list[Transition]:
+    def transitions(self, filters: Filters | None = None) -> list[StreamChange]:
         """Changes of state of streams, newest first: those that a filter's source, times and limit let through."""
         with reading(self._engine) as connection:
-            return [
-                to_transition(row) for row in connection.execute(select_transitions(filters or Filters())).mappings()
-            ]
+            return [to_change(row) for row in connection.execute(select_transitions(filters or Filters())).mappings()]
 
     def streams(self) -> list[StreamStatus]:
         """The state of every stream that was ever watched, in order of their names."""

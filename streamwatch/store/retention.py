@@ -186,7 +186,7 @@ class Pruning:
     def _prune_history(self, before: datetime) -> None:
         newer = transitions.alias()
         superseded = exists().where(newer.c.source == transitions.c.source, newer.c.at > transitions.c.at)
-        self._remove(transitions, transitions.c.at < before, superseded)
+        self._remove(transitions, func.coalesce(transitions.c.last_at, transitions.c.at) < before, superseded)
         self._remove(deliveries, deliveries.c.delivered_at < before)
         used = (exists().where(table.c.run_id == runs.c.id) for table in (verdicts, transitions, leases))
         last_seen = func.coalesce(runs.c.ended_at, runs.c.heard_at, runs.c.started_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, select, text
+from sqlalchemy import Connection, Select, delete, exists, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from streamwatch.store.tables import alerts, copies, sources, transitions, verdicts
@@ -19,9 +19,10 @@ def note_sources(connection: Connection, names: Iterable[str]) -> None:
         connection.execute(dialect.insert(sources).on_conflict_do_nothing(), rows)
 
 
-def names_with(part: str) -> Select[Any]:
-    """The names that have this in them, upper and lower case alike."""
-    return select(sources.c.name).where(sources.c.folded.contains(part.casefold(), autoescape=True))
+def names_with(part: str, others: Sequence[str] = ()) -> Select[Any]:
+    """The names that have this in them, upper and lower case alike, and these others."""
+    wanted = sources.c.folded.contains(part.casefold(), autoescape=True)
+    return select(sources.c.name).where(or_(wanted, sources.c.name.in_(others)) if others else wanted)
 
 
 def drop_unused(connection: Connection, names: Sequence[str]) -> None:

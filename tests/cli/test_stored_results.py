@@ -428,6 +428,9 @@ def test_the_history_of_streams_is_listed(url: str) -> None:
             "cause": "ended",
             "message": "over",
             "retry_in": 0.5,
+            "retries": 0,
+            "last_at": None,
+            "name": None,
         }
     ]
     assert len(run(streams.app, "history", "--store", url, "--limit", "1").stdout.splitlines()) == 2
@@ -465,6 +468,49 @@ def test_streams_are_listed_as_they_stand(url: str) -> None:
     assert "not watched" in table
     assert "was inconclusive" in table
     assert "last seen at" in table
+
+
+def test_streams_have_their_names_and_say_when_they_are_paused(url: str, tmp_path: Path) -> None:
+    cameras = {name: f"rtsp://ada:hush@cam/{number}" for number, name in enumerate(("hall", "yard", "roof"))}
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"streams: [{{url: '{cameras['hall']}', name: hall}}]\n", encoding="utf-8")
+    options = ["--store", url, "--config", str(config)]
+    for name in ("yard", "roof"):
+        assert run(streams.app, "add", cameras[name], "--name", name, *options).exit_code == 0
+    for name in ("hall", "yard"):
+        assert run(streams.app, "pause", name, *options).exit_code == 0
+    connecting, stopped, at = StreamState.CONNECTING, StreamState.STOPPED, datetime.now(timezone.utc)
+    with Store.open(url, clock=lambda: at) as store:
+        number = store.begin_run("watch", "{}", "c" * 64)
+        for name, camera in cameras.items():
+            source = camera.replace("ada:hush", "***")
+            running = Transition(at, source, connecting, StreamState.RUNNING)
+            store.save(number, [running, Transition(at + timedelta(seconds=1), source, StreamState.RUNNING, stopped)])
+            if name == "hall":  # paused while it was down, and not stopped yet
+                refused = Cause.REFUSED, "no"
+                again = Transition(at + timedelta(seconds=2), source, connecting, StreamState.BACKING_OFF, *refused)
+                store.save(number, [again])
+    listed = run(streams.app, "list", *options).stdout
+    states = {line.split()[0]: line.split()[1] for line in listed.splitlines() if line.split()[0] in cameras}
+    assert states == {"hall": "backing_off", "yard": "paused", "roof": "stopped"}
+    assert "hush" not in listed
+    found = {line["name"]: line for line in lines(run(streams.app, "list", *options, "--json"))}
+    assert {name: line["paused"] for name, line in found.items()} == {"hall": True, "yard": True, "roof": False}
+    history = run(streams.app, "history", *options, "--source", "YARD").stdout.splitlines()
+    assert [line.split()[2:4] for line in history[1:]] == [["yard", "paused"], ["yard", "running"]]
+    assert {line["name"] for line in lines(run(streams.app, "history", *options, "--source", "cam/", "--json"))} == {
+        *cameras
+    }
+
+
+def test_the_names_of_added_streams_may_be_unreadable(url: str, tmp_path: Path) -> None:
+    with Store.open(url) as store:
+        number = store.begin_run("watch", "{}", "c" * 64)
+        store.save(number, [Transition(NOON, "rtsp://cam/1", StreamState.CONNECTING, StreamState.RUNNING)])
+    (tmp_path / "store.db.streams.yaml").mkdir()
+    listed = run(streams.app, "list", "--store", url)
+    assert "rtsp://cam/1" in listed.stdout
+    assert "cannot be read" in listed.stderr
 
 
 # ── wrong usage ──

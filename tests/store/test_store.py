@@ -8,6 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from streamwatch.records import (
     Content,
     EvidenceClip,
     Failure,
+    FrameRecord,
     Label,
     ResultKey,
     SegmentResult,
@@ -32,7 +34,7 @@ from streamwatch.records import (
     VideoVerdict,
 )
 from streamwatch.sources import Input, Location
-from streamwatch.sources.states import StreamState, Transition
+from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.leases import LEASE
@@ -63,13 +65,96 @@ def test_changes_of_state_come_back_as_they_were_saved_newest_first(store: Store
     other = "rtsp://***@camera.example/2"
     saved = [make_transition(0), make_transition(1, other, StreamState.FAILED), make_transition(1), make_transition(2)]
     store.save(run, saved)
-    assert store.transitions() == saved[::-1]
-    assert store.transitions(Filters(source="EXAMPLE/2")) == [saved[1]]
-    assert (
-        store.transitions(Filters(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=2)))
-        == saved[2:0:-1]
+
+    def found(**wanted: Any) -> list[Transition]:
+        return [row.change for row in store.transitions(Filters(**wanted))]
+
+    assert found() == saved[::-1]
+    assert found(source="EXAMPLE/2") == [saved[1]]
+    assert found(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=2)) == saved[2:0:-1]
+    assert found(limit=1) == [saved[3]]
+    assert found(source="EXAMPLE/2", named=(CAMERA,)) == saved[::-1]
+
+
+def outage(clock: UtcClock, failures: int, cause: Cause = Cause.REFUSED) -> list[Transition]:
+    """What a running stream reports that is lost and retried twice a second."""
+    changes = []
+    previous = StreamState.RUNNING
+    for number in range(failures):
+        clock.advance(seconds=0.5)
+        down = StreamState.BACKING_OFF
+        changes.append(Transition(clock.now, CAMERA, previous, down, cause, f"{CAMERA}: refused {number}", 0.5))
+        changes.append(Transition(clock.now, CAMERA, down, StreamState.CONNECTING, cause))
+        previous = StreamState.CONNECTING
+    return changes
+
+
+def test_a_dead_camera_has_one_row_that_counts(store: Store, clock: UtcClock, database_url: str) -> None:
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    dead = outage(clock, 100)
+    for change in dead:
+        store.save(run, [change])
+    store.save(run, dead)  # as after a store that was away
+    (row,) = store.transitions()
+    assert (row.change.at, row.change.state, row.retries, row.last_at) == (dead[0].at, dead[0].state, 99, dead[-1].at)
+    assert row.change.why == "refused 99"
+    (stream,) = store.streams()
+    assert (stream.failures, stream.change.at) == (100, dead[0].at)
+    assert count(database_url, "transitions") == 1
+
+    clock.advance(seconds=1)
+    connecting = StreamState.CONNECTING
+    back = Transition(clock.now, CAMERA, connecting, StreamState.RUNNING)
+    other = dataclasses.replace(dead[-2], at=clock.now, cause=Cause.TIMEOUT)
+    store.save(run, [other, back, *outage(clock, 2)])
+    assert [(row.change.state, row.change.cause, row.retries) for row in store.transitions()][::-1] == [
+        (StreamState.BACKING_OFF, Cause.REFUSED, 99),
+        (StreamState.BACKING_OFF, Cause.TIMEOUT, 0),
+        (StreamState.RUNNING, None, 0),
+        (StreamState.BACKING_OFF, Cause.REFUSED, 1),
+    ]
+
+
+def test_an_outage_that_goes_on_is_in_the_history_of_the_last_hours(store: Store, clock: UtcClock) -> None:
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    first = clock.now
+    store.save(run, outage(clock, 2))
+    for _ in range(4):
+        clock.advance(minutes=30)
+        down = StreamState.CONNECTING, StreamState.FAILED
+        store.save(run, [Transition(clock.now, CAMERA, *down, Cause.REFUSED, "refused", 60.0)])
+    assert len(store.transitions(Filters(since=clock.now - timedelta(minutes=5)))) == 1
+    assert store.streams()[0].failures == 2, "of the last hour"
+    store.prune(RetentionSettings(history=0.05))
+    (row,) = store.transitions()
+    assert (row.change.at > first, row.change.state, row.retries) == (True, StreamState.FAILED, 3)
+
+
+def lag_of(
+    store: Store, clock: UtcClock, started: float, duration: float, faces: Sequence[FrameRecord]
+) -> float | None:
+    """The lag of a stream whose media second 0 was so many seconds before now."""
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    began = clock.now - timedelta(seconds=started)
+    verdict = full_verdict(
+        source=CAMERA, sha256=None, started_at=began, duration=duration, alerts=(), tracks=(), scores=tuple(faces)
     )
-    assert store.transitions(Filters(limit=1)) == [saved[3]]
+    store.save(run, [make_transition(state=StreamState.RUNNING), verdict])
+    return store.streams()[0].lag
+
+
+def test_lag_is_that_of_the_newest_face(store: Store, clock: UtcClock) -> None:
+    def face(frame: int, age: float) -> FrameRecord:
+        return make_record(frame, wall_time=clock.now - timedelta(seconds=age))
+
+    # A burst at the beginning put the stream's own time 8 s ahead; the newest face is from 3.5 s ago.
+    burst = [face(0, 20.0), face(200, 12.0), face(675, 3.5)]
+    assert lag_of(store, clock, started=20.0, duration=27.5, faces=burst) == pytest.approx(3.0)
+
+
+def test_lag_that_is_not_known_is_not_zero(store: Store, clock: UtcClock) -> None:
+    assert lag_of(store, clock, started=20.0, duration=28.0, faces=()) is None
+    assert lag_of(store, clock, started=20.0, duration=18.5, faces=()) == pytest.approx(1.5)
 
 
 def test_a_run_saves_verdicts_and_changes_in_one_call(store: Store, run: int) -> None:
