@@ -1,26 +1,29 @@
 """Settings as typed models.
 
 Order of precedence, strongest first: command-line options, environment (`STREAMWATCH__FACES__THRESHOLD=0.9`),
-the configuration file, the pipeline preset, the defaults below. Unknown keys are errors.
+the file that --config names, the pipeline preset, the defaults below. No file is read that is not named, nor one from
+the current folder. Unknown keys and variables are errors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from streamwatch.errors import ConfigError
 from streamwatch.extensions import SINKS
 from streamwatch.records import AlertKind, Label
-from streamwatch.validation import problems
+from streamwatch.setting_names import nearest_key, unknown_variable
+from streamwatch.validation import dotted
+from streamwatch.yaml_text import YamlProblem, parse_yaml
 
 SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
@@ -149,14 +152,14 @@ class AlertSettings(Section):
 
 
 class RetentionSettings(Section):
-    scores: float | None = Field(None, gt=0, description="days that scores of single faces are kept; null: forever")
-    evidence: float | None = Field(None, gt=0, description="days that pictures and clips are kept")
+    scores: float | None = Field(90.0, gt=0, description="days that scores of single faces are kept; null: forever")
+    evidence: float | None = Field(90.0, gt=0, description="days that pictures and clips are kept; null: forever")
     results: float | None = Field(None, gt=0, description="days that verdicts and alerts are kept, with all under them")
     labels: dict[Label, Annotated[float, Field(gt=0)]] | None = Field(
         None, description="days that verdicts of a label are kept, where they differ: {real: 30}"
     )
     history: float | None = Field(
-        None,
+        90.0,
         gt=0,
         description="days for changes of state, done deliveries, empty runs, unfinished files, hashes not asked for",
     )
@@ -219,8 +222,8 @@ class SinkSettings(Section):
 
 
 class StreamSettings(Section):
-    url: str
-    name: str | None = None
+    url: str = Field(min_length=1)
+    name: str | None = Field(None, min_length=1)
     paused: bool = False
 
 
@@ -255,6 +258,17 @@ class Settings(BaseSettings):
         if len(set(names)) < len(names):
             raise ValueError("two sinks have the same name")
         return sinks
+
+    @field_validator("streams")
+    @classmethod
+    def _each_once(cls, streams: tuple[StreamSettings, ...]) -> tuple[StreamSettings, ...]:
+        # By their places: a URL may hold a password.
+        for what in ("url", "name"):
+            places: dict[str, int] = {}
+            for place, value in enumerate((getattr(stream, what) for stream in streams), start=1):
+                if value is not None and places.setdefault(value, place) != place:
+                    raise ValueError(f"streams {places[value]} and {place} have the same {what}")
+        return streams
 
     def digest(self) -> str:
         """SHA-256 over `ANALYSIS_VERSION` and the settings that can change a verdict: not where it is stored, nor how
@@ -296,12 +310,30 @@ def load_settings(
             ) from None
         origin = str(config)
         values = _merge(values, _parse(_utf8(data, origin), origin))
+    _check_environment()
     values = _merge(values, EnvSettingsSource(Settings)())
     values = _merge(values, overrides or {})
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {problems(error)} (see `streamwatch config schema`)") from None
+        said = "; ".join(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors())
+        raise ConfigError(f"{origin}: {said} (see `streamwatch config schema`)") from None
+
+
+def _problem(loc: Sequence[int | str], kind: str, message: str) -> str:
+    """What is wrong with a key, and for one that there is none of, which one may be meant."""
+    if kind != "extra_forbidden":
+        return f"{dotted(loc)}: {message}"
+    near = nearest_key(Settings, loc)
+    return f"{dotted(loc)}: unknown key" + (f", did you mean {near}?" if near else "")
+
+
+def _check_environment() -> None:
+    found = unknown_variable(Settings, str(Settings.model_config["env_prefix"]), os.environ)
+    if found is not None:
+        name, near = found
+        fix = f"did you mean {near}?" if near else "`streamwatch config schema` prints all settings"
+        raise ConfigError(f"environment: {name} is no setting", fix)
 
 
 def _utf8(data: bytes, origin: str) -> str:
@@ -314,14 +346,12 @@ def _utf8(data: bytes, origin: str) -> str:
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"{origin}: too deep, or with a value that cannot be ({type(error).__name__})") from None
+        values = parse_yaml(text)
+    except YamlProblem as problem:
+        raise ConfigError(f"{origin}: {problem}") from None
     if values is None:
         return {}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{origin}: must be a mapping of sections, such as `sampling: {{fps: 2}}`")
     return values
 

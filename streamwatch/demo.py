@@ -24,6 +24,7 @@ from streamwatch.drawing.annotate import annotate
 from streamwatch.drawing.muxing import Mp4Writer
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.faces import load_face_detector
+from streamwatch.files import make_private_folder
 from streamwatch.records import FloatArray, ImageArray, Label, Span, VideoVerdict
 
 Progress = Callable[[str, float], None]
@@ -92,7 +93,7 @@ def run_demo(
     plan = plan or ClipPlan()
     clip, annotated = folder / "clip.mp4", folder / "annotated.mp4"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         make_clip(clip, plan, lambda share: progress("making the clip", share))
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror})", "name another --out") from None

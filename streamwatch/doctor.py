@@ -208,7 +208,7 @@ def store(settings: Settings) -> Check:
                 return Check("store", Status.OK, f"{database.shown(url)}, made at the first run")
             fix = "choose a folder that can be written: store.url or --store"
             return Check("store", Status.FAIL, f"{file.parent} cannot be written, or is no folder", fix)
-        engine = database.create_store_engine(url)
+        engine = database.create_store_engine(url, read_only=True)
         try:
             revision = schema.current(engine)
         finally:

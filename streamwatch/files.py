@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and those that are for their owner's eyes only."""
 
 from __future__ import annotations
 
@@ -7,10 +7,26 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+PRIVATE = 0o600
+"""Permissions of what shows people: stores, clips, pictures, reports."""
+SHARED = 0o666
+"""Permissions, before the umask, of what shows nobody, such as weights."""
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder that only its owner can enter; one that is there stays as it is. Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file for writing from its beginning; one that is made is its owner's only. Raises OSError."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb")
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, mode: int = 0o666, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, mode: int = PRIVATE, durable: bool = True) -> Iterator[Path]:
     """An empty file beside `path` that takes its place when the block ends; one that fails leaves `path` as it was.
 
     mode: permissions of the file before the umask. durable: on disk before it is in place, so that a loss of power

@@ -15,8 +15,23 @@ PACKAGE = Path(__file__).parents[1] / "streamwatch"
 MAY_IMPORT: dict[str, set[str]] = {}
 """Room → rooms that it may import. A top-level module is a room of its own."""
 
-BASE = {"backoff", "extensions", "enums", "allocator", "files", "cpu", "validation", "records", "errors", "config"}
+BASE = {
+    "plain",
+    "backoff",
+    "extensions",
+    "enums",
+    "allocator",
+    "files",
+    "cpu",
+    "validation",
+    "records",
+    "errors",
+    "config",
+}
 MAY_IMPORT["backoff"] = set()
+MAY_IMPORT["plain"] = set()
+MAY_IMPORT["setting_names"] = set()
+MAY_IMPORT["yaml_text"] = set()
 MAY_IMPORT["extensions"] = {"errors"}
 MAY_IMPORT["enums"] = set()
 MAY_IMPORT["allocator"] = set()
@@ -25,7 +40,7 @@ MAY_IMPORT["cpu"] = set()
 MAY_IMPORT["validation"] = set()
 MAY_IMPORT["errors"] = set()
 MAY_IMPORT["records"] = {"enums", "errors"}
-MAY_IMPORT["config"] = {"enums", "errors", "extensions", "records", "validation"}
+MAY_IMPORT["config"] = {"setting_names", "yaml_text"} | {"enums", "errors", "extensions", "records", "validation"}
 MAY_IMPORT["sources"] = BASE
 MAY_IMPORT["logs"] = {"config", "sources"}
 MAY_IMPORT["faces"] = BASE | {"sources"}

@@ -200,12 +200,12 @@ def test_an_unexpected_error_is_logged_with_its_traceback(
     (tmp_path / "config.yaml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("streamwatch.cli.config.load_settings", broken)
-    assert run("config", "check") == 1
+    assert run("config", "check", "config.yaml") == 1
     shown = capsys.readouterr().err
     assert " CRITICAL streamwatch.cli.main: " in shown.splitlines()[0]
     assert shown.splitlines()[1] == "Traceback (most recent call last):"
     assert "p4ss" not in shown
-    assert run("--log-json", "config", "check") == 1
+    assert run("--log-json", "config", "check", "config.yaml") == 1
     (line,) = lines(capsys.readouterr().err)
     assert (line["level"], "RuntimeError: broken" in line["exception"]) == ("critical", True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.errors import ConfigError
+from streamwatch.files import make_private_folder, replacing
 from streamwatch.records import Alert, Evidence, Label, MaskCoverage, ModelRef
+from streamwatch.store.states import ReviewState
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Reason
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from streamwatch.store import AlertRow, Store
     from streamwatch.store.clips import ClipRow
     from streamwatch.store.deliveries import Delivery
+    from streamwatch.store.reviews import Review
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -92,11 +97,14 @@ def show(
     """
     if model is not None and not explain:
         raise typer.BadParameter("it needs --explain", param_hint="--model")
+    from streamwatch.formats.jsonl import review_line
+
     with common.open_store(store, config) as opened:
         full_id = opened.find_alert(alert_id)
         row, alert = opened.alert_row(full_id), opened.alert(full_id)
         verdict_model = opened.verdict_model(row.verdict_id)
         clip, deliveries = opened.clip(full_id), opened.deliveries.of_alert(full_id)
+        reviews, copies = opened.reviews(full_id), opened.copies(row.verdict_id)
     written: list[Path] = []
     if out is not None:
         from streamwatch.drawing.evidence import write_evidence
@@ -114,11 +122,13 @@ def show(
             **_details(row, alert, written, second),
             "clip": _clip_line(clip),
             "deliveries": _delivery_values(deliveries),
+            "reviews": list(map(review_line, reviews)),
+            "copies": copies,
         }
         typer.echo(json.dumps(details, indent=2))
         return
     console = common.console()
-    console.print(_facts(row, alert, verdict_model, clip, deliveries))
+    console.print(_facts(row, alert, verdict_model, clip, deliveries, reviews, copies))
     if alert.evidence:
         console.print(_evidence_table(alert, second))
     if second is not None:
@@ -176,11 +186,13 @@ def export(
         ),
     ] = "jsonl",
     output: Annotated[
-        Path | None,
+        common.Target | None,
         typer.Option(
             "--output",
             metavar="PATH",
-            help="A file, or a folder for timelines, one file per source; default: standard output.",
+            parser=common.parse_target,
+            help="A file, or for timelines a folder with a file per source: one that is there, ends in / or has no "
+            "suffix. Default: standard output.",
         ),
     ] = None,
     rate: Annotated[
@@ -206,29 +218,42 @@ def export(
     with common.open_store(store, config) as opened:
         found = opened.iter_alerts(common.filters(source, label, since, until, min_score, state, limit, kind))
         if file_format in common.table_formats():
-            common.write_table(map(alert_line, found), ALERTS, file_format, output)
+            file = None if output is None else _table_file(output)
+            common.write_table(map(alert_line, found), ALERTS, file_format, file)
         else:
             _write_timelines(list(found), opened, TimelineFormat(file_format), output, rate)
 
 
 def _write_timelines(
-    found: list[AlertRow], opened: Store, form: TimelineFormat, output: Path | None, rate: float
+    found: list[AlertRow], opened: Store, form: TimelineFormat, output: common.Target | None, rate: float
 ) -> None:
+    """To standard output, or the file named, where there is one source; else to a folder, a file for each."""
     from streamwatch.formats.timelines import file_names, timelines, write_timeline
 
     lines = list(timelines(found, opened.durations(sorted({alert.verdict_id for alert in found}))))
+    to_folder = output is not None and (output.is_folder or not output.path.suffix)
+    if len(lines) > 1 and not to_folder:
+        message = f"{len(lines)} sources have alerts: name a folder for their files, or one of them with --source"
+        raise typer.BadParameter(message, param_hint="--output")
     if output is None:
-        if len(lines) > 1:
-            message = f"{len(lines)} sources have alerts: name a folder for their files, or one of them with --source"
-            raise typer.BadParameter(message, param_hint="--output")
         for line in lines:
             typer.echo(write_timeline(line, form, rate), nl=False)
         return
-    with common.writing_to("--output", output):
-        output.mkdir(parents=True, exist_ok=True)
-        for line, name in zip(lines, file_names([line.source for line in lines], form.value), strict=True):
-            (output / name).write_text(write_timeline(line, form, rate), encoding="utf-8")
-            typer.echo(f"{line.source}: {output / name}", err=True)
+    names = file_names([line.source for line in lines], form.value)
+    with common.writing_to("--output", output.path):
+        if to_folder:
+            make_private_folder(output.path)
+        for line, name in zip(lines, names, strict=True):
+            file = output.path / name if to_folder else output.path
+            with replacing(file, durable=False) as draft:
+                draft.write_text(write_timeline(line, form, rate), encoding="utf-8")
+            typer.echo(common.plain(f"{line.source}: {file}"), err=True)
+
+
+def _table_file(output: common.Target) -> Path:
+    if output.is_folder and not output.path.is_dir():
+        raise typer.BadParameter(f"{output.path}/ is a folder, and a table is a file", param_hint="--output")
+    return output.path
 
 
 @app.command()
@@ -236,53 +261,67 @@ def review(
     alert_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or their first characters.")],
     label: Annotated[Label | None, typer.Option("--label", help="What the reviewer found it to be.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", help="A comment of the reviewer.")] = None,
-    reopen: Annotated[bool, typer.Option("--reopen", help="Withdraw the review.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Who reviews; default: the login name.")
+    ] = None,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Withdraw the review; it stays in the history.")] = False,
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
-    """Record the review of alerts by a person."""
+    """Record the review of alerts by a person. Earlier reviews are kept: `alerts show` lists them."""
     if reopen and (label is not None or comment is not None):
         raise typer.BadParameter("it takes neither --label nor --comment", param_hint="--reopen")
-    with common.open_store(store, config) as opened:
+    reviewer = by or _login_name()
+    with common.open_store(store, config, to_write=True) as opened:
         for alert_id in [opened.find_alert(prefix) for prefix in alert_ids]:
             if reopen:
-                opened.reopen(alert_id)
+                opened.reopen(alert_id, reviewer)
             else:
-                opened.review(alert_id, label, comment)
+                opened.review(alert_id, label, comment, reviewer)
             typer.echo(f"{alert_id}: {'new' if reopen else 'reviewed'}")
 
 
-def _table(found: list[AlertRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("id", no_wrap=True)
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("span", no_wrap=True, justify="right")
-    table.add_column("peak", justify="right")
-    table.add_column("label", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+def _login_name() -> str | None:
+    """Of whoever runs the command; None where the system has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def _table(found: list[AlertRow]) -> Listing:
+    columns = ("id", "time (UTC)", "kind", "span", "peak", "label", "state")
+    table = Listing("source", columns, at=2, right={"span", "peak"})
     for alert in found:
-        table.add_row(
+        cells = (
             alert.id[:8],
             common.instant(alert.started_at or alert.stored_at),
-            Text(common.plain(alert.source)),
             str(alert.kind),
             _span(alert),
             running.score(alert.peak),
             str(alert.label),
             _state(alert),
         )
+        table.add(common.plain(alert.source), cells)
     return table
 
 
-def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, deliveries: list[Delivery]) -> Table:
+def _facts(
+    row: AlertRow,
+    alert: Alert,
+    model: ModelRef,
+    clip: ClipRow | None,
+    deliveries: list[Delivery],
+    reviews: list[Review],
+    copies: list[str],
+) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     facts = {
         "alert": row.id,
         "source": row.source,
+        "copies": "\n".join(map(common.plain, copies)),
         "kind": f"{row.kind} ({row.label})",
         "span": _span(row) if row.track_id is None else f"{_span(row)} of track {row.track_id}",
         "peak, mean": None if row.peak is None or row.mean is None else f"{row.peak:.3f}, {row.mean:.3f}",
@@ -292,7 +331,7 @@ def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, d
         "captured": _capture(row),
         "stored": f"{common.instant(row.stored_at)} UTC, revision {row.revision}",
         "state": _state(row),
-        "comment": row.review_comment,
+        "reviews": "\n".join(map(_review_text, reviews)),
         "clip": None if clip is None else clip.path or f"none: {clip.failure}",
         "deliveries": "\n".join(map(_delivery_text, deliveries)),
     }
@@ -300,6 +339,13 @@ def _facts(row: AlertRow, alert: Alert, model: ModelRef, clip: ClipRow | None, d
         if value:
             table.add_row(name, Text("\n".join(map(common.plain, value.splitlines()))))
     return table
+
+
+def _review_text(review: Review) -> str:
+    said = "withdrawn" if review.state is ReviewState.NEW else str(review.label or "seen")
+    by = "" if review.by is None else f" by {review.by}"
+    comment = "" if review.comment is None else f": {' '.join(review.comment.split())}"
+    return f"{common.instant(review.at)} UTC{by}, {said}{comment}"
 
 
 def _delivery_text(delivery: Delivery) -> str:

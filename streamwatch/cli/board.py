@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.records import VideoVerdict
 from streamwatch.sources.states import DOWN, StreamState, Transition
 
@@ -66,25 +64,17 @@ class Board:
         row.lag = (now - max(seen)).total_seconds() if seen else None
         row.verdict, row.verdict_at = item, now
 
-    def __rich__(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-        table.add_column("stream", overflow="fold", ratio=1)
-        table.add_column("state", no_wrap=True)
-        table.add_column("since", no_wrap=True)
-        for name in ("frames/s", "lag s", "dropped", "failures"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-        table.add_column("score", justify="right", no_wrap=True)
+    def __rich__(self) -> Listing:
+        columns = ("state", "since", "frames/s", "lag s", "dropped", "failures", "verdict", "score")
+        table = Listing("stream", columns, right={*columns[2:6], "score"})
         for source, row in self._rows.items():
-            table.add_row(*self._cells(source, row))
+            why = row.why or ("" if row.verdict is None else common.plain(row.verdict.reason))
+            table.add(common.plain(self._names.get(source, source)), self._cells(row), [why])
         return table
 
-    def _cells(self, source: str, row: _Row) -> list[Group | Text | str]:
+    def _cells(self, row: _Row) -> list[Text | str]:
         verdict = row.verdict
-        name = Text(common.plain(self._names.get(source, source)))
-        why = row.why or ("" if verdict is None else common.plain(verdict.reason))
         return [
-            Group(name, Padding(Text(why, style="dim"), (0, 0, 0, 2))) if why else name,
             Text(str(row.state), style=STATE_STYLES[row.state]),
             "–" if row.since is None else row.since.strftime("%H:%M:%S"),
             _number(row.analysed_fps, 1),

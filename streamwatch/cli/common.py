@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,8 @@ from streamwatch import logs
 from streamwatch.config import LogSettings, Settings, load_settings
 from streamwatch.errors import ConfigError
 from streamwatch.extensions import FORMATS
+from streamwatch.files import open_private
+from streamwatch.plain import plain as plain
 from streamwatch.records import AlertKind, Label
 from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 50
 """Rows of a table where no --limit is given. JSON and exports have no such limit."""
+
+PIPED_COLUMNS = 100_000
+"""Where nobody sees where a line ends."""
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -64,11 +70,37 @@ def parse_cursor(text: str) -> Cursor:
         raise typer.BadParameter(f"{error}; `list` says where it ended, --json in every line") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a command is to write. is_folder: the path ends in a slash, or is a folder's."""
+
+    path: Path
+    is_folder: bool
+
+    def file(self, name: str) -> Path:
+        """The path itself, or the file of this name in the folder."""
+        return self.path / name if self.is_folder else self.path
+
+
+def parse_target(text: str) -> Target:
+    """A file, or a folder: one that is there, or a path that ends in a slash."""
+    return Target(Path(text), text.endswith("/") or Path(text).is_dir())
+
+
+def parse_file(text: str) -> Path:
+    """The path of a file: `Path` alone would take `folder/` for one that is called `folder`."""
+    if text.endswith("/"):
+        raise typer.BadParameter(f"{text} is a folder; name a file, such as {text}results")
+    return Path(text)
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="sqlite:///FILE or postgresql://…; default: from the settings."),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file; none is read that is not named.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 SourceOption = Annotated[
     str | None, typer.Option("--source", metavar="TEXT", help="Only sources whose path or URL contains this.")
@@ -151,11 +183,14 @@ def print_line(bar: Progress, line: str) -> None:
     bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def open_store(store: str | None, config: Path | None) -> Store:
-    """Open a store that exists: a mistyped file name is an error here, not a new and empty store."""
+def open_store(store: str | None, config: Path | None, *, to_write: bool = False) -> Store:
+    """Open a store that exists: a mistyped file name is an error here, not a new and empty store. One that is opened to
+    be read is not changed, nor upgraded.
+    """
     from streamwatch.store import Store
 
-    return Store.open(store_url(store, config), create=False)
+    url = store_url(store, config)
+    return Store.open(url, create=False) if to_write else Store.open_to_read(url)
 
 
 def filters(
@@ -207,7 +242,7 @@ def write_table(rows: Iterable[Mapping[str, Any]], columns: Columns, form: str, 
     from streamwatch.formats import tables
 
     if output is not None:
-        with writing_to("--output", output), output.open("wb") as file:
+        with writing_to("--output", output), open_private(output) as file:
             tables.write_table(rows, columns, form, file)
         return
     if form not in TEXT_TABLES:
@@ -223,17 +258,14 @@ def print_json_lines(lines: Iterable[dict[str, Any]]) -> None:
 
 
 def console() -> Console:
-    """Standard output for people: as wide as the terminal, 100 columns where there is none."""
+    """Standard output for people: as wide as the terminal, or as $COLUMNS says; where it is a file or a pipe, lines are
+    as long as they are, for programs that go by lines.
+    """
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else 100, markup=False, highlight=False)
+    return Console(width=None if known else PIPED_COLUMNS, markup=False, highlight=False)
 
 
 def note_more(shown: int, after: Cursor | None = None) -> None:
     """Say on standard error that a table was cut; after: where the next page begins, if there are pages."""
     page = "" if after is None else f"; --after {after} goes on"
     typer.echo(f"the newest {shown} are shown; --limit N shows more, --json all{page}", err=True)
-
-
-def plain(text: str) -> str:
-    """Text without characters that would move the cursor or change the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

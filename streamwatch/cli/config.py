@@ -18,19 +18,20 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def check(
-    file: Path | None = typer.Argument(None, help="Settings file; default: ./config.yaml."),
+    file: Path = typer.Argument(metavar="FILE", help="Settings file, as other commands take it by --config."),
     pipeline: str | None = typer.Option(None, help="Preset below the file: archive, live, forensic, or a YAML file."),
     as_json: common.JsonOption = False,
 ) -> None:
-    """Check a settings file; names the key that is wrong."""
-    file = file or Path("config.yaml")
+    """Check a settings file; names the key that is wrong. No command reads a file that is not named: give it to them by
+    --config.
+    """
     if not file.is_file():
         raise ConfigError(f"{file}: no such file", "name one: streamwatch config check FILE")
     settings = load_settings(file, pipeline)
     if as_json:
         typer.echo(json.dumps(shown(settings), indent=2))
     else:
-        typer.echo(f"{file}: fine, digest {settings.digest()[:12]}")
+        typer.echo(f"{common.plain(str(file))}: fine, digest {settings.digest()[:12]}")
 
 
 @app.command()

@@ -80,7 +80,7 @@ def prune(
     settings = common.read_settings(config)
     if not settings.retention.asked_for:
         raise ConfigError("retention: nothing is set, so that everything is kept", "config.yaml explains its keys")
-    with common.open_store(store or settings.store.url, None) as opened:
+    with common.open_store(store or settings.store.url, None, to_write=not dry_run) as opened:
         done = opened.prune(settings.retention, dry=dry_run)
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, **asdict(done), "over": done.over}, indent=2))
@@ -100,14 +100,14 @@ def vacuum(store: common.StoreOption = None, config: common.ConfigOption = None)
     SQLite rewrites its file: other users wait, and as much free space is needed again. PostgreSQL keeps the space for
     future rows, and nobody waits.
     """
-    with common.open_store(store, config) as opened:
+    with common.open_store(store, config, to_write=True) as opened:
         before, after = opened.vacuum()
         typer.echo(f"{opened.shown}: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB after")
 
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="New file for the backup.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", parser=common.parse_file, help="New file for the backup.")],
     store: common.StoreOption = None,
     config: common.ConfigOption = None,
 ) -> None:
@@ -121,7 +121,7 @@ def backup(
 
     url = parse_url(common.store_url(store, config))
     copy(url, path)
-    typer.echo(f"{shown(url)}: {path}, {path.stat().st_size / 1e6:,.1f} MB")
+    typer.echo(f"{common.plain(f'{shown(url)}: {path}')}, {path.stat().st_size / 1e6:,.1f} MB")
 
 
 def _pruned(done: Pruned, *, dry_run: bool) -> list[str]:

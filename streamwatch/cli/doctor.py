@@ -38,7 +38,7 @@ def _table(checks: list[Check]) -> Table:
     table.add_column(overflow="fold")
     for check in checks:
         style = STYLES[check.status]
-        table.add_row(Text(check.status.value, style), check.name, check.detail)
+        table.add_row(Text(check.status.value, style), check.name, common.plain(check.detail))
         if check.fix:
-            table.add_row("", "", Text(f"fix: {check.fix}", style))
+            table.add_row("", "", Text(common.plain(f"fix: {check.fix}"), style))
     return table

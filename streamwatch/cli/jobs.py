@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.store.states import ItemState, JobState
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def show(
 @app.command("retry")
 def retry(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Let the next scan of the same inputs retry failed ones, however often they failed."""
-    with common.open_store(store, config) as opened:
+    with common.open_store(store, config, to_write=True) as opened:
         count = opened.jobs.retry(job_id)
     typer.echo(f"job {job_id}: {count} {'input' if count == 1 else 'inputs'} to be retried by the same scan")
 
@@ -82,7 +83,7 @@ def retry(job_id: JobArgument, store: common.StoreOption = None, config: common.
 @app.command("cancel")
 def cancel(job_id: JobArgument, store: common.StoreOption = None, config: common.ConfigOption = None) -> None:
     """Stop the scan that works on a job; its results are kept, and the same scan resumes from there."""
-    with common.open_store(store, config) as opened:
+    with common.open_store(store, config, to_write=True) as opened:
         opened.jobs.cancel(job_id)
     typer.echo(f"job {job_id}: cancelled; a scan that works on it ends within seconds")
 
@@ -128,20 +129,15 @@ def _job_table(found: list[JobRow]) -> Table:
     return table
 
 
-def _item_table(found: list[ItemRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    for name in ("state", "label"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
+def _item_table(found: list[ItemRow]) -> Listing:
+    table = Listing("source", ("", "state", "label", "score"), at=1, right={"", "score"})
     for item in found:
-        source = Text(common.plain(item.source))
+        remarks = []
         if item.metadata:
-            said = ", ".join(f"{name}: {value}" for name, value in item.metadata.items())
-            source.append(f"\n  {common.plain(said)}", style="dim")
+            remarks.append(", ".join(f"{name}: {value}" for name, value in item.metadata.items()))
         if item.failure is not None:
-            source.append(f"\n  {common.plain(f'{item.failure.kind}: {item.failure.message}')}", style="dim")
+            remarks.append(f"{item.failure.kind}: {item.failure.message}")
         label = Text("–") if item.label is None else Text(item.label.value, style=running.STYLES[item.label])
-        table.add_row(str(item.number), source, item.state.value, label, running.score(item.score))
+        cells = (str(item.number), item.state.value, label, running.score(item.score))
+        table.add(common.plain(item.source), cells, list(map(common.plain, remarks)))
     return table

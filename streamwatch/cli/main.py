@@ -109,5 +109,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _end(message: str) -> NoReturn:
-    print(f"streamwatch: {' '.join(message.split())}", file=sys.stderr)
+    print(f"streamwatch: {common.plain(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(EXIT_USAGE)

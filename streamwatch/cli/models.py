@@ -47,8 +47,8 @@ def list_models(as_json: common.JsonOption = False) -> None:
         if card is None:
             table.add_row(name, "", "", f"no weights, or broken: streamwatch models show {name}")
         else:
-            metrics = ", ".join(f"{key} {value:g}" for key, value in card.metrics.items())
-            table.add_row(name, str(card.input.size), card.date, metrics)
+            metrics = ", ".join(f"{common.plain(key)} {value:g}" for key, value in card.metrics.items())
+            table.add_row(name, str(card.input.size), common.plain(card.date), metrics)
     common.console().print(table)
 
 
@@ -65,7 +65,8 @@ def show(
         typer.echo(json.dumps(values, indent=2))
     else:
         plain = json.loads(json.dumps(values))
-        typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=98).rstrip())
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=98)
+        typer.echo("\n".join(map(common.plain, text.splitlines())))
 
 
 @app.command("import")

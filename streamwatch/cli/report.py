@@ -12,6 +12,7 @@ import typer
 
 from streamwatch.cli import common, running
 from streamwatch.cli.scan import INPUT_FAILED, ScanBar
+from streamwatch.files import make_private_folder
 from streamwatch.records import Label
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 def report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A video file, or an http(s) URL with an end.")],
     html: Annotated[
-        Path | None,
+        common.Target | None,
         typer.Option(
             "--html",
             metavar="PATH",
-            help="File or folder for the page; default: <stem>.report.html here. An earlier page is "
-            "replaced, nothing else.",
+            parser=common.parse_target,
+            help="File for the page, or folder: one that is there, or that ends in /. Default: <stem>.report.html "
+            "here. An earlier page is replaced, nothing else.",
         ),
     ] = None,
     pipeline: running.PipelineOption = "archive",
@@ -53,6 +55,8 @@ def report(
         raise typer.BadParameter(f"{file} names {len(inputs)} videos, and a page is on one", param_hint="FILE")
     target = _target(inputs[0], html)
     with common.writing_to("--html", target):
+        if html is not None and html.is_folder:
+            make_private_folder(html.path)
         check_replaceable(target)
     verdict = _analyse(inputs[0], settings, resume=resume)
     page = _report(verdict, inputs[0], settings)
@@ -65,16 +69,14 @@ def report(
         raise typer.Exit(INPUT_FAILED)
 
 
-def _target(source: Input, html: Path | None) -> Path:
+def _target(source: Input, html: common.Target | None) -> Path:
     from streamwatch.files import shortened
     from streamwatch.formats.timelines import file_names
 
-    if html is not None and not html.is_dir():
-        return html
     suffix = "report.html"
     place = source.source
     default = file_names([place.name], suffix)[0] if place.is_url else f"{shortened(place.path.stem)}.{suffix}"
-    return (html or Path()) / default
+    return Path(default) if html is None else html.file(default)
 
 
 def _analyse(source: Input, settings: Settings, *, resume: bool) -> VideoVerdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 from collections import Counter
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli import common, running
+from streamwatch.cli.listing import Listing
 from streamwatch.errors import JobCancelled
+from streamwatch.files import open_private
 from streamwatch.records import Failure, Label, VideoVerdict
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ def scan(
     config: common.ConfigOption = None,
     store: common.StoreOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Also write verdicts as JSON Lines.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", parser=common.parse_file, help="Also write verdicts as JSON Lines."),
     ] = None,
     annotate: Annotated[
         Path | None,
@@ -177,7 +180,7 @@ def _lines_to(output: Path | None) -> Iterator[TextIO | None]:
         yield None
         return
     with common.writing_to("--output", output):
-        stream = output.open("w", encoding="utf-8")
+        stream = io.TextIOWrapper(open_private(output), encoding="utf-8")
     with stream:
         yield stream
 
@@ -225,19 +228,13 @@ class Row:
 def _print(rows: list[Row]) -> None:
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("label", no_wrap=True)
-    table.add_column("score", justify="right")
-    table.add_column("length", no_wrap=True, justify="right")
-    table.add_column("looked forged", overflow="fold", max_width=33)
+    table = Listing("source", ("label", "score", "length", "looked forged"), right={"score", "length"})
     ordered = sorted(rows, key=lambda row: row.rank)
     for row in ordered[: common.TABLE_ROWS]:
-        source = Text(common.plain(row.source))
-        if row.why:
-            source.append(f"\n  {common.plain(row.why)}", style="dim")
         label = Text(str(row.label), style=running.STYLES[row.label])
-        table.add_row(source, label, running.score(row.score), row.length, row.spans)
+        table.add(
+            common.plain(row.source), (label, running.score(row.score), row.length, row.spans), [common.plain(row.why)]
+        )
     common.console().print(table)
     counts = Counter(row.label for row in rows)
     said = ", ".join(f"{counts[label]} {label}" for label in Label if counts[label])

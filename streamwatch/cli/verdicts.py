@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from streamwatch.cli import common
-from streamwatch.records import VideoVerdict
+from streamwatch.cli.listing import Listing
 
 if TYPE_CHECKING:
     from streamwatch.store import VerdictRow
 
 app = typer.Typer(no_args_is_help=True)
+
+COPIES_SHOWN = 3
 
 
 @app.callback()
@@ -47,7 +46,9 @@ def list_verdicts(
         if as_json:
             wanted = common.filters(source, label, since, until, min_score, state, limit, kind, after)
             found = opened.iter_verdicts(wanted)
-            common.print_json_lines({**verdict_line(row.verdict), "cursor": str(row.cursor)} for row in found)
+            common.print_json_lines(
+                {**verdict_line(row.verdict), "copies": list(row.copies), "cursor": str(row.cursor)} for row in found
+            )
             return
         rows = limit or common.TABLE_ROWS
         page = opened.verdicts(common.filters(source, label, since, until, min_score, state, rows + 1, kind, after))
@@ -71,7 +72,10 @@ def export(
         ),
     ] = "jsonl",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Output file; default: standard output.")
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", parser=common.parse_file, help="Output file; default: standard output."
+        ),
     ] = None,
     source: common.SourceOption = None,
     label: common.LabelOption = None,
@@ -96,33 +100,27 @@ def export(
             common.write_table(map(verdict_cells, opened.iter_verdicts(wanted)), VERDICTS, file_format, output)
 
 
-def _table(found: list[VerdictRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("source", overflow="fold", ratio=1)
-    table.add_column("label", no_wrap=True)
-    table.add_column("score", justify="right")
-    table.add_column("length", no_wrap=True, justify="right")
-    table.add_column("tracks", justify="right")
-    table.add_column("alerts", justify="right")
+def _table(found: list[VerdictRow]) -> Listing:
+    columns = ("time (UTC)", "label", "score", "length", "tracks", "alerts")
+    table = Listing("source", columns, at=1, right=columns[2:])
     for row in found:
         verdict = row.verdict
-        table.add_row(
+        cells = (
             common.instant(row.occurred_at),
-            _source(verdict),
             str(verdict.label),
             "–" if verdict.score is None else f"{verdict.score:.2f}",
             "–" if verdict.duration is None else common.media_time(verdict.duration),
             str(len(verdict.tracks)),
             str(len(verdict.alerts)),
         )
+        table.add(common.plain(verdict.source), cells, list(map(common.plain, _remarks(row))))
     return table
 
 
-def _source(verdict: VideoVerdict) -> RenderableType:
-    """The source, and below it why there is no plain answer."""
-    source = Text(common.plain(verdict.source))
-    why = verdict.reason if verdict.failure is None else f"{verdict.failure.kind}: {verdict.failure.message}"
-    if not why:
-        return source
-    return Group(source, Padding(Text(common.plain(why), style="dim"), (0, 0, 0, 2)))
+def _remarks(row: VerdictRow) -> Iterator[str]:
+    """Where copies lie, and why there is no plain answer."""
+    yield from (f"also {path}" for path in row.copies[:COPIES_SHOWN])
+    if len(row.copies) > COPIES_SHOWN:
+        yield f"and {len(row.copies) - COPIES_SHOWN} more copies"
+    failure = row.verdict.failure
+    yield row.verdict.reason if failure is None else f"{failure.kind}: {failure.message}"

@@ -13,20 +13,34 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from streamwatch.detectors.m2tr.config import M2TRConfig
 from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.errors import ConfigError, WeightsError
 from streamwatch.extensions import DETECTORS
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.files import replacing
+from streamwatch.files import SHARED, replacing
 from streamwatch.records import FloatArray
 from streamwatch.validation import dotted, problems
 
 SUFFIX = ".safetensors"
 
-Channels = tuple[float, float, float]
+MAX_BYTES = 1_000_000
+"""Of a card: those that ship take up less than 10 kB."""
+
+Channel = Annotated[float, Field(ge=-1e4, le=1e4)]
+Channels = tuple[Channel, Channel, Channel]
+Spread = Annotated[float, Field(gt=1e-6, le=1e4)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,17 +76,17 @@ Preset = Annotated[
 class InputSpec:
     """Square RGB crops of side `size`; per channel, (pixel − mean) / std with pixels 0..255 (0 and 1: as they are)."""
 
-    size: Annotated[int, Field(ge=1)]
+    size: Annotated[int, Field(ge=1, le=4096)]
     mean: Channels
-    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    std: tuple[Spread, Spread, Spread]
 
 
 @dataclass(frozen=True)
 class Calibration:
     """probability = sigmoid(logit / temperature + bias)."""
 
-    temperature: Annotated[float, Field(gt=0)]
-    bias: float
+    temperature: Annotated[float, Field(ge=1e-3, le=1e3)]
+    bias: Annotated[float, Field(ge=-100, le=100)]
 
     def probability(self, logits: FloatArray) -> FloatArray:
         """Calibrated probability of "fake" of z_fake − z_real; safe for logits of any size."""
@@ -84,8 +98,8 @@ class Calibration:
 class Thresholds:
     """A score ≤ `real` is real, ≥ `fake` is fake, between them inconclusive."""
 
-    real: Probability
-    fake: Probability
+    real: Annotated[float, Field(ge=0, lt=1)]
+    fake: Annotated[float, Field(gt=0, le=1)]
 
     def __post_init__(self) -> None:
         if self.real > self.fake:
@@ -99,9 +113,15 @@ class Limits:
     min_face_side: shorter side of the face box, frame pixels. min_sharpness, max_pose: see `FaceQuality`.
     """
 
-    min_face_side: Annotated[float, Field(ge=0)]
-    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    min_face_side: Annotated[float, Field(ge=0, le=1e4)]
+    min_sharpness: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     max_pose: Probability = 1.0
+
+
+def _checked_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    if not 0 <= metrics.get("mask_threshold", 0.5) <= 1:
+        raise ValueError("mask_threshold must be in 0..1")
+    return metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +135,9 @@ class ModelCard:
     licence: of the weights, and which use the training data's terms allow.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # holds for the nested parts too
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", allow_inf_nan=False
+    )  # holds for the nested parts too
 
     name: str
     preset: Preset
@@ -128,7 +150,7 @@ class ModelCard:
     data: str
     date: Annotated[str, BeforeValidator(str)]  # YAML reads a bare date as one
     recipe: str
-    metrics: dict[str, float]
+    metrics: Annotated[dict[str, float], AfterValidator(_checked_metrics)]
     licence: str
 
     @property
@@ -153,12 +175,18 @@ def read_card(path: Path) -> ModelCard:
     """
     path = card_path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise WeightsError(f"{path}: too long for a model card, of which {MAX_BYTES:,} bytes are read at most")
+        values = yaml.safe_load(data.decode("utf-8"))
+    except RecursionError:
+        raise WeightsError(f"{path}: not a model card: it is nested too deeply") from None
     except OSError as error:
         raise WeightsError(
             f"{path}: the model card cannot be read ({error.strerror})", "weights need their card beside them"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise WeightsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise WeightsError(f"{path}: must be a mapping with the keys {', '.join(_KEYS)}")
@@ -199,7 +227,7 @@ def write_card(card: ModelCard, path: Path) -> None:
     values = _ADAPTER.dump_python(card, mode="json", warnings=False)
     _parse(values, path)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    with replacing(path) as draft:
+    with replacing(path, mode=SHARED) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
@@ -229,4 +257,4 @@ def _parse(values: Mapping[str, Any], path: Path) -> ModelCard:
 
 def _key(loc: Sequence[int | str]) -> str:
     """The key that an error is about, without the kind of preset, which pydantic puts between."""
-    return dotted([*loc[:1], *loc[2:]] if loc[0] == "preset" and len(loc) > 2 else loc)
+    return dotted([*loc[:1], *loc[2:]] if loc[:1] == ("preset",) and len(loc) > 2 else loc)

@@ -34,7 +34,7 @@ from streamwatch.detectors.m2tr.config import PRESETS, M2TRConfig
 from streamwatch.detectors.m2tr.model import M2TR, build
 from streamwatch.errors import WeightsError
 from streamwatch.faces.crops import CropGeometry
-from streamwatch.files import replacing
+from streamwatch.files import SHARED, replacing
 
 IMAGENET = InputSpec(size=320, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
@@ -58,7 +58,7 @@ def save_checkpoint(path: Path, model: M2TR, card: ModelCard, *, half: bool = Tr
             raise WeightsError(f"{path}: {key} holds numbers that are not finite; nothing was written")
         tensors[key] = _stored(value.detach().cpu(), half)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
+    with replacing(path, mode=SHARED) as draft:
         save_file(tensors, draft, metadata={"name": card.name})
         draft.chmod(0o644)  # safetensors writes files that only their owner can read
         stamped = replace(card, sha256=file_sha256(draft))

@@ -21,6 +21,7 @@ import numpy as np
 from streamwatch.config import DecodeSettings
 from streamwatch.drawing.muxing import CLOCK, Mp4Writer, Part, join
 from streamwatch.errors import ConfigError
+from streamwatch.files import PRIVATE, make_private_folder
 from streamwatch.fusion.regions import brief
 from streamwatch.records import Box, FaceTrace, ImageArray, Label, MaskCoverage, VideoVerdict
 from streamwatch.sources.segments import Segment
@@ -78,7 +79,9 @@ class Drawing:
         Raises SourceError where the source cannot be read and ConfigError where the output cannot be written.
         """
         with self._writing():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if self._folder.is_symlink():  # laid by somebody who wants the parts elsewhere
+                self._folder.unlink()
+            make_private_folder(self._folder)
             return self._draw(segment or Segment(), length, progress)
 
     def join(self, parts: Sequence[Part | None]) -> None:
@@ -86,6 +89,7 @@ class Drawing:
         with self._writing():
             whole = self._folder / "whole.mp4"
             join([part for part in parts if part is not None], self.source, whole)
+            whole.chmod(PRIVATE)
             whole.replace(self.output)
 
     def clear(self) -> None:

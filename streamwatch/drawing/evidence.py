@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from streamwatch.errors import StoreError
+from streamwatch.files import make_private_folder, replacing
 from streamwatch.records import Alert, Evidence, ImageArray
 
 _FORGED = np.array([255, 48, 32], dtype=np.float32)
@@ -40,7 +41,7 @@ def write_evidence(alert: Alert, folder: Path) -> list[Path]:
 
     Makes the folder. Raises StoreError for a stored picture that cannot be decoded, OSError if writing fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     stem = file_stem(alert)
     written = []
     for number, item in enumerate(alert.evidence, start=1):
@@ -73,11 +74,12 @@ def masked_crop(item: Evidence, owner: str) -> ImageArray | None:
 
 
 def write_png(path: Path, image: ImageArray) -> Path:
-    """Write an H×W×3 RGB picture. Raises OSError."""
+    """Write an H×W×3 RGB picture that only its owner can read. Raises OSError."""
     done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
     if not done:
         raise StoreError(f"{path}: OpenCV could not encode a {image.shape} picture as PNG")
-    path.write_bytes(data.tobytes())
+    with replacing(path, durable=False) as draft:
+        draft.write_bytes(data.tobytes())
     return path
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from streamwatch.detectors import Detector, ExplainingDetector, Reason, ReasoningDetector
 from streamwatch.drawing.evidence import decode_crop, file_stem, masked_crop, write_png
 from streamwatch.errors import DetectorError
+from streamwatch.files import make_private_folder
 from streamwatch.fusion.regions import describe
 from streamwatch.records import Alert, Evidence, FloatArray, ImageArray, ModelRef
 
@@ -91,7 +92,7 @@ def write_panels(
     used: the model that explained. verdict: the model of the verdict, whose mask is shown; where the two are not
     the same, the panel says so. Makes the folder. Raises StoreError for a damaged picture, OSError if writing fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     stem = file_stem(alert)
     written = []
     for number, item in enumerate(explanations, start=1):

@@ -19,6 +19,10 @@ from streamwatch.records import Box, FloatArray, ImageArray
 FloatingArray = NDArray[np.floating[Any]]
 
 
+MAX_SCALE = 100.0
+"""Sides of a crop in sides of a face: one beyond holds no face that could be seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class CropGeometry:
     """How a square crop lies around a face box.
@@ -34,8 +38,8 @@ class CropGeometry:
     center_y: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"crop scale must be a positive number, not {self.scale}")
+        if not 0 < self.scale <= MAX_SCALE:
+            raise ValueError(f"crop scale must be a positive number up to {MAX_SCALE:g}, not {self.scale}")
         for name in ("center_x", "center_y"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"crop {name} must be in 0..1, not {getattr(self, name)}")

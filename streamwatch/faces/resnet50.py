@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from streamwatch.config import FaceSettings
 from streamwatch.errors import WeightsError
 from streamwatch.faces.retinaface import Normalisation, RetinaFace
-from streamwatch.files import replacing
+from streamwatch.files import SHARED, replacing
 from streamwatch.records import FloatArray
 
 NAME = "retinaface-resnet50"
@@ -71,7 +71,7 @@ def import_resnet50(source: Path, output: Path) -> Path:
         ) from None
     try:
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        with replacing(output) as draft:
+        with replacing(output, mode=SHARED) as draft:
             save_file(model.state_dict(), draft, metadata={"architecture": NAME, "source_sha256": digest})
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{output}: cannot be written ({_first_line(error)})") from None

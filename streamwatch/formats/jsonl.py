@@ -9,8 +9,9 @@ from streamwatch.sources.states import Transition
 from streamwatch.store.events import alert_fields, instant
 
 if TYPE_CHECKING:
-    from streamwatch.store.history import StreamStatus
+    from streamwatch.store.history import StreamChange, StreamStatus
     from streamwatch.store.loading import AlertRow
+    from streamwatch.store.reviews import Review
 
 
 def verdict_line(verdict: VideoVerdict) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def _frames(frames: FrameCounts) -> dict[str, Any]:
 
 
 def transition_line(transition: Transition) -> dict[str, Any]:
-    """One change of state of a stream, as `streams history --json` gives it."""
+    """One change of state of a stream, as `watch --json` gives it."""
     return {
         "at": instant(transition.at),
         "source": transition.source,
@@ -56,6 +57,11 @@ def transition_line(transition: Transition) -> dict[str, Any]:
         "message": transition.message,
         "retry_in": transition.retry_in,
     }
+
+
+def change_line(row: StreamChange) -> dict[str, Any]:
+    """As `transition_line`, with the retries that failed for the same cause."""
+    return {**transition_line(row.change), "retries": row.retries, "last_at": instant(row.last_at)}
 
 
 def stream_line(stream: StreamStatus) -> dict[str, Any]:
@@ -104,6 +110,18 @@ def alert_line(alert: AlertRow) -> dict[str, Any]:
         "review_label": None if alert.review_label is None else alert.review_label.value,
         "review_comment": alert.review_comment,
         "reviewed_at": instant(alert.reviewed_at),
+        "reviewed_by": alert.reviewed_by,
+    }
+
+
+def review_line(review: Review) -> dict[str, Any]:
+    """One review of an alert, as `alerts show --json` gives it."""
+    return {
+        "at": instant(review.at),
+        "by": review.by,
+        "state": review.state.value,
+        "label": None if review.label is None else review.label.value,
+        "comment": review.comment,
     }
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 import itertools
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
@@ -14,6 +16,11 @@ from typing import Any, BinaryIO
 from streamwatch.errors import LibraryMissing
 from streamwatch.extensions import FORMATS
 from streamwatch.store.loading import VerdictRow
+
+_FORMULA = frozenset("=+-@\N{MINUS SIGN}")
+"""What a formula begins with; full-width and small forms of it count as well."""
+_SEPARATORS = re.compile("([;|\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])")
+"""What separates cells or rows in some locale; a comma does not, as the text around it is quoted."""
 
 PARQUET_ROWS = 10_000
 """Rows of a row group."""
@@ -52,6 +59,7 @@ ALERTS: Columns = {
     "review_label": ColumnKind.TEXT,
     "review_comment": ColumnKind.TEXT,
     "reviewed_at": ColumnKind.INSTANT,
+    "reviewed_by": ColumnKind.TEXT,
 }
 """Those of `alert_line`."""
 
@@ -140,8 +148,8 @@ def write_jsonl(rows: Rows, columns: Columns, file: BinaryIO) -> None:
 def write_csv(rows: Rows, columns: Columns, file: BinaryIO) -> None:
     """A header, then one row a line (RFC 4180), in UTF-8; what is not known is empty.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front
-    (https://owasp.org/www-community/attacks/CSV_Injection).
+    Text that a spreadsheet would run as a formula gets an apostrophe in front, whichever character separates cells in
+    its locale (https://owasp.org/www-community/attacks/CSV_Injection).
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.DictWriter(text, list(columns))
@@ -177,6 +185,20 @@ def _instants(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, datetim
 
 
 def _harmless(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return f"'{value}"
-    return value
+    """Text with an apostrophe in front of all that a spreadsheet may take for a formula, wherever its locale has a cell
+    begin: at the beginning, and after what separates cells or rows.
+    """
+    if not isinstance(value, str):
+        return value
+    cells = [f"'{part}" if _is_formula(part) else part for part in _SEPARATORS.split(value)]
+    text = "".join(cells)
+    return f"'{text}" if text.startswith(("\t", "\r", "\n")) else text
+
+
+def _is_formula(cell: str) -> bool:
+    """Whether a cell begins like a formula, behind what readers may drop: blanks, quotes, invisible characters."""
+    for character in cell:
+        if character in "\"'" or character.isspace() or unicodedata.category(character) in ("Cc", "Cf"):
+            continue
+        return unicodedata.normalize("NFKC", character) in _FORMULA
+    return False

@@ -15,6 +15,7 @@ from typing import Any
 
 from streamwatch.enums import StrEnum
 from streamwatch.errors import LibraryMissing
+from streamwatch.plain import plain
 from streamwatch.records import AlertKind
 from streamwatch.sources import Location
 from streamwatch.store.loading import AlertRow
@@ -115,11 +116,13 @@ def _timeline(timeline: SourceTimeline, form: TimelineFormat, rate: float) -> An
     def instant(seconds: float) -> Any:
         return opentime.RationalTime(round(seconds * rate), rate)
 
-    source = timeline.source
+    # An edit list goes by lines: a name with a line break would add events to it.
+    source = plain(timeline.source) if form is TimelineFormat.EDL else timeline.source
     whole = opentime.TimeRange(instant(0.0), instant(timeline.length))
+    title = Path(source).name or source
     location = Location(source)
     place = source if location.is_url else location.path.absolute().as_uri()
-    clip = schema.Clip(Path(source).name or source, schema.ExternalReference(place, whole), whole)
+    clip = schema.Clip(title, schema.ExternalReference(place, whole), whole)
     for alert in timeline.alerts:
         end = alert.start if alert.end is None else alert.end
         name = _words(alert)
@@ -128,6 +131,6 @@ def _timeline(timeline: SourceTimeline, form: TimelineFormat, rate: float) -> An
         marked = opentime.TimeRange(instant(alert.start), instant(end - alert.start))
         about = {"id": alert.id, "peak": alert.peak, "mean": alert.mean, "start": alert.start, "end": alert.end}
         clip.markers.append(schema.Marker(name, marked, color="RED", metadata={"streamwatch": about}))
-    made = schema.Timeline(Path(source).name or source)
+    made = schema.Timeline(title)
     made.tracks.append(schema.Track("V1", [clip], kind="Video"))
     return made

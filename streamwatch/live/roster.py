@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from pydantic import ValidationError
 
 from streamwatch.config import Section, Settings, StreamSettings
 from streamwatch.errors import ConfigError
-from streamwatch.files import replacing
+from streamwatch.files import PRIVATE, replacing
 from streamwatch.sources import Location, redact
-from streamwatch.sources.container import access_for
+from streamwatch.sources.container import check_watchable
 from streamwatch.store.database import parse_url, sqlite_file
 from streamwatch.validation import problems
 
@@ -43,14 +44,15 @@ class Roster:
 
     def __init__(self, path: Path | None, configured: Sequence[StreamSettings]) -> None:
         self._path = path
-        self._configured = list(configured)
+        self.configured = tuple(configured)
+        """Those of the settings."""
 
     def streams(self) -> list[StreamSettings]:
         """Every stream once, those of the settings first; one that was paused says so. Raises ConfigError."""
         return self._merged(self._added())
 
     def _merged(self, added: Sequence[StreamSettings]) -> list[StreamSettings]:
-        found = {stream.url: stream for stream in self._configured}
+        found = {stream.url: stream for stream in self.configured}
         for stream in added:
             known = found.get(stream.url)
             found[stream.url] = stream if known is None else known.model_copy(update={"paused": stream.paused})
@@ -58,7 +60,7 @@ class Roster:
 
     def add(self, url: str, name: str | None) -> None:
         """Add a stream. Raises ConfigError where there is one with that URL or name, SourceRefused for its scheme."""
-        access_for(Location(url))
+        check_watchable(Location(url))
         with self._changed() as streams:
             for known in self._merged(streams):
                 if known.url == url or (name is not None and known.name == name):
@@ -69,7 +71,7 @@ class Roster:
         """Remove a stream that was added, by its name or URL. Raises ConfigError for one of the settings."""
         with self._changed() as streams:
             stream = self._find(which, streams)
-            if any(stream.url == known.url for known in self._configured):
+            if any(stream.url == known.url for known in self.configured):
                 raise ConfigError(f"{which}: stands in the settings", "remove it there, or pause it")
             streams[:] = [known for known in streams if known.url != stream.url]
 
@@ -110,7 +112,7 @@ class Roster:
         if path is None:
             raise ConfigError("live.roster: with a store on a server it must name the file of added streams")
         try:
-            with path.with_suffix(".lock").open("w") as lock:
+            with _open_lock(path.with_suffix(".lock")) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 streams = self._added()
                 yield streams
@@ -119,9 +121,14 @@ class Roster:
             raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
 
 
+def _open_lock(path: Path) -> BinaryIO:
+    """A file to lock; a link is not followed, and nothing is emptied."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE), "r+b")
+
+
 def _write(path: Path, streams: Sequence[StreamSettings]) -> None:
     document: dict[str, Any] = {"streams": [stream.model_dump(exclude_defaults=True) for stream in streams]}
-    with replacing(path, mode=0o600) as draft:
+    with replacing(path) as draft:
         draft.write_text(HEADER + yaml.safe_dump(document, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import time
 from dataclasses import dataclass
 
@@ -75,6 +76,8 @@ SCHEMES = {
 }
 
 
+_OPTIONAL = ("srt",)
+"""Schemes that FFmpeg may have been built without."""
 _ENCRYPTED = ("https", "rtmps", "rtsps")
 _SESSIONS = ("rtmp", "rtmps", "rtsp", "rtsps")
 """Schemes whose FFmpeg clients call a connection that was broken off invalid data."""
@@ -98,13 +101,33 @@ def access_for(source: Location) -> Access:
 
 
 def check_watchable(source: Location) -> None:
-    """Raise SourceRefused for what cannot be watched: a scheme that is not allowed, an object in a store. Raises
-    ConfigError where a broken extension would open it.
+    """Raise SourceRefused for what cannot be watched, however often it is tried: a scheme that is not allowed or that
+    FFmpeg was built without, an object in a store. Raises ConfigError where a broken extension would open it.
     """
     if source.is_object:
         raise SourceRefused(f"{source}: an object in a store is no stream", "use `streamwatch scan`")
     if access_for(source) is READ_ACCESS:
         SOURCES.load(source.scheme)
+    if source.scheme in _OPTIONAL and not _is_spoken(source.scheme):
+        raise _unspoken(source)
+
+
+@functools.cache
+def _is_spoken(scheme: str) -> bool:
+    """Whether this build of FFmpeg has the protocol; nothing is connected to, as there is no host."""
+    try:
+        av.open(f"{scheme}://", timeout=1.0).close()
+    except av.error.ProtocolNotFoundError:
+        return False
+    except av.error.FFmpegError:
+        return True
+    return True
+
+
+def _unspoken(source: Location) -> SourceRefused:
+    return SourceRefused(
+        f"{source}: the installed FFmpeg cannot speak {source.scheme}", "install a build of PyAV that can"
+    )
 
 
 def open_container(source: Location, settings: DecodeSettings, opened: OpenedFile | None = None) -> InputContainer:
@@ -196,7 +219,7 @@ def source_error(
             f"{name}: the server wants other credentials", "give them as scheme://user:password@host/…"
         )
     if isinstance(error, av.error.ProtocolNotFoundError):
-        return SourceRefused(f"{name}: the installed FFmpeg cannot speak {scheme}", "install a build of PyAV that can")
+        return _unspoken(source)
     if isinstance(error, av.error.ConnectionRefusedError):
         return SourceRefused(f"{name}: connection refused", "check host and port, and that the server runs")
     if isinstance(error, av.error.EOFError) or (scheme in _SESSIONS and isinstance(error, av.error.InvalidDataError)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, delete, insert, select
 
-from streamwatch.files import replacing
+from streamwatch.files import make_private_folder, replacing
 from streamwatch.records import EvidenceClip
 from streamwatch.store.database import sqlite_file
 from streamwatch.store.rows import Values, clean_text
@@ -90,7 +90,7 @@ def place_of(url: URL, path: str) -> Path:
 
 
 def _write(folder: Path, alert_id: str, data: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     path = folder / f"{alert_id}.mp4"
     with replacing(path) as draft:
         draft.write_bytes(data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from streamwatch.backoff import full_jitter
 from streamwatch.errors import StoreDeadlock, StoreError
+from streamwatch.files import PRIVATE
 from streamwatch.sources import redact
 
 BUSY_TIMEOUT_S = 30.0
@@ -59,11 +62,12 @@ def shown(url: URL) -> str:
     return redact(url.render_as_string(hide_password=True))
 
 
-def create_store_engine(url: URL, *, migrating: bool = False) -> Engine:
+def create_store_engine(url: URL, *, migrating: bool = False, read_only: bool = False) -> Engine:
     """An engine whose transactions are real on both databases.
 
     SQLite: write-ahead log, foreign keys on, writers wait for each other. Connections of a `migrating` engine
-    leave foreign keys unchecked: SQLite alters a table by copying and dropping it, which would cascade.
+    leave foreign keys unchecked: SQLite alters a table by copying and dropping it, which would cascade. Those of a
+    `read_only` engine on SQLite write nothing, and need no right to.
     Raises StoreError for a missing driver or a path that cannot hold a database.
     """
     path = sqlite_file(url)
@@ -90,7 +94,11 @@ def create_store_engine(url: URL, *, migrating: bool = False) -> Engine:
             f"{shown(url)}: the PostgreSQL driver is missing", "run pip install 'streamwatch[postgres]'"
         ) from None
     if path is not None:
-        _set_up_sqlite(engine, foreign_keys=not migrating)
+        if read_only:
+            _set_up_reading(engine, path)
+        else:
+            _set_up_writing(engine, path, foreign_keys=not migrating)
+        _set_up_transactions(engine)
     return engine
 
 
@@ -121,7 +129,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A consistent view for several queries. Driver errors leave as `StoreError`."""
     with translated(engine.url), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         yield connection
 
 
@@ -167,14 +175,70 @@ def _check_place(path: Path) -> None:
         raise StoreError(f"sqlite:///{path}: the folder {path.parent} does not exist", "create it or choose another")
 
 
-def _set_up_sqlite(engine: Engine, *, foreign_keys: bool) -> None:
+def _set_up_writing(engine: Engine, path: Path, *, foreign_keys: bool) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _connecting(*_: object) -> None:
+        # SQLite would make it readable for everybody; its journals take the permissions of the file.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
         # Python's driver would start transactions by itself, and not before DDL: we say BEGIN ourselves.
         connection.isolation_level = None
+        _distrust(connection)
         _write_ahead(connection)
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
 
+
+def _set_up_reading(engine: Engine, path: Path) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _connecting(_dialect: object, _entry: object, _arguments: object, named: dict[str, Any]) -> sqlite3.Connection:
+        return _connect_to_read(path, named)
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        _distrust(connection)
+        connection.execute("PRAGMA query_only = ON")
+
+
+def _connect_to_read(path: Path, named: dict[str, Any]) -> sqlite3.Connection:
+    """A connection to a database that is there, with whatever rights there are.
+
+    The journals beside it take the right to write, even for reading: who has it gets a connection that tidies them up,
+    others use those of whoever writes. Where nobody does and they are missing, nothing can change while it is read.
+    """
+    place = path.absolute().as_uri()
+    effective = os.access in os.supports_effective_ids
+    if all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent)):
+        return _probed(f"{place}?mode=rw", named)
+    try:
+        return _probed(f"{place}?mode=ro", named)
+    except sqlite3.OperationalError:
+        journal = path.with_name(f"{path.name}-wal")
+        if journal.exists() and journal.stat().st_size:
+            raise
+        return _probed(f"{place}?mode=ro&immutable=1", named)
+
+
+def _probed(address: str, named: dict[str, Any]) -> sqlite3.Connection:
+    connection: sqlite3.Connection = sqlite3.connect(address, uri=True, **named)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Let nothing that lies in the file itself do more than hold rows (https://www.sqlite.org/security.html)."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+
+
+def _set_up_transactions(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         # A transaction that reads first and writes later fails at once when another writer came between;

@@ -14,7 +14,7 @@ from streamwatch.records import AlertKind, Label
 from streamwatch.store.cursors import Cursor
 from streamwatch.store.sources import names_with
 from streamwatch.store.states import ReviewState
-from streamwatch.store.tables import alerts, verdicts
+from streamwatch.store.tables import alerts, copies, verdicts
 
 FEW = 100
 """So many sources are looked for by their names."""
@@ -24,19 +24,26 @@ NEAR = 5_000
 
 _ALL = 2**31 - 1
 
-Sources = list[str] | Select[Any] | None
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What has a certain text in its name: sources, and verdicts some of whose copies have; None: no copy."""
+
+    names: list[str] | Select[Any]
+    copied: list[int] | Select[Any] | None
 
 
 @dataclass(frozen=True)
 class Filters:
     """Conditions that all must hold; None means any.
 
-    source: part of the path or URL, upper and lower case alike.
+    source: part of the path or URL, upper and lower case alike, of a source or of a copy of the same content.
     since, until: aware datetimes; `since` ≤ instant < `until`. The instant is the start of the alert or of
     the source's capture, or for files the time of storing.
     min_score: least peak of an alert, least score of a verdict.
     state, kind: of the alert; for verdicts, of at least one of their alerts.
     limit: at most so many, the newest.
+    named: sources that `source` means besides, such as streams that are called so.
     after: only what comes after this place in the listing.
 
     Raises ValueError for naive datetimes and for a limit below 1.
@@ -51,6 +58,7 @@ class Filters:
     limit: int | None = None
     kind: AlertKind | None = None
     after: Cursor | None = None
+    named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -61,7 +69,7 @@ class Filters:
             raise ValueError(f"limit must be at least 1, not {self.limit}")
 
 
-def select_verdicts(filters: Filters, sources: Sources = None, among: int | None = None) -> Select[Any]:
+def select_verdicts(filters: Filters, sources: Sources | None = None, among: int | None = None) -> Select[Any]:
     """Ids of the verdicts that a filter lets through, newest first. sources: see `sources_of`.
 
     among: where state or kind of alerts are asked for, look at the newest so many alone that the rest lets through.
@@ -73,7 +81,7 @@ def select_verdicts(filters: Filters, sources: Sources = None, among: int | None
             raise StoreError(f"{filters.after} is a cursor of a listing of alerts", "give one of verdicts")
         earlier = or_(verdicts.c.occurred_at < at, verdicts.c.id < int(key))
         conditions += [verdicts.c.occurred_at <= at, earlier]
-    named = _of_sources(verdicts, sources)
+    named = _of_sources(verdicts.c.source, verdicts.c.id, sources)
     order = (verdicts.c.occurred_at.desc(), verdicts.c.id.desc())
     query = select(verdicts.c.id).where(*conditions).order_by(*order)
     of_alerts = _of_alerts(filters)
@@ -94,7 +102,7 @@ def select_verdicts(filters: Filters, sources: Sources = None, among: int | None
     )
 
 
-def select_alerts(filters: Filters, sources: Sources = None) -> Select[Any]:
+def select_alerts(filters: Filters, sources: Sources | None = None) -> Select[Any]:
     """Ids of the alerts that a filter lets through, newest first; those of one instant in order of media time.
 
     sources: see `sources_of`.
@@ -108,19 +116,22 @@ def select_alerts(filters: Filters, sources: Sources = None) -> Select[Any]:
             and_(alerts.c.start_pts == start, alerts.c.id > alert_id),
         )
         conditions += [alerts.c.occurred_at <= at, later]
-    query = select(alerts.c.id).where(*conditions, *_of_sources(alerts, sources))
+    query = select(alerts.c.id).where(*conditions, *_of_sources(alerts.c.source, alerts.c.verdict_id, sources))
     return query.order_by(alerts.c.occurred_at.desc(), alerts.c.start_pts, alerts.c.id).limit(filters.limit)
 
 
-def sources_of(connection: Connection, filters: Filters) -> Sources:
+def sources_of(connection: Connection, filters: Filters) -> Sources | None:
     """How the sources that a filter names are looked for: a few by their names, in an index; so many that they will be
     met soon, along the way. None where it names none.
     """
     if filters.source is None:
         return None
-    wanted = names_with(filters.source)
+    wanted = names_with(filters.source, filters.named)
     few = list(connection.execute(wanted.limit(FEW + 1)).scalars())
-    return wanted if len(few) > FEW else few
+    copied = select(copies.c.verdict_id).where(copies.c.source.in_(wanted if len(few) > FEW else few))
+    if len(few) > FEW:
+        return Sources(wanted, copied if connection.execute(copied.limit(1)).first() else None)
+    return Sources(few, list(connection.execute(copied).scalars()) if few else None)
 
 
 def verdict_ids(connection: Connection, filters: Filters) -> Sequence[int]:
@@ -155,11 +166,17 @@ def _common(filters: Filters, table: Table, score: ColumnElement[float]) -> list
     return conditions
 
 
-def _of_sources(table: Table, sources: Sources) -> list[ColumnElement[bool]]:
+def _of_sources(
+    source: ColumnElement[str], verdict_id: ColumnElement[int], sources: Sources | None
+) -> list[ColumnElement[bool]]:
     """To be the last condition, which is evaluated last: comparing texts takes longest."""
     if sources is None:
         return []
-    if isinstance(sources, Select):
+    if isinstance(sources.names, Select):
         # Not the bare column: no planner may look for these one by one.
-        return [(table.c.source + "").in_(sources)]
-    return [table.c.source.in_(sources)] if sources else [false()]
+        named: ColumnElement[bool] = (source + "").in_(sources.names)
+    else:
+        named = source.in_(sources.names) if sources.names else false()
+    if not isinstance(sources.copied, Select) and not sources.copied:
+        return [named]
+    return [or_(named, verdict_id.in_(sources.copied))]

@@ -18,9 +18,10 @@ from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 from streamwatch.errors import StoreError
 from streamwatch.records import Failure, Label, Metadata, ModelRef
 from streamwatch.sources import Input
+from streamwatch.store.copies import note_copies_of_job
 from streamwatch.store.database import lock, reading, retried, transaction
 from streamwatch.store.rows import clean_json, clean_text
-from streamwatch.store.saving import insert_row
+from streamwatch.store.saving import chunks, insert_row
 from streamwatch.store.states import ItemState, JobState
 from streamwatch.store.tables import items, jobs, verdicts
 
@@ -126,6 +127,8 @@ class JobLedger:
                 connection.execute(
                     update(items).where(items.c.job_id == job_id, items.c.number == outcome.number).values(values)
                 )
+            for chunk in chunks([outcome.number for outcome in outcomes if outcome.sha256 is not None]):
+                note_copies_of_job(connection, job_id, chunk)
 
     def spent(self, job_id: int, attempts: int) -> dict[int, Failure]:
         """The inputs that have failed so often, by their numbers, with why."""

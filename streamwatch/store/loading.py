@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, Table, select
 
 from streamwatch.records import AlertKind, Evidence, Label, VideoVerdict
 from streamwatch.store import rows as to
+from streamwatch.store.copies import load_copies
 from streamwatch.store.cursors import Cursor
 from streamwatch.store.states import ReviewState
 from streamwatch.store.tables import alerts, evidence, scores, spans, tracks
@@ -47,6 +48,7 @@ class AlertRow:
     review_label: Label | None
     review_comment: str | None
     reviewed_at: datetime | None
+    reviewed_by: str | None = None
     cursor: Cursor | None = None
 
 
@@ -54,7 +56,8 @@ class AlertRow:
 class VerdictRow:
     """A verdict in a listing. Its record holds tracks, spans and alerts, but neither scores nor evidence.
 
-    occurred_at: start of capture of a live source, else stored_at: when the verdict was last stored.
+    occurred_at: start of capture of a live source, else stored_at: when the verdict was last stored. copies: other
+    paths of the same content.
     """
 
     id: int
@@ -62,6 +65,7 @@ class VerdictRow:
     stored_at: datetime
     occurred_at: datetime
     verdict: VideoVerdict
+    copies: tuple[str, ...] = ()
 
     @property
     def cursor(self) -> Cursor:
@@ -75,6 +79,7 @@ def load_verdicts(connection: Connection, found: Sequence[RowMapping], *, comple
     track_rows = _by_verdict(connection, tracks, ids, tracks.c.track_id)
     span_rows = _by_verdict(connection, spans, ids, spans.c.track_id, spans.c.position)
     alert_rows = _by_verdict(connection, alerts, ids, alerts.c.start_pts, alerts.c.track_id, alerts.c.id)
+    copied = load_copies(connection, ids)
     proof_rows, score_rows = {}, {}
     if complete:
         proof_rows = _by_verdict(connection, evidence, ids, evidence.c.score.desc(), evidence.c.pts)
@@ -98,6 +103,7 @@ def load_verdicts(connection: Connection, found: Sequence[RowMapping], *, comple
                 alerts=[to.to_alert(alert, of_alert[alert["id"]]) for alert in alert_rows.get(key, ())],
                 scores=[to.to_score(score) for score in score_rows.get(key, ())],
             ),
+            copies=tuple(copied.get(key, ())),
         )
 
 
@@ -143,5 +149,6 @@ def to_alert_row(row: RowMapping) -> AlertRow:
         review_label=None if review_label is None else Label(review_label),
         review_comment=row["review_comment"],
         reviewed_at=row["reviewed_at"],
+        reviewed_by=row["reviewed_by"],
         cursor=Cursor(row["occurred_at"], row["id"], row["start_pts"]),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import URL, Connection, select, update
 
 from streamwatch.config import RetentionSettings, SinkSettings
 from streamwatch.errors import StoreError
@@ -18,6 +19,7 @@ from streamwatch.store import schema
 from streamwatch.store.abandoned import end_abandoned
 from streamwatch.store.clips import ClipRow, load_clip, save_clip
 from streamwatch.store.contents import Contents
+from streamwatch.store.copies import load_copies, named_source, note_copies
 from streamwatch.store.database import (
     create_store_engine,
     parse_url,
@@ -29,12 +31,20 @@ from streamwatch.store.database import (
 )
 from streamwatch.store.deliveries import Deliveries
 from streamwatch.store.filters import Filters, select_alerts, sources_of, verdict_ids
-from streamwatch.store.history import StreamStatus, load_streams, save_transition, select_transitions, to_transition
+from streamwatch.store.history import (
+    StreamChange,
+    StreamStatus,
+    load_streams,
+    save_transition,
+    select_transitions,
+    to_change,
+)
 from streamwatch.store.jobs import JobLedger
 from streamwatch.store.leases import Leases
 from streamwatch.store.loading import AlertRow, VerdictRow, load_evidence, load_verdicts, to_alert_row
 from streamwatch.store.maintenance import vacuum
 from streamwatch.store.retention import Pruned, Pruning
+from streamwatch.store.reviews import Review, load_reviews, save_review
 from streamwatch.store.rows import VerdictRows, clean_json, clean_text, to_alert
 from streamwatch.store.saving import VerdictSaver, chunks, insert_row
 from streamwatch.store.segments import Segments, save_segment
@@ -48,14 +58,14 @@ Clock = Callable[[], datetime]
 class Store:
     """Results in an SQL database. Safe to use from several processes; each opens its own.
 
-    Use `Store.open`, which checks the schema. All times are aware UTC datetimes. Every method raises
-    StoreError when the database cannot be reached or refuses the data.
+    Use `Store.open` or `Store.open_to_read`, which check the schema. All times are aware UTC datetimes. Every method
+    raises StoreError when the database cannot be reached or refuses the data.
     """
 
-    def __init__(self, url: str, *, clock: Clock = lambda: datetime.now(timezone.utc)) -> None:
+    def __init__(self, url: str, *, read_only: bool = False, clock: Clock = lambda: datetime.now(timezone.utc)) -> None:
         """Connect lazily; the schema is taken as it is. clock: gives the aware "now" for times of storing."""
         self._url = parse_url(url)
-        self._engine = create_store_engine(self._url)
+        self._engine = create_store_engine(self._url, read_only=read_only)
         self._clock = clock
 
     @classmethod
@@ -63,24 +73,44 @@ class Store:
         """Open a store; an older schema is upgraded.
 
         url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
-        create: whether to make an SQLite file where there is none.
+        create: whether to make one where there is none.
         Raises StoreError when it cannot be reached, or when its schema is newer than this version.
         """
         parsed = parse_url(url)
-        file = sqlite_file(parsed)
-        if not create and file is not None and not file.exists():
-            raise StoreError(
-                f"{shown(parsed)}: there is no store", "`streamwatch scan` makes one, --store names another"
-            )
-        store = cls(url, clock=clock)
-        try:
+        if not create:
+            _check_there(parsed)
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(cls(url, clock=clock))
             revision = schema.current(store._engine)
+            if revision is None and not create:
+                raise _no_store(parsed)
             if revision != schema.head():
                 schema.check_known(parsed, revision)
                 schema.upgrade(parsed)
-        except BaseException:
-            store.close()
-            raise
+            stack.pop_all()
+        return store
+
+    @classmethod
+    def open_to_read(cls, url: str, *, clock: Clock = lambda: datetime.now(timezone.utc)) -> Store:
+        """Open a store that is there, and change nothing in it: whoever can read it can use it. Methods that write
+        raise StoreError.
+
+        Raises StoreError when there is none, when it cannot be reached, or when its schema is not that of this version.
+        """
+        parsed = parse_url(url)
+        _check_there(parsed)
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(cls(url, read_only=True, clock=clock))
+            revision = schema.current(store._engine)
+            if revision is None:
+                raise _no_store(parsed)
+            schema.check_known(parsed, revision)
+            if revision != schema.head():
+                raise StoreError(
+                    f"{shown(parsed)}: its schema is {revision}, this version needs {schema.head()}",
+                    "run `streamwatch db upgrade`, on a copy where it may not be changed",
+                )
+            stack.pop_all()
         return store
 
     def close(self) -> None:
@@ -129,7 +159,8 @@ class Store:
         Saving the same again changes nothing. Otherwise, on what is already stored:
 
         - A file is known by (content, model, configuration). A new result of the same path replaces the old
-          one, but an error never replaces a result; and the first path stands for copies of the same content.
+          one, but an error never replaces a result. The first path stands for copies of the same content, whose
+          paths are kept beside it.
         - A live source (no sha256) is known by (run, source). The newer verdict replaces the label, score and
           counts; tracks and alerts are updated by their ids, scores are added, and what the newer one no
           longer carries stays.
@@ -138,7 +169,7 @@ class Store:
         """
         new = VerdictRows.of(verdict)
         with transaction(self._engine) as connection:
-            return VerdictSaver(connection, run_id, new, self._clock(), sinks).save()
+            return self._save_rows(connection, run_id, new, sinks)
 
     @retried
     def save(
@@ -160,7 +191,7 @@ class Store:
             connection.execute(update(runs).where(runs.c.id == run_id), {"heard_at": self._clock()})
             for item in rows:
                 if isinstance(item, VerdictRows):
-                    VerdictSaver(connection, run_id, item, self._clock(), sinks).save()
+                    self._save_rows(connection, run_id, item, sinks)
                 elif isinstance(item, Transition):
                     save_transition(connection, run_id, item)
                 elif isinstance(item, SegmentResult):
@@ -168,6 +199,13 @@ class Store:
                 else:
                     trouble.append(save_clip(connection, self._url, clips, item, self._clock()))
         return [line for line in trouble if line is not None]
+
+    def _save_rows(self, connection: Connection, run_id: int, new: VerdictRows, sinks: Sequence[SinkSettings]) -> int:
+        before = named_source(connection, new.verdict)
+        verdict_id = VerdictSaver(connection, run_id, new, self._clock(), sinks).save()
+        if before not in (None, new.verdict["source"]):
+            note_copies(connection, verdict_id, (before, new.verdict["source"]))
+        return verdict_id
 
     @retried
     def end_abandoned(self, sinks: Sequence[SinkSettings] = ()) -> int:
@@ -215,26 +253,22 @@ class Store:
         """The queue of deliveries to sinks."""
         return Deliveries(self._engine, self._clock)
 
-    def review(self, alert_id: str, label: Label | None = None, comment: str | None = None) -> None:
-        """Record a person's review of an alert. Raises StoreError for an unknown id."""
-        self._set_review(
-            alert_id,
-            state=ReviewState.REVIEWED.value,
-            review_label=None if label is None else label.value,
-            review_comment=None if comment is None else clean_text(comment),
-            reviewed_at=self._clock(),
-        )
+    def review(
+        self, alert_id: str, label: Label | None = None, comment: str | None = None, by: str | None = None
+    ) -> None:
+        """Record a person's review of an alert; earlier ones are kept. by: who it is. Raises StoreError for an unknown
+        id.
+        """
+        self._add_review(alert_id, Review(self._clock(), by, ReviewState.REVIEWED, label, comment))
 
-    def reopen(self, alert_id: str) -> None:
-        """Take a review back. Raises StoreError for an unknown id."""
-        self._set_review(
-            alert_id, state=ReviewState.NEW.value, review_label=None, review_comment=None, reviewed_at=None
-        )
+    def reopen(self, alert_id: str, by: str | None = None) -> None:
+        """Withdraw the reviews of an alert, which are kept. Raises StoreError for an unknown id."""
+        self._add_review(alert_id, Review(self._clock(), by, ReviewState.NEW))
 
     @retried
-    def _set_review(self, alert_id: str, **values: Any) -> None:
+    def _add_review(self, alert_id: str, review: Review) -> None:
         with transaction(self._engine) as connection:
-            if connection.execute(update(alerts).where(alerts.c.id == alert_id), values).rowcount == 0:
+            if not save_review(connection, alert_id, review):
                 raise _unknown_alert(alert_id)
 
     # ── reading results ──
@@ -302,6 +336,11 @@ class Store:
                 }
                 yield from (to_alert_row(found[key]) for key in chunk)
 
+    def copies(self, verdict_id: int) -> list[str]:
+        """Other paths of the content that a verdict is on, in order of their names."""
+        with reading(self._engine) as connection:
+            return load_copies(connection, [verdict_id]).get(verdict_id, [])
+
     def alerts_of(self, verdict_id: int) -> list[AlertRow]:
         """The alerts of a verdict, in order of media time."""
         query = select(alerts).where(alerts.c.verdict_id == verdict_id).order_by(alerts.c.start_pts, alerts.c.id)
@@ -344,12 +383,10 @@ class Store:
                 )
             }
 
-    def transitions(self, filters: Filters | None = None) -> list[Transition]:
+    def transitions(self, filters: Filters | None = None) -> list[StreamChange]:
         """Changes of state of streams, newest first: those that a filter's source, times and limit let through."""
         with reading(self._engine) as connection:
-            return [
-                to_transition(row) for row in connection.execute(select_transitions(filters or Filters())).mappings()
-            ]
+            return [to_change(row) for row in connection.execute(select_transitions(filters or Filters())).mappings()]
 
     def streams(self) -> list[StreamStatus]:
         """The state of every stream that was ever watched, in order of their names."""
@@ -363,6 +400,11 @@ class Store:
             if row is None:
                 raise _unknown_alert(alert_id)
             return to_alert(row, load_evidence(connection, evidence.c.alert_id == alert_id))
+
+    def reviews(self, alert_id: str) -> list[Review]:
+        """Every review of an alert, the first one first."""
+        with reading(self._engine) as connection:
+            return load_reviews(connection, alert_id)
 
     def clip(self, alert_id: str) -> ClipRow | None:
         """The clip of an alert; None where none was asked for, or it is still to come."""
@@ -392,6 +434,16 @@ class Store:
         if not found:
             raise _unknown_alert(prefix)
         raise StoreError(f"several alerts begin with {prefix!r}: {', '.join(found)}", "give more of the id")
+
+
+def _check_there(url: URL) -> None:
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise _no_store(url)
+
+
+def _no_store(url: URL) -> StoreError:
+    return StoreError(f"{shown(url)}: there is no store", "`streamwatch scan` makes one, --store names another")
 
 
 def _unknown_verdict(verdict_id: int) -> StoreError:

@@ -26,6 +26,7 @@ from streamwatch.store.tables import (
     alerts,
     clips,
     contents,
+    copies,
     deliveries,
     evidence,
     leases,
@@ -185,7 +186,7 @@ class Pruning:
     def _prune_history(self, before: datetime) -> None:
         newer = transitions.alias()
         superseded = exists().where(newer.c.source == transitions.c.source, newer.c.at > transitions.c.at)
-        self._remove(transitions, transitions.c.at < before, superseded)
+        self._remove(transitions, func.coalesce(transitions.c.last_at, transitions.c.at) < before, superseded)
         self._remove(deliveries, deliveries.c.delivered_at < before)
         used = (exists().where(table.c.run_id == runs.c.id) for table in (verdicts, transitions, leases))
         last_seen = func.coalesce(runs.c.ended_at, runs.c.heard_at, runs.c.started_at)
@@ -248,6 +249,9 @@ class Pruning:
         self._remove_alerts(alerts.c.verdict_id.in_(ids), ~_REVIEWED)
         with reading(self._engine) as connection:
             self._names.update(connection.execute(select(verdicts.c.source).where(verdicts.c.id.in_(ids))).scalars())
+            self._names.update(
+                connection.execute(select(copies.c.source).where(copies.c.verdict_id.in_(ids))).scalars()
+            )
         self._remove(verdicts, verdicts.c.id.in_(ids), ~_HAS_REVIEWED)
 
     def _remove_alerts(self, *which: Condition) -> None:

@@ -43,7 +43,7 @@ def revision_of(url: URL) -> str | None:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         return None
-    engine = create_store_engine(url)
+    engine = create_store_engine(url, read_only=True)
     try:
         return current(engine)
     finally:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, select, text
+from sqlalchemy import Connection, Select, delete, exists, or_, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
-from streamwatch.store.tables import alerts, sources, transitions, verdicts
+from streamwatch.store.tables import alerts, copies, sources, transitions, verdicts
 
 
 def note_sources(connection: Connection, names: Iterable[str]) -> None:
@@ -19,9 +19,10 @@ def note_sources(connection: Connection, names: Iterable[str]) -> None:
         connection.execute(dialect.insert(sources).on_conflict_do_nothing(), rows)
 
 
-def names_with(part: str) -> Select[Any]:
-    """The names that have this in them, upper and lower case alike."""
-    return select(sources.c.name).where(sources.c.folded.contains(part.casefold(), autoescape=True))
+def names_with(part: str, others: Sequence[str] = ()) -> Select[Any]:
+    """The names that have this in them, upper and lower case alike, and these others."""
+    wanted = sources.c.folded.contains(part.casefold(), autoescape=True)
+    return select(sources.c.name).where(or_(wanted, sources.c.name.in_(others)) if others else wanted)
 
 
 def drop_unused(connection: Connection, names: Sequence[str]) -> None:
@@ -29,5 +30,5 @@ def drop_unused(connection: Connection, names: Sequence[str]) -> None:
     if connection.dialect.name == "postgresql":
         # Waits for those who are about to store something of a name, and lets nobody note one meanwhile.
         connection.execute(text("LOCK TABLE sources IN SHARE ROW EXCLUSIVE MODE"))
-    unused = (~exists().where(table.c.source == sources.c.name) for table in (verdicts, alerts, transitions))
+    unused = (~exists().where(table.c.source == sources.c.name) for table in (verdicts, alerts, copies, transitions))
     connection.execute(delete(sources).where(sources.c.name.in_(names), *unused))

@@ -2,11 +2,13 @@
 
     runs 1──n verdicts 1──n tracks 1──n spans
                      │──n scores      one row per scored face
-                     │──n alerts 1──1 clips, 1──n deliveries
+                     │──n alerts 1──1 clips, 1──n deliveries, 1──n reviews
+                     │──n copies      other paths of the same content
                      └──n evidence    crop and mask, beside the alert (or else only the track) that they prove
          └──n transitions             changes of state of the streams that the run watched
     jobs 1──n items                   what scans had to look at, and what has become of it
 
+    reviews: what people said of an alert, all of it; the last one stands with the alert too.
     clips: a file beside the database per alert, or why there is none. deliveries: the queue of alerts to sinks.
     contents: hashes of files as they were when they were read; a cache, which may be emptied at any time.
     leases: which run works on which content at the moment.
@@ -209,6 +211,7 @@ alerts = Table(
     Column("review_label", String(16)),
     Column("review_comment", Text),
     Column("reviewed_at", UtcDateTime),
+    Column("reviewed_by", Text),
     Column("kind", String(16), nullable=False, server_default=AlertKind.FORGERY.value),
     Column("reason", Text, nullable=False, server_default=""),
     Column("faces", Integer),
@@ -281,6 +284,30 @@ deliveries = Table(
     Index(None, "delivered_at", "due_at"),
 )
 
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alert_id", ForeignKey("alerts.id", ondelete="CASCADE"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", Text),
+    Column("state", String(16), nullable=False),
+    Column("label", String(16)),
+    Column("comment", Text),
+    _one_of("state", ReviewState),
+    _one_of("label", Label),
+    Index(None, "alert_id"),
+)
+
+copies = Table(
+    "copies",
+    metadata,
+    Column("verdict_id", ForeignKey("verdicts.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Index(None, "source"),
+    sqlite_with_rowid=False,
+)
+
 transitions = Table(
     "transitions",
     metadata,
@@ -293,6 +320,8 @@ transitions = Table(
     Column("cause", String(16)),
     Column("message", Text, nullable=False),
     Column("retry_in", Float(53)),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("last_at", UtcDateTime),
     _one_of("previous", StreamState),
     _one_of("state", StreamState),
     _one_of("cause", Cause),

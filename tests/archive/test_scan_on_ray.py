@@ -133,7 +133,9 @@ def test_a_scan_says_what_the_stages_say(
 
     with Store.open(settings.store.url) as store:
         stored = {row.verdict.source: row.verdict.label for row in store.verdicts(Filters())}
+        (copied,) = store.verdicts(Filters(source="copy.mp4"))
     assert stored == {name: verdict.label for name, verdict in found.items() if name != str(copy)}
+    assert (copied.verdict.source, copied.copies) == (clips[0], (str(copy),))
 
     again = settings.model_copy(update={"detector": settings.detector.model_copy(update={"device": "cuda"})})
     resumed = scan([*clips, str(copy)], again)  # asks for a GPU: any work would fail

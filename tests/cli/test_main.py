@@ -13,6 +13,7 @@ import pytest
 from streamwatch import config as settings_module
 from streamwatch.cli.main import main
 from streamwatch.config import Settings
+from streamwatch.store import Store
 from tests.support.paths import ROOT
 from tests.support.small_detectors import untrained_detector
 
@@ -71,7 +72,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("streamwatch.cli.config.load_settings", interrupted)
-    assert run("config", "check") == 130
+    assert run("config", "check", "config.yaml") == 130
 
 
 @pytest.mark.parametrize(
@@ -134,11 +135,27 @@ def test_config_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "config.yaml"
     file.write_text("sampling: {fps: 3}\n", encoding="utf-8")
-    assert run("config", "check") == 0
+    assert run("config", "check", "config.yaml") == 0
     assert settings_module.load_settings(file).digest()[:12] in capsys.readouterr().out
     file.write_text("sampling: {fsp: 3}\n", encoding="utf-8")
     assert run("config", "check", str(file)) == 2
-    assert "sampling.fsp" in capsys.readouterr().err
+    assert "sampling.fsp: unknown key, did you mean sampling.fps?" in capsys.readouterr().err
+
+
+def test_no_settings_are_read_that_are_not_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rule for all commands, `config check` among them."""
+    monkeypatch.chdir(tmp_path)
+    Store.open("sqlite:///named.db").close()
+    (tmp_path / "config.yaml").write_text("store: {url: 'sqlite:///named.db'}\n", encoding="utf-8")
+    assert run("config", "check") == 2
+    assert "FILE" in capsys.readouterr().err
+    assert run("verdicts", "list") == 2
+    assert "streamwatch.db: there is no store" in capsys.readouterr().err
+    assert run("config", "check", "config.yaml") == 0
+    assert run("verdicts", "list", "--config", "config.yaml") == 0
+    assert "no verdicts" in capsys.readouterr().out
 
 
 def test_config_check_as_json_masks_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +175,8 @@ def test_config_check_as_json_masks_credentials(tmp_path: Path, capsys: pytest.C
     assert values["streams"][0]["name"] == "one"
 
 
-def test_models_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert run("models", "list") == 0
     table = capsys.readouterr().out
     assert "m2tr-lite" in table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import getpass
 import io
 import json
 import subprocess
@@ -70,7 +71,8 @@ def lines(result: Result) -> list[dict[str, Any]]:
 # ── listings ──
 
 
-def test_alerts_are_listed_as_a_table_that_fits_100_columns(url: str) -> None:
+def test_alerts_are_listed_as_a_table_that_fits_100_columns(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     result = run(alerts.app, "list", "--store", url)
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= 100
@@ -104,6 +106,7 @@ def test_alerts_are_listed_as_json_lines(url: str) -> None:
         "review_label": None,
         "review_comment": None,
         "reviewed_at": None,
+        "reviewed_by": None,
         "cursor": str(Cursor(NOON + timedelta(minutes=1), "1f00aa11-2222", 3.2)),
     }
 
@@ -143,7 +146,8 @@ def test_a_cut_table_says_so_on_standard_error(url: str, monkeypatch: pytest.Mon
     assert len(lines(run(alerts.app, "list", "--store", url, "--json"))) == 3
 
 
-def test_verdicts_are_listed_as_a_table_with_the_reason(url: str) -> None:
+def test_verdicts_are_listed_as_a_table_with_the_reason(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     result = run(verdicts.app, "list", "--store", url)
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= 100
@@ -195,6 +199,7 @@ def test_verdicts_are_listed_as_the_lines_of_results_jsonl(url: str) -> None:
         "config_sha256": "c" * 64,
         "policy": "mean_logit",
         "error": None,
+        "copies": [],
         "cursor": str(Cursor(NOON + timedelta(minutes=2), "2")),
     }
 
@@ -312,13 +317,29 @@ def test_csv_holds_what_json_lines_hold(url: str, tmp_path: Path) -> None:
     assert rows == expected
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", " =1", "|x"])
-def test_csv_defuses_formulas(url: str, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((text, f"'{text}") for text in ("=1+1", "+1", "-1", "@SUM(1)", " =1", "\u00a0=1", "\ufeff=1", "\u200b=1")),
+        *(
+            (text, f"'{text}")
+            for text in ('"=1"', "\uff1d1", "\uff0b1", "\uff0d1", "\uff20SUM(1)", "\u22121", "\ufe661")
+        ),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("clip.mp4;=1+1", "clip.mp4;'=1+1"),
+        ('clip.mp4; "=1+1', "clip.mp4;' \"=1+1"),
+        ("a\t=1|@b\n+2", "a\t'=1|'@b\n'+2"),
+        ("=1;=2", "'=1;'=2"),
+        *((text, text) for text in ("|x", "a-b=c+d@e", "2 - 1; x", "https://host/a?b=c;d=-1")),
+    ],
+)
+def test_csv_defuses_formulas_in_every_locale(url: str, text: str, expected: str) -> None:
     with Store.open(url) as store:
         store.review("77", comment=text)
     result = run(alerts.app, "export", "--format", "csv", "--source", "=HYPER", "--store", url)
     (row,) = csv.DictReader(io.StringIO(result.stdout, newline=""))
-    assert row["review_comment"] == (text if text == "|x" else f"'{text}")
+    assert row["review_comment"] == expected
 
 
 def test_export_of_nothing_is_a_header_or_nothing(url: str) -> None:
@@ -349,6 +370,29 @@ def test_review_notes_and_takes_back(url: str) -> None:
     assert "reviewed: real" in run(alerts.app, "list", "--store", url).stdout
     assert run(alerts.app, "review", "77", "--reopen", "--store", url).stdout == "77: new\n"
     assert state() == ["new", None, None]
+
+
+def test_every_review_is_kept_with_who_and_when(url: str) -> None:
+    def review(*options: str) -> None:
+        assert run(alerts.app, "review", "77", *options, "--store", url).exit_code == 0
+
+    review("--label", "fake", "--comment", "lips do not move", "--by", "ada")
+    review("--label", "real", "--by", "\u202eevil")
+    review("--reopen", "--by", "eve")
+    review()
+    shown = json.loads(run(alerts.app, "show", "77", "--store", url, "--json").stdout)
+    assert [(said["by"], said["state"], said["label"], said["comment"]) for said in shown["reviews"]] == [
+        ("ada", "reviewed", "fake", "lips do not move"),
+        ("\u202eevil", "reviewed", "real", None),
+        ("eve", "new", None, None),
+        (getpass.getuser(), "reviewed", None, None),
+    ]
+    assert shown["reviewed_by"] == getpass.getuser()
+    assert all(datetime.fromisoformat(said["at"]).tzinfo for said in shown["reviews"])
+    text = run(alerts.app, "show", "77", "--store", url).stdout
+    assert "by ada, fake: lips do not move" in text
+    assert "by eve, withdrawn" in text
+    assert "\u202e" not in text
 
 
 def test_review_of_one_unknown_id_changes_nothing(url: str) -> None:
@@ -384,6 +428,9 @@ def test_the_history_of_streams_is_listed(url: str) -> None:
             "cause": "ended",
             "message": "over",
             "retry_in": 0.5,
+            "retries": 0,
+            "last_at": None,
+            "name": None,
         }
     ]
     assert len(run(streams.app, "history", "--store", url, "--limit", "1").stdout.splitlines()) == 2
@@ -421,6 +468,49 @@ def test_streams_are_listed_as_they_stand(url: str) -> None:
     assert "not watched" in table
     assert "was inconclusive" in table
     assert "last seen at" in table
+
+
+def test_streams_have_their_names_and_say_when_they_are_paused(url: str, tmp_path: Path) -> None:
+    cameras = {name: f"rtsp://ada:hush@cam/{number}" for number, name in enumerate(("hall", "yard", "roof"))}
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"streams: [{{url: '{cameras['hall']}', name: hall}}]\n", encoding="utf-8")
+    options = ["--store", url, "--config", str(config)]
+    for name in ("yard", "roof"):
+        assert run(streams.app, "add", cameras[name], "--name", name, *options).exit_code == 0
+    for name in ("hall", "yard"):
+        assert run(streams.app, "pause", name, *options).exit_code == 0
+    connecting, stopped, at = StreamState.CONNECTING, StreamState.STOPPED, datetime.now(timezone.utc)
+    with Store.open(url, clock=lambda: at) as store:
+        number = store.begin_run("watch", "{}", "c" * 64)
+        for name, camera in cameras.items():
+            source = camera.replace("ada:hush", "***")
+            running = Transition(at, source, connecting, StreamState.RUNNING)
+            store.save(number, [running, Transition(at + timedelta(seconds=1), source, StreamState.RUNNING, stopped)])
+            if name == "hall":  # paused while it was down, and not stopped yet
+                refused = Cause.REFUSED, "no"
+                again = Transition(at + timedelta(seconds=2), source, connecting, StreamState.BACKING_OFF, *refused)
+                store.save(number, [again])
+    listed = run(streams.app, "list", *options).stdout
+    states = {line.split()[0]: line.split()[1] for line in listed.splitlines() if line.split()[0] in cameras}
+    assert states == {"hall": "backing_off", "yard": "paused", "roof": "stopped"}
+    assert "hush" not in listed
+    found = {line["name"]: line for line in lines(run(streams.app, "list", *options, "--json"))}
+    assert {name: line["paused"] for name, line in found.items()} == {"hall": True, "yard": True, "roof": False}
+    history = run(streams.app, "history", *options, "--source", "YARD").stdout.splitlines()
+    assert [line.split()[2:4] for line in history[1:]] == [["yard", "paused"], ["yard", "running"]]
+    assert {line["name"] for line in lines(run(streams.app, "history", *options, "--source", "cam/", "--json"))} == {
+        *cameras
+    }
+
+
+def test_the_names_of_added_streams_may_be_unreadable(url: str, tmp_path: Path) -> None:
+    with Store.open(url) as store:
+        number = store.begin_run("watch", "{}", "c" * 64)
+        store.save(number, [Transition(NOON, "rtsp://cam/1", StreamState.CONNECTING, StreamState.RUNNING)])
+    (tmp_path / "store.db.streams.yaml").mkdir()
+    listed = run(streams.app, "list", "--store", url)
+    assert "rtsp://cam/1" in listed.stdout
+    assert "cannot be read" in listed.stderr
 
 
 # ── wrong usage ──

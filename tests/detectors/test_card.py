@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,26 @@ def test_bare_dates_and_whole_numbers_are_understood(written: Path) -> None:
         ({"thresholds.fake": 1.5}, "thresholds.fake"),
         ({"sha256": "none"}, "sha256"),
         ({"metrics.auc": "good"}, "metrics.auc"),
+        ({"metrics.auc": math.nan}, "metrics.auc"),
+        ({"metrics.mask_threshold": 7.0}, "mask_threshold"),
+        ({"input.size": 10**9}, "input.size"),
+        ({"input.mean": [math.nan, 0.0, 0.0]}, "input.mean"),
+        ({"input.std": [1e-300, 1.0, 1.0]}, "input.std"),
+        ({"input.std": [math.inf, 1.0, 1.0]}, "input.std"),
+        ({"preset.depth": 10**6}, "preset.depth"),
+        ({"preset.input_size": 10**6}, "preset.input_size"),
+        ({"preset.decoder_stages": [[10**9, 1]]}, "preset.decoder_stages"),
+        ({"preset.patch_divisors": [1] * 10_000}, "preset.patch_divisors"),
+        ({"geometry.scale": 1e9}, "geometry"),
+        ({"geometry.scale": math.nan}, "geometry"),
+        ({"calibration.temperature": math.inf}, "calibration.temperature"),
+        ({"calibration.temperature": 1e-30}, "calibration.temperature"),
+        ({"calibration.bias": math.nan}, "calibration.bias"),
+        ({"calibration.bias": -1e9}, "calibration.bias"),
+        ({"thresholds": {"real": 0.0, "fake": 0.0}}, "thresholds.fake"),
+        ({"thresholds": {"real": 1.0, "fake": 1.0}}, "thresholds.real"),
+        ({"limits.min_face_side": math.inf}, "limits.min_face_side"),
+        ({"limits.min_sharpness": 1e30}, "limits.min_sharpness"),
     ],
 )
 def test_wrong_cards_name_file_and_key(written: Path, edit: dict[str, Any], key: str) -> None:
@@ -91,6 +112,14 @@ def test_files_that_are_no_cards(tmp_path: Path, text: str) -> None:
     path = tmp_path / "model.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(WeightsError, match=r"model\.yaml"):
+        read_card(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "name: " + "x" * 2_000_000])
+def test_cards_that_are_deep_or_long_without_end_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(WeightsError, match=r"model\.yaml: (too long|not a model card: it is nested)"):
         read_card(path)
 
 

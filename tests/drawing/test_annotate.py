@@ -203,6 +203,16 @@ def test_failure_leaves_no_file_and_no_earlier_result_destroyed(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["marked.mp4", "text.mp4"]
 
 
+def test_a_link_in_the_place_of_the_parts_is_not_followed(clip: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "0.mp4").write_bytes(b"somebody's")
+    (tmp_path / ".marked.mp4.parts").symlink_to(elsewhere)
+    annotate(clip, [], verdict(), tmp_path / "marked.mp4")
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == {"0.mp4": b"somebody's"}
+    assert (tmp_path / "marked.mp4").stat().st_mode & 0o777 == 0o600
+
+
 def test_output_that_cannot_be_written_is_named(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"file/marked\.mp4: cannot be written"):

@@ -110,6 +110,17 @@ def test_an_edit_list(line: SourceTimeline) -> None:
     assert "UNTIL 00:00:09:20" in located[0][2].upper()
 
 
+@pytest.mark.parametrize("mark", ["\n", "\r\n", "\x0b", "\x1b[2J", "\x85", "\u2028", "\u202e"])
+def test_no_name_adds_lines_to_an_edit_list(mark: str) -> None:
+    forged = f"clip{mark}002  AX V C 00:00:00:00 00:01:00:00 00:00:00:00 00:01:00:00.mp4"
+    for source in (f"/archive/{forged}", f"https://archive.example/{forged}"):
+        (line,) = timelines([dataclasses.replace(alert(1, 3.2, 9.8), source=source)], {1: 12.0})
+        text = write_timeline(line, TimelineFormat.EDL, 25.0)
+        assert [row[:4] for row in text.splitlines() if row[:1].isdigit()] == ["001 "]
+        assert mark not in text.replace("\n", "") if mark != "\n" else True
+        assert all(character.isprintable() or character == "\n" for character in text)
+
+
 def test_names_of_files() -> None:
     sources = ["/a/clip.mp4", "/b/clip.mov", "rtsp://***@cam/one?x=1", "/c/ä b/..", "/c/..mp4"]
     assert file_names(sources, "vtt") == ["clip.vtt", "clip-2.vtt", "one_x_1.vtt", "source.vtt", "source-2.vtt"]
@@ -141,6 +152,34 @@ def test_a_folder_takes_a_file_for_each_source(url: str, tmp_path: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["1.vtt", "2.vtt"]
     (cue,) = webvtt.read(str(folder / "1.vtt")).captions
     assert (cue.start, cue.end) == ("00:00:03.200", "00:00:09.800")
+
+
+def test_a_file_takes_one_source(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.edl"
+    one = ["--format", "edl", "--source", "1.mp4", "--output"]
+    for _ in range(2):
+        assert export(url, *one, str(file)).exit_code == 0
+        assert file.read_text().startswith("TITLE: 1.mp4")
+    refused = export(url, "--format", "edl", "--output", str(tmp_path / "both.edl"))
+    assert refused.exit_code == 2
+    assert "2 sources have alerts: name a folder" in " ".join(refused.output.replace("│", " ").split())
+    for folder in (f"{tmp_path}/cut.edl/", str(tmp_path / "cut.edl"), str(tmp_path / "plain")):
+        assert export(url, *one, folder).exit_code == 0
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.edl") if path.is_file()) == [
+        "cut.edl/1.edl",
+        "plain/1.edl",
+        "x.edl",
+    ]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_table_is_no_folder(url: str, full: str, tmp_path: Path, form: str) -> None:
+    place = f"{tmp_path}/tables/"
+    for app in (commands.app, verdict_commands.app):
+        refused = CliRunner().invoke(app, ["export", "--format", form, "--output", place, "--store", url])
+        assert refused.exit_code == 2
+        assert "is a folder" in " ".join(refused.output.replace("│", " ").split())
+    assert not (tmp_path / "tables").exists()
 
 
 def test_standard_output_takes_one_source(url: str) -> None:

@@ -93,6 +93,15 @@ def test_two_who_add_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(Roster(tmp_path / "roster.yaml", []).streams()) == 30
 
 
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (tmp_path / "roster.lock").symlink_to(victim)
+    with pytest.raises(ConfigError, match=r"roster\.yaml: cannot be written"):
+        Roster(tmp_path / "roster.yaml", []).add("rtsp://cam/1", None)
+    assert victim.read_text() == "untouched"
+
+
 def test_where_the_roster_lies(tmp_path: Path) -> None:
     beside = Settings(store=StoreSettings(url=f"sqlite:///{tmp_path}/desk.db"))
     assert roster_path(beside) == tmp_path / "desk.db.streams.yaml"

@@ -577,6 +577,8 @@ def test_a_folder_or_a_file_for_the_page(archive: Path) -> None:
     (archive / "pages").mkdir()
     assert report("my <b>clip.mp4", "--html", "pages").exit_code == 0
     assert report("my <b>clip.mp4", "--html", "pages/first.html").exit_code == 0
+    assert report("my <b>clip.mp4", "--html", "new/pages/").exit_code == 0
+    assert [path.name for path in (archive / "new" / "pages").iterdir()] == ["my <b>clip.report.html"]
     assert {path.name for path in (archive / "pages").iterdir()} == {"my <b>clip.report.html", "first.html"}
 
 

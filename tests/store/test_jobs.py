@@ -12,7 +12,7 @@ from streamwatch.cli import jobs as commands
 from streamwatch.errors import StoreError
 from streamwatch.records import Failure, Label
 from streamwatch.sources import Input, Location
-from streamwatch.store import Store
+from streamwatch.store import Filters, Store
 from streamwatch.store.jobs import InputOutcome
 from streamwatch.store.states import ItemState, JobState
 from tests.support.builders import CONFIG, MODEL, full_verdict
@@ -67,6 +67,16 @@ def test_a_job_is_done_when_every_input_has_a_result_or_a_failure(store: Store, 
     assert (first.label, first.score) == (verdict.label, verdict.score)
     assert (second.label, second.state) == (None, ItemState.DONE)
     assert (third.failure, third.attempts) == (BROKEN, 1)
+
+
+def test_an_input_whose_content_is_known_by_another_path_is_found(store: Store, run: int) -> None:
+    verdict = full_verdict("/archive/first.mp4")
+    store.save_verdict(run, verdict)
+    job = store.jobs.begin(INPUTS, MODEL, CONFIG)
+    assert store.verdicts(Filters(source="b.mp4")) == []
+    store.jobs.settle(job, [InputOutcome(2, verdict.sha256), InputOutcome(3, "0" * 64, BROKEN)])
+    (row,) = store.verdicts(Filters(source="b.mp4"))
+    assert (row.verdict.source, row.copies) == ("/archive/first.mp4", ("https://***@archive.example/b.mp4",))
 
 
 def test_failures_are_counted_until_they_are_to_be_tried_again(store: Store) -> None:

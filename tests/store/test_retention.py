@@ -46,6 +46,11 @@ def save_file(store: Store, run: int, number: int, **changes: Any) -> int:
     return store.save_verdict(run, full_verdict(source, f"{number:064}", **{"alerts": given, **changes}))
 
 
+def only(**limits: Any) -> RetentionSettings:
+    """These limits, and none of those that ship."""
+    return RetentionSettings(**{"scores": None, "evidence": None, "history": None, **limits})
+
+
 def names(store: Store) -> list[str]:
     return sorted(row.verdict.source for row in store.verdicts())
 
@@ -57,15 +62,15 @@ def test_nothing_goes_where_nothing_is_asked_for(store: Store, run: int, clock: 
     save_file(store, run, 1)
     before = dump(database_url)
     clock.advance(days=4000)
-    assert not RetentionSettings().asked_for
-    assert sum(store.prune(RetentionSettings()).rows.values()) == 0
+    assert not only().asked_for
+    assert sum(store.prune(only()).rows.values()) == 0
     assert dump(database_url) == before
 
 
 def test_scores_then_evidence_then_results_go_with_age(
     store: Store, run: int, clock: UtcClock, database_url: str
 ) -> None:
-    settings = RetentionSettings(scores=30, evidence=90, results=365)
+    settings = only(scores=30, evidence=90, results=365)
     save_file(store, run, 1)
     held = {name: len(rows) for name, rows in dump(database_url).items()}
     for days, gone in ((29, set()), (2, {"scores"}), (60, {"scores", "evidence"})):
@@ -84,9 +89,9 @@ def test_labels_have_times_of_their_own(store: Store, run: int, clock: UtcClock)
     save_file(store, run, 2, label=Label.REAL, alerts=())
     save_file(store, run, 3, label=Label.INCONCLUSIVE, alerts=())
     clock.advance(days=40)
-    store.prune(RetentionSettings(labels={Label.REAL: 30}))
+    store.prune(only(labels={Label.REAL: 30}))
     assert names(store) == ["/archive/1.mp4", "/archive/3.mp4"]
-    store.prune(RetentionSettings(results=35, labels={Label.FAKE: 365}))
+    store.prune(only(results=35, labels={Label.FAKE: 365}))
     assert names(store) == ["/archive/1.mp4"]
 
 
@@ -98,7 +103,7 @@ def test_what_a_person_has_reviewed_stays_with_its_evidence(
     store.review("alert-2", Label.FAKE, "shown on air")
     kept = store.alert("alert-2")
     clock.advance(days=1000)
-    store.prune(RetentionSettings(scores=1, evidence=1, results=1, history=1, max_bytes=1))
+    store.prune(only(scores=1, evidence=1, results=1, history=1, max_bytes=1))
     assert names(store) == ["/archive/2.mp4"]
     assert dataclasses.asdict(store.alert("alert-2")) == dataclasses.asdict(kept)
     assert len(kept.evidence) == 2
@@ -145,7 +150,7 @@ def test_a_stream_that_is_still_watched_lets_go_of_its_old_days(
         live(store, run, clock, day)
         clock.advance(days=1)
     store.review("day-3", Label.FAKE)
-    done = store.prune(RetentionSettings(scores=10, evidence=20, results=30))
+    done = store.prune(only(scores=10, evidence=20, results=30))
     rows = dump(database_url)
     assert len(rows["verdicts"]) == 1
     assert {row["track_id"] - 1 for row in rows["scores"]} == set(range(30, 40))
@@ -161,7 +166,7 @@ def test_an_alert_that_is_open_stays(store: Store, clock: UtcClock) -> None:
     store.save_verdict(run, live_verdict(long))
     clock.advance(days=50)
     store.save_verdict(run, live_verdict(long, score=0.5))
-    store.prune(RetentionSettings(results=30))
+    store.prune(only(results=30))
     assert store.alert("long").end is None
 
 
@@ -181,7 +186,7 @@ def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: UtcCloc
     store.contents.known(["/b.mp4"])
     clock.advance(days=20)
     streams = [stream.change for stream in store.streams()]
-    done = store.prune(RetentionSettings(history=30))
+    done = store.prune(only(history=30))
     assert dict(done.rows) == {"transitions": 1, "deliveries": 1, "runs": 1, "contents": 1, "leases": 1, "segments": 1}
     assert [stream.change for stream in store.streams()] == streams
     rows = dump(database_url)
@@ -192,14 +197,14 @@ def test_old_history_goes_but_not_how_streams_stand(store: Store, clock: UtcCloc
 def test_pending_deliveries_stay(store: Store, run: int, clock: UtcClock) -> None:
     store.save(run, [full_verdict()], (SINK,))
     clock.advance(days=100)
-    store.prune(RetentionSettings(history=1))
+    store.prune(only(history=1))
     assert len(store.deliveries.due("desk")) == 1
 
 
 # ── clips ──
 
 
-@pytest.mark.parametrize("settings", [RetentionSettings(evidence=1), RetentionSettings(results=1)])
+@pytest.mark.parametrize("settings", [only(evidence=1), only(results=1)])
 def test_clips_go_with_the_evidence_and_with_their_alerts(
     store: Store, run: int, clock: UtcClock, tmp_path: Path, settings: RetentionSettings
 ) -> None:
@@ -244,7 +249,7 @@ def test_a_store_that_is_too_large_lets_go_of_its_oldest_scores_then_pictures(
     assert full - empty > 12 * (20_000 + 500 * 80)
 
     limit = full - 2 * 500 * 80
-    done = store.prune(RetentionSettings(max_bytes=limit))
+    done = store.prune(only(max_bytes=limit))
     assert done.in_use is not None
     assert done.in_use == bytes_in_use(engine) <= limit
     with reading(engine) as connection:
@@ -255,12 +260,12 @@ def test_a_store_that_is_too_large_lets_go_of_its_oldest_scores_then_pictures(
     assert ids == list(range(newest - len(ids) + 1, newest + 1)), "the oldest went"
     assert count(database_url, "evidence") == 12
 
-    store.prune(RetentionSettings(scores=0.001))
-    done = store.prune(RetentionSettings(max_bytes=bytes_in_use(engine) - 50_000))
+    store.prune(only(scores=0.001))
+    done = store.prune(only(max_bytes=bytes_in_use(engine) - 50_000))
     assert count(database_url, "scores") == 0
     assert 0 < count(database_url, "evidence") < 12
     assert (done.over, count(database_url, "verdicts")) == (0, 12)
-    done = store.prune(RetentionSettings(max_bytes=1))
+    done = store.prune(only(max_bytes=1))
     assert done.over > 0, "verdicts are not deleted for their size"
     assert (count(database_url, "evidence"), count(database_url, "verdicts")) == (0, 12)
     engine.dispose()
@@ -277,7 +282,7 @@ def test_a_dry_run_says_what_goes_and_changes_nothing(
         clock.advance(days=10)
     store.review("alert-0")
     store.save_verdict(run, failed_verdict(source="/archive/broken.mp4", sha256=None))
-    settings = RetentionSettings(scores=15, evidence=25, results=35, history=1)
+    settings = only(scores=15, evidence=25, results=35, history=1)
     before = dump(database_url)
     would = store.prune(settings, dry=True)
     assert dump(database_url) == before
@@ -291,7 +296,7 @@ def test_a_dry_run_says_what_goes_and_changes_nothing(
 def test_a_prune_that_is_repeated_finds_nothing_more(store: Store, run: int, clock: UtcClock) -> None:
     save_file(store, run, 1)
     clock.advance(days=100)
-    settings = RetentionSettings(scores=30, evidence=30, history=30)
+    settings = only(scores=30, evidence=30, history=30)
     assert sum(store.prune(settings).rows.values()) > 0
     assert sum(store.prune(settings).rows.values()) == 0
 
@@ -301,7 +306,7 @@ def test_a_run_writes_while_a_prune_goes_on(store: Store, run: int, clock: UtcCl
     for number in range(8):
         save_file(store, run, number, scores=many)
     clock.advance(days=100)
-    pruned = threading.Thread(target=store.prune, args=(RetentionSettings(scores=30),))
+    pruned = threading.Thread(target=store.prune, args=(only(scores=30),))
     waits: list[float] = []
     with Store.open(database_url) as other:
         pruned.start()
@@ -319,11 +324,11 @@ def test_a_file_that_was_pruned_is_looked_at_again(store: Store, run: int, clock
     key = ResultKey("f" * 64, MODEL.sha256, CONFIG)
     store.save_verdict(run, full_verdict())
     clock.advance(days=2)
-    store.prune(RetentionSettings(scores=1))
+    store.prune(only(scores=1))
     found = store.find_verdict(key)
     assert found is not None
     assert found.scores == ()
-    store.prune(RetentionSettings(results=1))
+    store.prune(only(results=1))
     assert store.find_verdict(key) is None
     assert store.verdicts(Filters(source="clip")) == []
 
@@ -345,11 +350,13 @@ def test_the_command_prunes(
     config = tmp_path / "config.yaml"
     with Store.open(url, clock=clock) as store:
         save_file(store, store.begin_run("scan", "{}", CONFIG), 1)
-    assert run("--store", url) == (
+    forever = "retention: {scores: null, evidence: null, history: null"
+    config.write_text(f"{forever}}}\n", encoding="utf-8")
+    assert run("--store", url, "--config", str(config)) == (
         2,
         "streamwatch: retention: nothing is set, so that everything is kept; config.yaml explains its keys\n",
     )
-    config.write_text(f"store: {{url: '{url}'}}\nretention: {{scores: 1}}\n", encoding="utf-8")
+    config.write_text(f"store: {{url: '{url}'}}\n{forever.replace('scores: null', 'scores: 1')}}}\n", encoding="utf-8")
     assert run("--dry-run", "--config", str(config)) == (0, "would go: 10 scores\n")
     assert run("--config", str(config)) == (0, "gone: 10 scores\n")
     assert run("--config", str(config)) == (0, "gone: nothing\n")
@@ -404,7 +411,23 @@ def test_a_prune_that_fails_is_told_by_the_run(tmp_path: Path) -> None:
 
 
 def test_without_retention_a_run_prunes_nothing(tmp_path: Path) -> None:
-    janitor = Janitor(Settings(store={"url": f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}"}))
+    url = f"sqlite:///{tmp_path / 'nowhere' / 'store.db'}"
+    janitor = Janitor(Settings(store={"url": url}, retention=only()))
     janitor.poll()
     janitor.wait()
     assert janitor.poll() == []
+
+
+def test_what_ships_deletes_faces_after_three_months_and_keeps_what_was_found(
+    store: Store, run: int, clock: UtcClock, database_url: str
+) -> None:
+    save_file(store, run, 1)
+    clock.advance(days=89)
+    store.prune(Settings().retention)
+    assert count(database_url, "scores") > 0
+    assert count(database_url, "evidence") > 0
+    clock.advance(days=2)
+    store.prune(Settings().retention)
+    assert count(database_url, "scores") == count(database_url, "evidence") == 0
+    assert names(store) == ["/archive/1.mp4"]
+    assert len(store.alerts()) == 1

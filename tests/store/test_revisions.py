@@ -117,6 +117,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "review_label": "real",
             "review_comment": "a poster",
             "reviewed_at": NOON,
+            "reviewed_by": "ada",
             "kind": kind,
             "reason": "",
             "faces": None,
@@ -176,8 +177,22 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "cause": "ended",
             "message": "the server ended the stream",
             "retry_in": 0.25,
+            "retries": 41,
+            "last_at": NOON,
         }
     ],
+    "reviews": [
+        {
+            "id": 1,
+            "alert_id": "forged",
+            "at": NOON,
+            "by": "ada",
+            "state": "reviewed",
+            "label": "real",
+            "comment": "a poster",
+        }
+    ],
+    "copies": [{"verdict_id": 1, "source": "/archive/copy.mp4"}],
     "contents": [
         {
             "path": "/archive/Émission.mp4",

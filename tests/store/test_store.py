@@ -8,6 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select
 
+from streamwatch.config import RetentionSettings
 from streamwatch.errors import StoreError
 from streamwatch.records import (
     Alert,
@@ -23,6 +25,7 @@ from streamwatch.records import (
     Content,
     EvidenceClip,
     Failure,
+    FrameRecord,
     Label,
     ResultKey,
     SegmentResult,
@@ -31,7 +34,7 @@ from streamwatch.records import (
     VideoVerdict,
 )
 from streamwatch.sources import Input, Location
-from streamwatch.sources.states import StreamState, Transition
+from streamwatch.sources.states import Cause, StreamState, Transition
 from streamwatch.store import Filters, ReviewState, RunStatus, Store
 from streamwatch.store.database import create_store_engine, parse_url
 from streamwatch.store.leases import LEASE
@@ -62,13 +65,96 @@ def test_changes_of_state_come_back_as_they_were_saved_newest_first(store: Store
     other = "rtsp://***@camera.example/2"
     saved = [make_transition(0), make_transition(1, other, StreamState.FAILED), make_transition(1), make_transition(2)]
     store.save(run, saved)
-    assert store.transitions() == saved[::-1]
-    assert store.transitions(Filters(source="EXAMPLE/2")) == [saved[1]]
-    assert (
-        store.transitions(Filters(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=2)))
-        == saved[2:0:-1]
+
+    def found(**wanted: Any) -> list[Transition]:
+        return [row.change for row in store.transitions(Filters(**wanted))]
+
+    assert found() == saved[::-1]
+    assert found(source="EXAMPLE/2") == [saved[1]]
+    assert found(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=2)) == saved[2:0:-1]
+    assert found(limit=1) == [saved[3]]
+    assert found(source="EXAMPLE/2", named=(CAMERA,)) == saved[::-1]
+
+
+def outage(clock: UtcClock, failures: int, cause: Cause = Cause.REFUSED) -> list[Transition]:
+    """What a running stream reports that is lost and retried twice a second."""
+    changes = []
+    previous = StreamState.RUNNING
+    for number in range(failures):
+        clock.advance(seconds=0.5)
+        down = StreamState.BACKING_OFF
+        changes.append(Transition(clock.now, CAMERA, previous, down, cause, f"{CAMERA}: refused {number}", 0.5))
+        changes.append(Transition(clock.now, CAMERA, down, StreamState.CONNECTING, cause))
+        previous = StreamState.CONNECTING
+    return changes
+
+
+def test_a_dead_camera_has_one_row_that_counts(store: Store, clock: UtcClock, database_url: str) -> None:
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    dead = outage(clock, 100)
+    for change in dead:
+        store.save(run, [change])
+    store.save(run, dead)  # as after a store that was away
+    (row,) = store.transitions()
+    assert (row.change.at, row.change.state, row.retries, row.last_at) == (dead[0].at, dead[0].state, 99, dead[-1].at)
+    assert row.change.why == "refused 99"
+    (stream,) = store.streams()
+    assert (stream.failures, stream.change.at) == (100, dead[0].at)
+    assert count(database_url, "transitions") == 1
+
+    clock.advance(seconds=1)
+    connecting = StreamState.CONNECTING
+    back = Transition(clock.now, CAMERA, connecting, StreamState.RUNNING)
+    other = dataclasses.replace(dead[-2], at=clock.now, cause=Cause.TIMEOUT)
+    store.save(run, [other, back, *outage(clock, 2)])
+    assert [(row.change.state, row.change.cause, row.retries) for row in store.transitions()][::-1] == [
+        (StreamState.BACKING_OFF, Cause.REFUSED, 99),
+        (StreamState.BACKING_OFF, Cause.TIMEOUT, 0),
+        (StreamState.RUNNING, None, 0),
+        (StreamState.BACKING_OFF, Cause.REFUSED, 1),
+    ]
+
+
+def test_an_outage_that_goes_on_is_in_the_history_of_the_last_hours(store: Store, clock: UtcClock) -> None:
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    first = clock.now
+    store.save(run, outage(clock, 2))
+    for _ in range(4):
+        clock.advance(minutes=30)
+        down = StreamState.CONNECTING, StreamState.FAILED
+        store.save(run, [Transition(clock.now, CAMERA, *down, Cause.REFUSED, "refused", 60.0)])
+    assert len(store.transitions(Filters(since=clock.now - timedelta(minutes=5)))) == 1
+    assert store.streams()[0].failures == 2, "of the last hour"
+    store.prune(RetentionSettings(history=0.05))
+    (row,) = store.transitions()
+    assert (row.change.at > first, row.change.state, row.retries) == (True, StreamState.FAILED, 3)
+
+
+def lag_of(
+    store: Store, clock: UtcClock, started: float, duration: float, faces: Sequence[FrameRecord]
+) -> float | None:
+    """The lag of a stream whose media second 0 was so many seconds before now."""
+    run = store.begin_run("watch", live_settings(), CONFIG)
+    began = clock.now - timedelta(seconds=started)
+    verdict = full_verdict(
+        source=CAMERA, sha256=None, started_at=began, duration=duration, alerts=(), tracks=(), scores=tuple(faces)
     )
-    assert store.transitions(Filters(limit=1)) == [saved[3]]
+    store.save(run, [make_transition(state=StreamState.RUNNING), verdict])
+    return store.streams()[0].lag
+
+
+def test_lag_is_that_of_the_newest_face(store: Store, clock: UtcClock) -> None:
+    def face(frame: int, age: float) -> FrameRecord:
+        return make_record(frame, wall_time=clock.now - timedelta(seconds=age))
+
+    # A burst at the beginning put the stream's own time 8 s ahead; the newest face is from 3.5 s ago.
+    burst = [face(0, 20.0), face(200, 12.0), face(675, 3.5)]
+    assert lag_of(store, clock, started=20.0, duration=27.5, faces=burst) == pytest.approx(3.0)
+
+
+def test_lag_that_is_not_known_is_not_zero(store: Store, clock: UtcClock) -> None:
+    assert lag_of(store, clock, started=20.0, duration=28.0, faces=()) is None
+    assert lag_of(store, clock, started=20.0, duration=18.5, faces=()) == pytest.approx(1.5)
 
 
 def test_a_run_saves_verdicts_and_changes_in_one_call(store: Store, run: int) -> None:
@@ -174,6 +260,8 @@ def test_saving_twice_changes_nothing(
     ]
     content = Content("/archive/clip.mp4", 5_000_000_000, 1_772_366_400_123_456_789, "d" * 64)
     store.save(run, items, (SINK,))
+    store.save_verdict(run, full_verdict("/archive/copy.mp4"), (SINK,))
+    store.review(alert.id, by="ada")
     store.contents.note([content])
     store.leases.take(run, ResultKey("0" * 64, MODEL.sha256, CONFIG))
     store.jobs.begin([Input(Location("clip.mp4"))], MODEL, CONFIG)
@@ -184,6 +272,7 @@ def test_saving_twice_changes_nothing(
     store.contents.note([content])
     store.jobs.begin([Input(Location("clip.mp4"))], MODEL, CONFIG)
     again = store.begin_run("streamwatch scan /archive", "{}", CONFIG)
+    assert store.save_verdict(again, full_verdict("/archive/copy.mp4"), (SINK,)) == first
     assert store.save_verdict(again, full_verdict(), (SINK,)) == first
     after = dump(database_url)
     assert len(after.pop("runs")) == len(before.pop("runs")) + 1
@@ -307,6 +396,41 @@ def test_the_first_path_stands_for_copies_of_a_file(store: Store, run: int) -> N
     key = store.save_verdict(run, full_verdict())
     assert store.save_verdict(run, full_verdict("/archive/copy.mp4")) == key
     assert [row.verdict.source for row in store.verdicts()] == ["/archive/clip.mp4"]
+
+
+def test_every_path_of_a_content_finds_its_verdict_and_alerts(store: Store, run: int) -> None:
+    store.save(run, [full_verdict()])
+    store.save(run, [full_verdict("/archive/copy.mp4"), full_verdict("/Elsewhere/Again.mp4")])
+    store.save(run, [full_verdict("/archive/other.mp4", "0" * 64, alerts=(make_alert("other", "/archive/other.mp4"),))])
+    for part in ("clip.mp4", "/archive/COPY", "elsewhere"):
+        (row,) = store.verdicts(Filters(source=part))
+        assert row.verdict.source == "/archive/clip.mp4"
+        assert row.copies == ("/Elsewhere/Again.mp4", "/archive/copy.mp4")
+        found = {alert.id for alert in store.alerts(Filters(source=part))}
+        assert found == {alert.id for alert in row.verdict.alerts} > set()
+        assert {face["verdict_id"] for face in store.iter_scores(Filters(source=part))} == {row.id}
+    assert len(store.verdicts(Filters(source="/archive/"))) == 2
+    assert store.verdicts(Filters(source="nowhere")) == []
+
+
+def test_copies_are_found_among_very_many_names_too(store: Store, run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamwatch.store.filters.FEW", 1)
+    store.save(run, [full_verdict(), full_verdict("/copies/1.mp4"), full_verdict("/copies/2.mp4")])
+    assert [row.verdict.source for row in store.verdicts(Filters(source="/copies/"))] == ["/archive/clip.mp4"]
+    assert len(store.alerts(Filters(source="/copies/"))) == len(full_verdict().alerts)
+
+
+def test_a_path_whose_error_another_path_replaces_is_still_found(store: Store, run: int) -> None:
+    store.save(run, [failed_verdict(sha256="f" * 64), full_verdict("/archive/later.mp4", "f" * 64)])
+    (row,) = store.verdicts(Filters(source="clip.mp4"))
+    assert (row.verdict.source, row.verdict.label) == ("/archive/later.mp4", Label.FAKE)
+
+
+def test_names_of_copies_go_with_their_verdict(store: Store, run: int, clock: UtcClock, database_url: str) -> None:
+    store.save(run, [full_verdict(), full_verdict("/archive/copy.mp4")])
+    clock.advance(days=3)
+    store.prune(RetentionSettings(results=1))
+    assert dump(database_url)["copies"] == dump(database_url)["sources"] == []
 
 
 def test_a_verdict_is_saved_whole_or_not_at_all(store: Store, run: int, database_url: str) -> None:

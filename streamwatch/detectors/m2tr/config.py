@@ -13,6 +13,9 @@ Arrangement = Literal["serial", "parallel"]
 Frequency = Literal["fft", "dct", "none"]
 Fusion = Literal["cma", "cmf", "add"]
 
+MOST_LAYERS, MOST_CHANNELS = 64, 4096
+"""Of a decoder: what a card may ask for is to fit into memory."""
+
 
 @dataclass(frozen=True)
 class M2TRConfig:
@@ -67,9 +70,14 @@ class M2TRConfig:
             allowed = get_args(hints[key])
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(allowed)}")
-        for key, least in (("input_size", 1), ("depth", 0 if self.levels else 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(f"{key}: {getattr(self, key)} must be at least {least}")
+        for key, least, most in (("input_size", 1, 4096), ("depth", 0 if self.levels else 1, 64)):
+            if not least <= getattr(self, key) <= most:
+                raise ConfigError(f"{key}: {getattr(self, key)} must be {least} to {most}")
+        widths = [width for stage in self.decoder_stages for width in stage]
+        if len(widths) > MOST_LAYERS or not all(1 <= width <= MOST_CHANNELS for width in widths):
+            raise ConfigError(f"decoder_stages: at most {MOST_LAYERS} layers of 1 to {MOST_CHANNELS} channels each")
+        if len(self.patch_divisors) > MOST_LAYERS:
+            raise ConfigError(f"patch_divisors: at most {MOST_LAYERS} heads")
         if any(after <= before for before, after in pairwise((-1, *self.levels))):
             raise ConfigError(f"levels: {self.levels} must be indices of backbone blocks in rising order")
         if not 0.1 <= self.face_share <= 1:

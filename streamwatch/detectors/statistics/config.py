@@ -31,7 +31,7 @@ class StatisticsConfig:
                 f"version: {self.version}, and this streamwatch computes version {VERSION} of the statistics",
                 "train the weights again",
             )
-        if self.trees < 0:
-            raise ConfigError(f"trees: {self.trees} must not be negative")
+        if not 0 <= self.trees <= 100_000:
+            raise ConfigError(f"trees: {self.trees} must be 0 to 100000")
         if not 1 <= self.depth <= 16:
             raise ConfigError(f"depth: {self.depth} must be 1 to 16")

@@ -18,7 +18,7 @@ from streamwatch.detectors.statistics.config import StatisticsConfig
 from streamwatch.detectors.statistics.model import StatisticsModel
 from streamwatch.detectors.statistics.trees import Trees
 from streamwatch.errors import WeightsError
-from streamwatch.files import replacing
+from streamwatch.files import SHARED, replacing
 
 _LINEAR = ("mean", "scale", "coefficients", "intercept", "linear_share", "tree_share")
 _TREES = ("feature", "threshold", "left", "right", "value", "depth", "base", "columns")
@@ -35,7 +35,7 @@ def save_statistics(path: Path, model: StatisticsModel, card: ModelCard) -> Mode
     arrays: dict[str, NDArray[Any]] = {name: np.asarray(getattr(model, name), np.float64) for name in _LINEAR}
     arrays |= {f"trees.{name}": _stored(name, array) for name, array in model.trees.arrays().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft:
+    with replacing(path, mode=SHARED) as draft:
         save_file(arrays, draft, metadata={"name": card.name})
         draft.chmod(0o644)
         stamped = replace(card, sha256=file_sha256(draft))
