@@ -13,6 +13,7 @@ Nothing heavy is loaded before it is used.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,10 @@ from streamwatch.records import Alert, Face, FaceCrop, FaceScore, Frame, Label, 
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Detector
+
+# onnxruntime reports to its maker unless this is set before it is imported; every process of a run imports this package
+# first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
