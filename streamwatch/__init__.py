@@ -88,10 +88,7 @@ def scan(
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from streamwatch.distribution import version
 
-        try:
-            return version("streamwatch")
-        except PackageNotFoundError:
-            return "0+unknown"
+        return version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

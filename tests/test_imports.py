@@ -15,9 +15,22 @@ PACKAGE = Path(__file__).parents[1] / "streamwatch"
 MAY_IMPORT: dict[str, set[str]] = {}
 """Room → rooms that it may import. A top-level module is a room of its own."""
 
-BASE = {"backoff", "extensions", "enums", "allocator", "files", "cpu", "validation", "records", "errors", "config"}
+BASE = {
+    "backoff",
+    "distribution",
+    "extensions",
+    "enums",
+    "allocator",
+    "files",
+    "cpu",
+    "validation",
+    "records",
+    "errors",
+    "config",
+}
 MAY_IMPORT["backoff"] = set()
 MAY_IMPORT["extensions"] = {"errors"}
+MAY_IMPORT["distribution"] = set()
 MAY_IMPORT["enums"] = set()
 MAY_IMPORT["allocator"] = set()
 MAY_IMPORT["files"] = set()

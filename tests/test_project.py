@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from typer.main import get_command
 
 from streamwatch.cli.main import app
+from streamwatch.distribution import DISTRIBUTION
 from tests.support.paths import ROOT
 
 
@@ -83,3 +85,20 @@ def test_make_says_in_one_line_what_is_missing(tmp_path: Path, script: str | Non
     assert len(lines) == 1
     assert said in lines[0]
     assert not (tmp_path / ".venv").exists()
+
+
+def test_nothing_says_to_install_the_other_project_of_that_name() -> None:
+    """`streamwatch` on PyPI is not this program."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'name = "{DISTRIBUTION}"' in project
+    assert DISTRIBUTION != "streamwatch"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    places = listed or ["pyproject.toml", "README.md", "config.yaml"]
+    wrong = re.compile(r"(?<![\w.-])streamwatch\[\w|pip3? install [^\n`]*(?<![\w/.-])streamwatch(?![\w/-])")
+    found = [
+        f"{place}: {hint.group()}"
+        for place in places
+        if place.endswith((".py", ".md", ".yaml", ".toml", "Dockerfile", "Makefile")) and not place.startswith("tests/")
+        for hint in wrong.finditer((ROOT / place).read_text(encoding="utf-8"))
+    ]
+    assert found == []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamwatch import distribution
 from streamwatch.cli import common, running
 from streamwatch.cli.scan import INPUT_FAILED, ScanBar
 from streamwatch.records import Label
@@ -116,7 +116,7 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> VideoRe
         reviews=reviews,
         analysed_at=analysed_at,
         written_at=now,
-        version=importlib.metadata.version("streamwatch"),
+        version=distribution.version(),
         reasoner=_reasoner(plan.weights),
     )
 
