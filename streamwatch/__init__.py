@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamwatch.config import Settings, load_settings
+from streamwatch.distribution import __version__
 from streamwatch.errors import StreamwatchError
 from streamwatch.records import Alert, Face, FaceCrop, FaceScore, Frame, Label, TrackVerdict, VideoVerdict
 
@@ -84,11 +85,3 @@ def scan(
     inputs = expand_inputs([str(path) for path in paths])
     for analysis in iter_scan(inputs, wanted, store=store is not None, resume=resume):
         yield analysis.verdict
-
-
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from streamwatch.distribution import version
-
-        return version()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

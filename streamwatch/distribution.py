@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 DISTRIBUTION = "streamwatch-monitor"
-
-
-def version() -> str:
-    """The version that is installed; `0+unknown` in a source folder that was never installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
+__version__ = "0.1.0"
 
 
 def install_extra(name: str) -> str:
     """How an extra is installed: from the source, so that no index can provide something else by its name."""
-    return f"pip install '.[{name}]' in the source folder of streamwatch"
+    return f"pip install '.[{name}]' in the program's source folder"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from typer.main import get_command
 
 from streamwatch.cli.main import app
@@ -102,3 +103,49 @@ def test_nothing_says_to_install_the_other_project_of_that_name() -> None:
         for hint in wrong.finditer((ROOT / place).read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+LOCKED_EXTRAS = ("postgres", "s3", "parquet", "mqtt", "otel", "c2pa", "timelines")
+
+
+def requirements(project: str, name: str) -> list[Requirement]:
+    """A list of requirements in pyproject.toml."""
+    found = re.search(rf"^{name} = \[(.*?)\]$", re.sub(r"  #.*", "", project), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return [Requirement(text) for text in re.findall(r'"([^"]+)"', found[1])]
+
+
+def test_the_lock_holds_the_dependencies_by_hash() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", "")
+    entries = [line for line in text.splitlines() if line and not line.startswith("#")]
+    locked: dict[str, list[str]] = {}
+    for entry in entries:
+        found = re.fullmatch(
+            r"([\w.-]+(?:\[[\w,-]+\])?)==([^\s;]+)( ; [^#]*?)?((?: +--hash=sha256:[0-9a-f]{64})+) *", entry
+        )
+        assert found is not None, f"no hash, or an address: {entry[:80]}"
+        locked.setdefault(found[1].split("[")[0], []).append(found[2])
+    assert [name for name in locked if name.startswith(("torch", "nvidia", "triton"))] == []
+    for name in ("dependencies", *LOCKED_EXTRAS):
+        for requirement in requirements(project, name):
+            if requirement.name != "torch":
+                assert locked[requirement.name]
+                assert all(version in requirement.specifier for version in locked[requirement.name]), requirement
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "vulnerable"),
+    [
+        ("dependencies", "torch", "2.5.1"),  # CVE-2025-32434
+        ("dependencies", "opencv-python", "4.11.0.86"),  # CVE-2025-53644
+        ("dependencies", "ray", "2.51.1"),  # CVE-2025-62593, no tokens
+        ("dependencies", "jinja2", "3.1.5"),  # CVE-2025-27516
+        ("parquet", "pyarrow", "14.0.0"),  # CVE-2023-47248
+        ("evaluate", "scikit-learn", "1.4.2"),  # CVE-2024-5206
+    ],
+)
+def test_versions_with_known_holes_are_refused(where: str, name: str, vulnerable: str) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (requirement,) = (found for found in requirements(project, where) if found.name == name)
+    assert vulnerable not in requirement.specifier

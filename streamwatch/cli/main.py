@@ -31,7 +31,7 @@ from streamwatch.cli import (
     watch,
 )
 from streamwatch.config import LogLevel
-from streamwatch.distribution import version
+from streamwatch.distribution import __version__
 from streamwatch.doctor import library_missing, needs_opencv
 from streamwatch.errors import StreamwatchError
 
@@ -51,7 +51,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"streamwatch {version()}")
+        typer.echo(f"streamwatch {__version__}")
         raise typer.Exit
 
 

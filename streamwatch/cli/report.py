@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamwatch import distribution
 from streamwatch.cli import common, running
 from streamwatch.cli.scan import INPUT_FAILED, ScanBar
+from streamwatch.distribution import __version__
 from streamwatch.records import Label
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> VideoRe
         reviews=reviews,
         analysed_at=analysed_at,
         written_at=now,
-        version=distribution.version(),
+        version=__version__,
         reasoner=_reasoner(plan.weights),
     )
 
