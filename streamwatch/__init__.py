@@ -13,16 +13,22 @@ Nothing heavy is loaded before it is used.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamwatch.config import Settings, load_settings
+from streamwatch.distribution import __version__
 from streamwatch.errors import StreamwatchError
 from streamwatch.records import Alert, Face, FaceCrop, FaceScore, Frame, Label, TrackVerdict, VideoVerdict
 
 if TYPE_CHECKING:
     from streamwatch.detectors import Detector
+
+# onnxruntime reports to its maker unless this is set before it is imported; every process of a run imports this package
+# first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
@@ -79,14 +85,3 @@ def scan(
     inputs = expand_inputs([str(path) for path in paths])
     for analysis in iter_scan(inputs, wanted, store=store is not None, resume=resume):
         yield analysis.verdict
-
-
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("streamwatch")
-        except PackageNotFoundError:
-            return "0+unknown"
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

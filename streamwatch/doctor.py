@@ -23,6 +23,7 @@ from streamwatch.config import Settings
 from streamwatch.cpu import cpu_features
 from streamwatch.errors import LibraryMissing, StreamwatchError
 from streamwatch.extensions import POINTS
+from streamwatch.local_runtime import LOOPBACK, check_loopback, private_folder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,6 +103,8 @@ def examine(settings: Settings, folder: Path) -> Iterator[Check]:
     yield from extensions()
     yield disk(folder)
     yield shared_memory()
+    yield run_folder()
+    yield loopback()
 
 
 def _python() -> Check:
@@ -259,6 +262,24 @@ def shared_memory(place: Path = Path("/dev/shm")) -> Check:
         fix = "in a container: --shm-size 2g (Ray falls back to the disk, slower)"
         return Check("shared memory", Status.WARN, detail, fix)
     return Check("shared memory", Status.OK, detail)
+
+
+def run_folder() -> Check:
+    """Whether Ray has a folder for its sockets: writable, private, with a short path."""
+    try:
+        with private_folder() as folder:
+            return Check("run folder", Status.OK, f"{folder.parent}, for the sockets of a run")
+    except StreamwatchError as error:
+        return _failed("run folder", error, "set TMPDIR")
+
+
+def loopback() -> Check:
+    """Whether the processes of a run can reach each other."""
+    try:
+        check_loopback()
+    except StreamwatchError as error:
+        return _failed("loopback", error, "bring up the loopback interface")
+    return Check("loopback", Status.OK, f"{LOOPBACK}, where the processes of a run listen")
 
 
 def _failed(name: str, error: StreamwatchError, otherwise: str) -> Check:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from streamwatch.distribution import install_extra
 from streamwatch.enums import StrEnum
 from streamwatch.sources import Location, redact
 
@@ -79,7 +80,7 @@ def read_provenance(source: Location) -> Provenance:
     try:
         c2pa = importlib.import_module("c2pa")
     except ImportError:
-        return Provenance(ProvenanceState.NOT_LOOKED, "it needs pip install 'streamwatch[c2pa]'")
+        return Provenance(ProvenanceState.NOT_LOOKED, f"it needs {install_extra('c2pa')}")
     try:
         with source.path.open("rb") as file, c2pa.Context.from_dict(OFFLINE) as context:
             reader = c2pa.Reader.try_create(None, file, context=context)

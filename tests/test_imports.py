@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {}
 BASE = {
     "plain",
     "backoff",
+    "distribution",
     "extensions",
     "enums",
     "allocator",
@@ -33,6 +34,7 @@ MAY_IMPORT["plain"] = set()
 MAY_IMPORT["setting_names"] = set()
 MAY_IMPORT["yaml_text"] = set()
 MAY_IMPORT["extensions"] = {"errors"}
+MAY_IMPORT["distribution"] = set()
 MAY_IMPORT["enums"] = set()
 MAY_IMPORT["allocator"] = set()
 MAY_IMPORT["files"] = set()
@@ -58,12 +60,13 @@ MAY_IMPORT["pipeline"] = STAGES
 MAY_IMPORT["evaluation"] = STAGES | {"pipeline"}
 MAY_IMPORT["training"] = STAGES | {"evaluation"}
 MAY_IMPORT["studies"] = STAGES | {"evaluation", "training"}
-MAY_IMPORT["cluster"] = STAGES | {"logs", "pipeline", "store", "sinks"}
+MAY_IMPORT["local_runtime"] = {"errors"}
+MAY_IMPORT["cluster"] = STAGES | {"local_runtime", "logs", "pipeline", "store", "sinks"}
 RUNS = STAGES | {"logs", "pipeline", "cluster", "store", "drawing"}
 MAY_IMPORT["archive"] = RUNS
 MAY_IMPORT["live"] = RUNS | {"sinks"}
 MAY_IMPORT["telemetry"] = BASE | {"sources", "cluster", "live"}
-MAY_IMPORT["doctor"] = STAGES | {"store"}
+MAY_IMPORT["doctor"] = STAGES | {"local_runtime", "store"}
 MAY_IMPORT["demo"] = RUNS | {"archive"}
 MAY_IMPORT["bench"] = RUNS | {"archive", "live", "demo", "evaluation", "telemetry"}
 MAY_IMPORT["__init__"] = STAGES | {"store", "archive"}

@@ -127,7 +127,7 @@ def test_without_the_extra(signed: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "c2pa", None)
     found = read_provenance(Location(signed))
     assert found.state is ProvenanceState.NOT_LOOKED
-    assert "streamwatch[c2pa]" in found.detail
+    assert "'.[c2pa]'" in found.detail
 
 
 @contextmanager

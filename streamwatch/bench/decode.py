@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streamwatch.config import Settings
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing
 from streamwatch.sources.location import Location
 from streamwatch.sources.process import Closed, DecodingProcess, DecodingProgress, Opened
@@ -44,7 +45,7 @@ def bench_decode(clip: Path, settings: Settings, times: int = 3) -> DecodeResult
     try:
         import psutil
     except ImportError:
-        raise LibraryMissing("psutil is missing", "pip install 'streamwatch[bench]'") from None
+        raise LibraryMissing("psutil is missing", install_extra("bench")) from None
     ffmpeg = shutil.which("ffmpeg")
     ours, theirs = [], []
     for _ in range(times):

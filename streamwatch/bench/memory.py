@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from streamwatch.bench.kills import begin_scan
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing, StreamwatchError
 
 SAMPLE_EVERY = 0.5
@@ -38,7 +39,7 @@ def bench_memory(
     try:
         import psutil
     except ImportError:
-        raise LibraryMissing("psutil is missing", "pip install 'streamwatch[bench]'") from None
+        raise LibraryMissing("psutil is missing", install_extra("bench")) from None
     results = []
     for name in files:
         progress(name)

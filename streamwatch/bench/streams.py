@@ -33,6 +33,7 @@ from streamwatch.cluster.batch_counts import BatchCounts
 from streamwatch.cluster.statistics import DetectorLoad
 from streamwatch.config import Settings
 from streamwatch.demo import ClipPlan, make_clip
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing
 from streamwatch.live.latency import FaceAges
 from streamwatch.live.outbox import OperatorNotice
@@ -263,7 +264,7 @@ class _Processes:
         try:
             import psutil
         except ImportError:
-            raise LibraryMissing("psutil is missing", "pip install 'streamwatch[bench]'") from None
+            raise LibraryMissing("psutil is missing", install_extra("bench")) from None
         self._psutil: Any = psutil
         self._server = server
         self._seen: dict[tuple[str, int, float], float] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import sys
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from streamwatch.cli import (
     watch,
 )
 from streamwatch.config import LogLevel
+from streamwatch.distribution import __version__
 from streamwatch.doctor import library_missing, needs_opencv
 from streamwatch.errors import StreamwatchError
 
@@ -51,7 +51,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"streamwatch {importlib.metadata.version('streamwatch')}")
+        typer.echo(f"streamwatch {__version__}")
         raise typer.Exit
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from streamwatch.cli import common, running
 from streamwatch.cli.scan import INPUT_FAILED, ScanBar
+from streamwatch.distribution import __version__
 from streamwatch.files import make_private_folder
 from streamwatch.records import Label
 
@@ -119,7 +119,7 @@ def _report(verdict: VideoVerdict, source: Input, settings: Settings) -> VideoRe
         reviews=reviews,
         analysed_at=analysed_at,
         written_at=now,
-        version=importlib.metadata.version("streamwatch"),
+        version=__version__,
         reasoner=_reasoner(plan.weights),
     )
 

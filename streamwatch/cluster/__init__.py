@@ -21,6 +21,6 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 # Ray 2.60 makes a token for a cluster on this machine, and gives it to clusters that `ray start` starts later, but does
 # not use it itself to join them unless this is set. Setting it after Ray was imported makes Ray contradict itself.
-with contextlib.suppress(RuntimeError):  # without a home there is none
+with contextlib.suppress(RuntimeError, OSError):  # no home, or one that this user may not read
     if "ray" not in sys.modules and Path("~/.ray/auth_token").expanduser().exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from streamwatch.cluster.answering import check_answers
+from streamwatch.cluster.confinement import InstalledCode, confined, environment, local_environment, write_token
 from streamwatch.config import EngineSettings
 from streamwatch.errors import ClusterError, ConfigError, StreamwatchError
+from streamwatch.local_runtime import check_loopback, private_folder
 
 OBJECT_STORE_BYTES = 256 << 20
 """Shared memory for pending batches and results, where no more is needed."""
@@ -100,15 +104,8 @@ def connect(settings: EngineSettings, memory: int = 0) -> Iterator[Cluster]:
     if ray.is_initialized():
         yield _describe(local=settings.address is None)
         return
-    with _importable_package(), _signals_kept():
-        if settings.address is None:
-            _start(memory)
-        else:
-            _join(settings.address)
-    try:
+    with _private_cluster(memory) if settings.address is None else _joined_cluster(settings.address):
         yield _describe(local=settings.address is None)
-    finally:
-        ray.shutdown()
 
 
 def result_of(reference: Any) -> Any:
@@ -121,25 +118,42 @@ def result_of(reference: Any) -> Any:
         raise
 
 
-def _start(memory: int) -> None:
+@contextlib.contextmanager
+def _private_cluster(memory: int) -> Iterator[None]:
+    """A cluster for this user alone: it listens on loopback, and its files and token are in a private folder."""
     if SHARED_MEMORY.is_dir() and memory > (free := shutil.disk_usage(SHARED_MEMORY).free):
         raise too_little_memory(memory, f"{SHARED_MEMORY} has {free >> 20} free")
+    check_loopback()
+    with private_folder() as folder, environment(local_environment(write_token(folder))):
+        tokens = AuthenticationTokenLoader.instance()
+        tokens.reset_cache()
+        try:
+            with _signals_kept(), confined():
+                _start(folder, memory)
+            yield
+        finally:
+            ray.shutdown()
+            tokens.reset_cache()
+
+
+def _start(folder: Path, memory: int) -> None:
     try:
         ray.init(
             address="local",
             num_cpus=usable_cores(),
             object_store_memory=max(OBJECT_STORE_BYTES, memory),
             include_dashboard=False,
+            job_config=InstalledCode(),
             log_to_driver=False,
             logging_level=logging.ERROR,
             namespace=NAMESPACE,
+            _temp_dir=str(folder / "ray"),
         )
     except Exception as error:
-        ray.shutdown()
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(
             f"Ray could not be started ({reason})",
-            "an overloaded machine or a full /tmp are the usual causes: run `streamwatch doctor`, then try again",
+            "an overloaded machine or a full disk are the usual causes: run `streamwatch doctor`, then try again",
         ) from error
 
 
@@ -152,25 +166,41 @@ def too_little_memory(needed: int, there: str) -> ConfigError:
     )
 
 
-def _join(address: str) -> None:
+@contextlib.contextmanager
+def _joined_cluster(address: str) -> Iterator[None]:
     if address.startswith("ray://"):
         raise ConfigError(
             f"engine.address: {address} is for Ray's client, on a machine that is none of the cluster",
             "run this on one that is, and give HOST:PORT of the head (6379), or auto",
         )
     try:
+        with _signals_kept():
+            _join(address)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    try:
+        check_answers(address)
         ray.init(
             address=address,
+            job_config=InstalledCode(),
             log_to_driver=False,
             logging_level=logging.ERROR,
             namespace=NAMESPACE,
         )
-    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"engine.address: no Ray cluster at {address} ({reason})",
-            "start one with `ray start --head`, or, if it asks for a token, set RAY_AUTH_MODE=token and the same token",
-        ) from None
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ConfigError(
+        f"engine.address: no Ray cluster at {address} ({reason})",
+        "start one with `ray start --head`, or, if it asks for a token, set RAY_AUTH_MODE=token and the same token",
+    )
 
 
 def _describe(*, local: bool) -> Cluster:
@@ -191,20 +221,3 @@ def _signals_kept() -> Iterator[None]:
     yield
     if callable(before) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _importable_package() -> Iterator[None]:
-    """Let the processes of a local cluster import this very package, installed or not: they inherit the
-    variable.
-    """
-    root = str(Path(__file__).resolve().parents[2])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = root if not before else os.pathsep.join((root, before))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing
 
-_FIX = "pip install 'streamwatch[evaluate]'"
+_FIX = install_extra("evaluate")
 
 
 def load_sklearn(module: str) -> Any:

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, BinaryIO
 
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing
 from streamwatch.extensions import FORMATS
 from streamwatch.store.loading import VerdictRow
@@ -165,7 +166,7 @@ def write_parquet(rows: Rows, columns: Columns, file: BinaryIO) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise LibraryMissing("pyarrow is missing", "pip install 'streamwatch[parquet]'") from None
+        raise LibraryMissing("pyarrow is missing", install_extra("parquet")) from None
     kinds = {
         ColumnKind.TEXT: pyarrow.string(),
         ColumnKind.INTEGER: pyarrow.int64(),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamwatch.distribution import install_extra
 from streamwatch.enums import StrEnum
 from streamwatch.errors import LibraryMissing
 from streamwatch.plain import plain
@@ -68,7 +69,7 @@ def write_timeline(timeline: SourceTimeline, form: TimelineFormat, rate: float) 
     try:
         import opentimelineio
     except ImportError:
-        raise LibraryMissing("OpenTimelineIO is missing", "pip install 'streamwatch[timelines]'") from None
+        raise LibraryMissing("OpenTimelineIO is missing", install_extra("timelines")) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the adapters' own
         text: str = opentimelineio.adapters.write_to_string(_timeline(timeline, form, rate), _ADAPTERS[form])

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from streamwatch.config import SinkSettings
+from streamwatch.distribution import install_extra
 from streamwatch.errors import ConfigError
 from streamwatch.sinks.sink import DeliveryFailed
 from streamwatch.store.deliveries import Delivery
@@ -23,7 +24,7 @@ class Mqtt:
         try:
             import paho.mqtt.client as paho
         except ImportError:
-            raise ConfigError(f"sink {settings.name}: run pip install 'streamwatch[mqtt]' for MQTT") from None
+            raise ConfigError(f"sink {settings.name}: paho-mqtt is missing", install_extra("mqtt")) from None
         self._paho: Any = paho
         self._url = urlsplit(settings.url.get_secret_value())
         self._timeout = settings.timeout

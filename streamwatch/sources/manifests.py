@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing, SourceNotFound, SourceRefused, SourceUnreadable
 from streamwatch.records import Metadata
 from streamwatch.sources.location import Location
@@ -144,7 +145,7 @@ def _parquet_rows(place: Location) -> Iterator[tuple[int, dict[str, Any]]]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise LibraryMissing("pyarrow is missing", "pip install 'streamwatch[parquet]'") from None
+        raise LibraryMissing("pyarrow is missing", install_extra("parquet")) from None
     number = 0
     try:
         with _opened(place) as opened, pyarrow.parquet.ParquetFile(opened) as file:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from streamwatch.config import DecodeSettings
+from streamwatch.distribution import install_extra
 from streamwatch.errors import (
     LibraryMissing,
     SourceError,
@@ -184,8 +185,8 @@ def _open_store(scheme: str, open_timeout: float, read_timeout: float) -> Any:
         kind = fsspec.get_filesystem_class(scheme)
     except ImportError:
         package = OBJECT_STORES[scheme]
-        install = "'streamwatch[s3]'" if scheme == "s3" else f"fsspec {package}"
-        raise LibraryMissing(f"{scheme}:// needs the package {package}", f"pip install {install}") from None
+        fix = install_extra("s3") if scheme == "s3" else f"pip install fsspec {package}"
+        raise LibraryMissing(f"{scheme}:// needs the package {package}", fix) from None
     if scheme != "s3":
         return kind(use_listings_cache=False, skip_instance_cache=True)
     limits = {"connect_timeout": open_timeout, "read_timeout": read_timeout}

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from streamwatch.backoff import full_jitter
+from streamwatch.distribution import install_extra
 from streamwatch.errors import StoreDeadlock, StoreError
 from streamwatch.files import PRIVATE
 from streamwatch.sources import redact
@@ -90,9 +91,7 @@ def create_store_engine(url: URL, *, migrating: bool = False, read_only: bool = 
     except NoSuchModuleError as error:
         raise StoreError(f"{shown(url)}: {_first_line(error)}", _FORMS) from None
     except ImportError:
-        raise StoreError(
-            f"{shown(url)}: the PostgreSQL driver is missing", "run pip install 'streamwatch[postgres]'"
-        ) from None
+        raise StoreError(f"{shown(url)}: the PostgreSQL driver is missing", install_extra("postgres")) from None
     if path is not None:
         if read_only:
             _set_up_reading(engine, path)

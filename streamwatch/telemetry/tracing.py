@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from streamwatch.config import TracingSettings
+from streamwatch.distribution import install_extra
 from streamwatch.errors import ConfigError
 from streamwatch.live.watch import WatchOutput
 from streamwatch.records import FrameTimes, VideoVerdict
@@ -70,7 +71,7 @@ def trace_frames(settings: TracingSettings, names: Mapping[str, str]) -> Iterato
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
-        raise ConfigError("tracing.every: run pip install 'streamwatch[otel]' for traces") from None
+        raise ConfigError("tracing.every: OpenTelemetry is missing", install_extra("otel")) from None
     tracer = FrameTracer(OTLPSpanExporter(endpoint=settings.endpoint), names)
     try:
         yield tracer

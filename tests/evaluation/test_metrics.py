@@ -71,7 +71,7 @@ def test_without_scikit_learn_metrics_name_the_extra(
     metric: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
-    with pytest.raises(LibraryMissing, match=r"scikit-learn .*pip install 'streamwatch\[evaluate\]'"):
+    with pytest.raises(LibraryMissing, match=r"scikit-learn .*pip install '\.\[evaluate\]'"):
         metric([0, 1], [0.1, 0.9])
 
 

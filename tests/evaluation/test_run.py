@@ -283,7 +283,7 @@ def test_the_command_names_the_missing_extra_before_it_scores(
         main(["evaluate", str(tmp_path), "--kind", "real", "--json"])
     assert ended.value.code != 0
     shown = capsys.readouterr()
-    assert "pip install 'streamwatch[evaluate]'" in shown.err
+    assert "pip install '.[evaluate]'" in shown.err
     assert shown.out == ""
 
 

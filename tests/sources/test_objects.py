@@ -233,7 +233,7 @@ def test_without_its_client_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) ->
     objects._open_store.cache_clear()
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "s3", raising=False)
-    with pytest.raises(LibraryMissing, match=r"pip install 'streamwatch\[s3\]'"):
+    with pytest.raises(LibraryMissing, match=r"pip install '\.\[s3\]'"):
         read_inputs([f"s3://{BUCKET}/"])
 
 

@@ -981,7 +981,7 @@ def test_a_database_that_is_not_there_is_an_error(postgres_server: str) -> None:
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
-    with pytest.raises(StoreError, match=r"pip install 'streamwatch\[postgres\]'"):
+    with pytest.raises(StoreError, match=r"pip install '\.\[postgres\]'"):
         Store.open("postgresql://host/db")
 
 

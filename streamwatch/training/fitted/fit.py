@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamwatch.detectors.statistics.model import CLIP, StatisticsModel
 from streamwatch.detectors.statistics.trees import DoubleArray, Trees
+from streamwatch.distribution import install_extra
 from streamwatch.errors import LibraryMissing
 from streamwatch.records import FloatArray
 from streamwatch.training.fitted.recipe import LinearPart, StatisticsRecipe, TreesPart
@@ -105,4 +106,4 @@ def fit_linear(
 
 
 def _missing() -> LibraryMissing:
-    return LibraryMissing("training a statistics detector needs scikit-learn", "pip install 'streamwatch[train]'")
+    return LibraryMissing("training a statistics detector needs scikit-learn", install_extra("train"))
