@@ -2,6 +2,9 @@
 
 Of an interlaced picture one field is taken and interpolated. That needs no other picture: it costs a live stream no
 delay, key frames and parts of a file come out as in the whole, and damage in a neighbour stays there.
+
+What was tone-mapped is reduced to 4:2:0 once more, as all other video is when it comes: on colours as sharp as tone
+mapping leaves them, detectors raise false alarms.
 """
 
 from __future__ import annotations
@@ -65,23 +68,24 @@ class PictureConverter:
     def convert(self, picture: VideoFrame, aspect: Fraction) -> ImageArray:
         """A picture whose pixels are of this aspect as upright RGB, H×W×3 uint8, contiguous, full resolution."""
         orientation = Orientation.of(picture)
-        width, height = _squared(picture.width, picture.height, aspect)
+        size = _squared(picture.width, picture.height, aspect)
         wide = picture.color_primaries == ColorPrimaries.BT2020
         transfer = _TRANSFERS.get(picture.color_trc, Transfer.SDR)
         self.remarks |= _remarks(picture, aspect, orientation, transfer)
         progressive = _one_field(picture) if picture.interlaced_frame else picture
-        unscaled = (progressive.width, progressive.height) == (width, height)
         plain = transfer is Transfer.SDR and not wide
-        rgb: NDArray[Any] = self._reformatter.reformat(
-            progressive,
-            width,
-            height,
-            "rgb24" if plain else "rgb48le",
-            interpolation=None if unscaled else Interpolation.BICUBIC,
-            threads=1,
-        ).to_ndarray()
-        image = rgb if plain else to_standard_range(rgb, transfer, wide=wide)
-        return np.ascontiguousarray(orientation.apply(image), dtype=np.uint8)
+        scaling = None if (progressive.width, progressive.height) == size else Interpolation.BICUBIC
+        rgb: NDArray[Any] = self._reformat(progressive, "rgb24" if plain else "rgb48le", size, scaling).to_ndarray()
+        if not plain:
+            mapped = VideoFrame.from_ndarray(to_standard_range(rgb, transfer, wide=wide), format="rgb24")
+            rgb = self._reformat(self._reformat(mapped, "yuv420p", size), "rgb24", size).to_ndarray()
+        return np.ascontiguousarray(orientation.apply(rgb), dtype=np.uint8)
+
+    def _reformat(
+        self, picture: VideoFrame, pixels: str, size: tuple[int, int], scaling: Interpolation | None = None
+    ) -> VideoFrame:
+        width, height = size
+        return self._reformatter.reformat(picture, width, height, pixels, interpolation=scaling, threads=1)
 
     @staticmethod
     def size(picture: VideoFrame, aspect: Fraction) -> tuple[int, int]:
