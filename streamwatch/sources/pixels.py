@@ -3,8 +3,8 @@
 Of an interlaced picture one field is taken and interpolated. That needs no other picture: it costs a live stream no
 delay, key frames and parts of a file come out as in the whole, and damage in a neighbour stays there.
 
-What was tone-mapped is reduced to 4:2:0 once more, as all other video is when it comes: on colours as sharp as tone
-mapping leaves them, detectors raise false alarms.
+What was scaled or tone-mapped has its colours halved (4:2:0) before it becomes RGB, as those of nearly all video are:
+on colours as sharp as scaling and tone mapping leave them, detectors raise false alarms.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ class PictureConverter:
         transfer = _TRANSFERS.get(picture.color_trc, Transfer.SDR)
         self.remarks |= _remarks(picture, aspect, orientation, transfer)
         progressive = _one_field(picture) if picture.interlaced_frame else picture
-        plain = transfer is Transfer.SDR and not wide
-        scaling = None if (progressive.width, progressive.height) == size else Interpolation.BICUBIC
-        rgb: NDArray[Any] = self._reformat(progressive, "rgb24" if plain else "rgb48le", size, scaling).to_ndarray()
-        if not plain:
-            mapped = VideoFrame.from_ndarray(to_standard_range(rgb, transfer, wide=wide), format="rgb24")
-            rgb = self._reformat(self._reformat(mapped, "yuv420p", size), "rgb24", size).to_ndarray()
+        scaled = (progressive.width, progressive.height) != size
+        if transfer is not Transfer.SDR or wide:
+            signal: NDArray[Any] = self._reformat(progressive, "rgb48le", size, scaled).to_ndarray()
+            mapped = VideoFrame.from_ndarray(to_standard_range(signal, transfer, wide=wide), format="rgb24")
+            progressive = self._reformat(mapped, "yuv420p", size)
+        elif scaled:
+            progressive = self._reformat(progressive, "yuv420p", size, scaled)
+        rgb: NDArray[Any] = self._reformat(progressive, "rgb24", size).to_ndarray()
         return np.ascontiguousarray(orientation.apply(rgb), dtype=np.uint8)
 
-    def _reformat(
-        self, picture: VideoFrame, pixels: str, size: tuple[int, int], scaling: Interpolation | None = None
-    ) -> VideoFrame:
-        width, height = size
-        return self._reformatter.reformat(picture, width, height, pixels, interpolation=scaling, threads=1)
+    def _reformat(self, picture: VideoFrame, pixels: str, size: tuple[int, int], scaled: bool = False) -> VideoFrame:
+        interpolation = Interpolation.BICUBIC if scaled else None
+        return self._reformatter.reformat(picture, *size, pixels, interpolation=interpolation, threads=1)
 
     @staticmethod
     def size(picture: VideoFrame, aspect: Fraction) -> tuple[int, int]:
