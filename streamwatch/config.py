@@ -27,9 +27,9 @@ from streamwatch.yaml_text import YamlProblem, parse_yaml
 
 SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
-ANALYSIS_VERSION = 1
-"""Raised with every change of face detection, tracking, crops or fusion that can change a verdict on the same settings:
-what earlier versions have stored is then not reused.
+ANALYSIS_VERSION = 2
+"""Raised with every change of the conversion of pictures, face detection, tracking, crops or fusion that can change a
+verdict on the same settings: what earlier versions have stored is then not reused.
 """
 
 LogLevel = Literal["debug", "info", "warning", "error"]

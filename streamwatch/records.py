@@ -228,7 +228,8 @@ class DropReason(StrEnum):
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
     """Every frame is accounted for: decoded = not_sampled + analysed + dropped, once all is done; `dropped` is the sum
-    of `dropped_by`. `corrupt` were skipped by the decoder.
+    of `dropped_by`. `corrupt` were skipped by the decoder. `remarks` say what was done to frames beside decoding
+    them: the verdict's reason repeats them, and the store keeps them only there.
     """
 
     decoded: int = 0
@@ -237,6 +238,7 @@ class FrameCounts:
     dropped: int = 0
     corrupt: int = 0
     dropped_by: Mapping[DropReason, int] = field(default_factory=dict)
+    remarks: frozenset[str] = frozenset()
 
     @property
     def not_sampled(self) -> int:
@@ -252,6 +254,7 @@ class FrameCounts:
             dropped=self.dropped + other.dropped,
             corrupt=self.corrupt + other.corrupt,
             dropped_by=dict(Counter(self.dropped_by) + Counter(other.dropped_by)),
+            remarks=self.remarks | other.remarks,
         )
 
 

@@ -18,8 +18,10 @@ from rich.table import Table
 
 from streamwatch.cli import common, running
 from streamwatch.doctor import require_opencv
+from streamwatch.records import Label
 
 if TYPE_CHECKING:
+    from streamwatch.bench.honesty import Row as HonestyRow
     from streamwatch.bench.model import ModelResult
     from streamwatch.bench.pipeline import PipelineResult
     from streamwatch.bench.store import StoreResult
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from streamwatch.cluster.histogram import Histogram
 
 app = typer.Typer(no_args_is_help=True)
+
+_LABELS = (Label.REAL, Label.INCONCLUSIVE, Label.FAKE, Label.NO_FACE, Label.ERROR)
 
 
 @app.command()
@@ -227,6 +231,62 @@ def triage(
     common.console().print(table)
     for change in result.changes:
         typer.echo(common.plain(f"{change.source}: {change.full}, with triage {change.triage}"))
+
+
+@app.command()
+def honesty(
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Honest clips: files.", exists=True)],
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kind", metavar="NAME", help="Kind; may be repeated; default: all.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of each clip that are used.")] = 4.0,
+    config: common.ConfigOption = None,
+    detector: running.ModelOption = None,
+    device: running.DeviceOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Whether honest clips are still honest once interlaced, mirrored, stretched, damaged, …; exit status 1 where one
+    becomes fake that as it is is not.
+    """
+    require_opencv()
+    from streamwatch.bench.honesty import KINDS, bench_honesty, rows
+    from streamwatch.detectors import load_detector
+    from streamwatch.pipeline.analyser import Analyser
+    from streamwatch.pipeline.plan import Plan
+    from streamwatch.pipeline.scoring import LocalClient
+
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind}: not one of {', '.join(KINDS)}", param_hint="--kind")
+    plan = Plan.resolve(running.settings(config, "archive", store=None, model=detector, device=device))
+    analyser = Analyser(plan, LocalClient(load_detector(plan.weights, plan.settings.detector.device)))
+    with Console(stderr=True).status("measuring") as status, tempfile.TemporaryDirectory() as folder:
+        measured = bench_honesty(
+            clips, analyser, Path(folder), seconds=seconds, kinds=kinds or (), progress=status.update
+        )
+        cells = list(measured)
+    found = rows(cells)
+    if as_json:
+        typer.echo(json.dumps([asdict(cell) for cell in cells], indent=2))
+    else:
+        common.console().print(_honesty_table(found))
+        for row in found:
+            for clip in row.new_fakes:
+                typer.echo(common.plain(f"{clip}: fake once {row.kind}"))
+    if any(row.new_fakes for row in found):
+        raise typer.Exit(1)
+
+
+def _honesty_table(found: list[HonestyRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kind", no_wrap=True)
+    for name in (*_LABELS, "new fakes", "mean shift", "largest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in found:
+        moved = ("–" if value is None else f"{value:.3f}" for value in (row.shift, row.largest))
+        counts = (str(row.labels[label]) for label in _LABELS)
+        table.add_row(row.kind, *counts, str(len(row.new_fakes)), *moved)
+    return table
 
 
 def _scan_options(detector: str | None, device: str | None) -> list[str]:

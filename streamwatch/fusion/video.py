@@ -134,7 +134,7 @@ class SourceFusion:
             model=subject.model,
             config_sha256=subject.config_sha256,
             policy=subject.policy,
-            reason=reason,
+            reason="; ".join(filter(None, (reason, *sorted(frames.remarks)))),
             scores=tuple(sorted(records, key=lambda record: (record.pts, record.track_id))),
             started_at=subject.started_at,
         )

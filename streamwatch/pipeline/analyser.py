@@ -36,6 +36,7 @@ from streamwatch.records import (
 )
 from streamwatch.sources import Location, VideoSource
 from streamwatch.sources.keyframes import key_pictures, read_key_frames
+from streamwatch.sources.pixels import PictureConverter
 from streamwatch.sources.segments import Segment
 
 TRACE_MASK = 28
@@ -193,7 +194,8 @@ class Analyser:
             return None
         gap = longest_gap(key_frames)
         collector = self._collector(gap)
-        pictures = key_pictures(source, settings.decode, key_frames)
+        converter = PictureConverter()
+        pictures = key_pictures(source, settings.decode, key_frames, converter)
         seen: set[int] = set()
 
         def frames() -> Iterator[Frame]:
@@ -202,7 +204,8 @@ class Analyser:
                 yield Frame(video.source_id, key_frame.index, key_frame.pts, None, image)
 
         collector.run(frames(), video.duration)
-        found = collector.scores(FrameCounts(decoded=len(seen), sampled=len(seen), analysed=len(seen)))
+        counts = FrameCounts(len(seen), len(seen), len(seen), remarks=converter.remarks)
+        found = collector.scores(counts)
         windows = doubtful_windows(key_frames, seen, found.records, self._plan.policy, video.duration, segment)
         if sum(window.seconds(video.duration) for window in windows) > WORTH * video.duration:
             return None

@@ -37,7 +37,7 @@ from streamwatch.records import (
 
 Arrays = dict[str, NDArray[Any]]
 
-VERSION = 1
+VERSION = 2
 """Of the bytes of a segment: raised whenever what is in them changes; what another one has left is done again."""
 
 _MARK = b"SWSG"
@@ -78,6 +78,7 @@ class SegmentScores:
         counts = self.counts
         arrays: Arrays = {
             "counts": np.array([counts.decoded, counts.sampled, counts.analysed, counts.corrupt]),
+            "remarks": np.array(sorted(counts.remarks), np.str_),
             "times": np.array([view.pts for view in self.views]),
             "scenes": np.array([view.scene for view in self.views]),
             "faces": np.array([len(view.faces) for view in self.views], np.int64),
@@ -133,7 +134,8 @@ class SegmentScores:
             FrameRecord(track, frame, view.pts, face.box, face.confidence, logit, probability, FaceQuality(*quality))
             for (view, face), (frame, track, logit, probability, quality) in zip(_faces(views), rows, strict=True)
         ]
-        counts = FrameCounts(decoded=decoded, sampled=sampled, analysed=analysed, corrupt=corrupt)
+        remarks = frozenset(arrays["remarks"].tolist())
+        counts = FrameCounts(decoded=decoded, sampled=sampled, analysed=analysed, corrupt=corrupt, remarks=remarks)
         return cls(counts, views, records, _unpack(arrays, records), _unpack_traces(arrays, records))
 
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import av.error
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from streamwatch.config import DecodeSettings
 from streamwatch.records import ImageArray
 from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
 from streamwatch.sources.location import Location
-from streamwatch.sources.pixels import upright
+from streamwatch.sources.pixels import PictureConverter, PixelAspect
 from streamwatch.sources.segments import decodes_from
 
 
@@ -65,16 +64,16 @@ def read_key_frames(location: Location, decode: DecodeSettings, origin: float) -
 
 
 def key_pictures(
-    location: Location, decode: DecodeSettings, wanted: Sequence[KeyFrame]
+    location: Location, decode: DecodeSettings, wanted: Sequence[KeyFrame], converter: PictureConverter
 ) -> Iterator[tuple[KeyFrame, ImageArray]]:
-    """The pictures of these key frames, upright RGB, in order; those that are damaged are left out.
+    """The pictures of these key frames, as the converter gives them, in order; those that are damaged are left out.
 
     Raises a SourceError where the file cannot be opened.
     """
     by_ticks = {frame.ticks: frame for frame in wanted}
-    reformatter = VideoReformatter()
     with open_container(location, decode) as container:
         stream = video_stream(container, location, decode, live=False)
+        aspect = PixelAspect(stream)
         for packet in container.demux(stream):
             if packet.size and packet.pts not in by_ticks:
                 continue
@@ -86,4 +85,4 @@ def key_pictures(
                 assert isinstance(picture, VideoFrame)
                 frame = None if picture.pts is None else by_ticks.get(picture.pts)
                 if frame is not None and not picture.is_corrupt:
-                    yield frame, upright(picture, reformatter)
+                    yield frame, converter.convert(picture, aspect.now)

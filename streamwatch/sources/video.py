@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 import av
 import av.error
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.records import Frame, FrameCounts, ImageArray
@@ -29,7 +29,7 @@ from streamwatch.sources.container import open_container, timestamps_may_restart
 from streamwatch.sources.decoding import PictureDecoder
 from streamwatch.sources.location import Location
 from streamwatch.sources.packets import PacketReader
-from streamwatch.sources.pixels import quarter_turns, upright
+from streamwatch.sources.pixels import PictureConverter, PixelAspect
 from streamwatch.sources.recorder import RecordedClip, Recording
 from streamwatch.sources.sampling import ROUNDING, TimeSampler
 from streamwatch.sources.segments import Segment, find_segments
@@ -53,11 +53,12 @@ class DecodedFrame:
     wall_time: datetime | None
     sampled: bool
     _picture: VideoFrame = field(repr=False)
-    _reformatter: VideoReformatter = field(repr=False)
+    _aspect: Fraction = field(repr=False)
+    _converter: PictureConverter = field(repr=False)
 
     def to_image(self) -> ImageArray:
-        """The picture as upright RGB, H×W×3 uint8, contiguous, full resolution."""
-        return upright(self._picture, self._reformatter)
+        """The picture as upright RGB of square pixels, H×W×3 uint8, contiguous, full resolution."""
+        return self._converter.convert(self._picture, self._aspect)
 
 
 class VideoSource:
@@ -105,10 +106,11 @@ class VideoSource:
             self._sampler = _sampler(reader, sampling or SamplingSettings())
             if segment.start is not None:
                 self._sampler.resume(segment.first, segment.before)
-            self._reformatter = VideoReformatter()
+            self._converter = PictureConverter()
+            self._aspect = PixelAspect(reader.stream)
             self._decoder = PictureDecoder(reader, segment, recording, clock)
             first = self._decoder.first
-            self.width, self.height = (0, 0) if first is None else _upright_size(first)
+            self.width, self.height = (0, 0) if first is None else self._converter.size(first, self._aspect.now)
             stack.pop_all()
 
     def __enter__(self) -> VideoSource:
@@ -128,9 +130,14 @@ class VideoSource:
 
     @property
     def counts(self) -> FrameCounts:
-        """Pictures decoded, sampled and damaged so far."""
+        """Pictures decoded, sampled and damaged so far, and what was done to those that were converted."""
         decoder = self._decoder
-        return FrameCounts(decoded=decoder.decoded, sampled=self._sampler.kept, corrupt=decoder.corrupt)
+        return FrameCounts(
+            decoded=decoder.decoded,
+            sampled=self._sampler.kept,
+            corrupt=decoder.corrupt,
+            remarks=self._converter.remarks,
+        )
 
     def adjust(self, fps: float, *, spare: bool) -> None:
         """Go on with so many samples per second, the next picture being the first; `spare`: do not decode pictures that
@@ -173,7 +180,7 @@ class VideoSource:
                 self._capture_clock.restart()
         sampled = self._sampler.keep(pts)
         wall_time = self._capture_clock.captured(pts) if self._capture_clock is not None else None
-        return DecodedFrame(index, pts, wall_time, sampled, picture, self._reformatter)
+        return DecodedFrame(index, pts, wall_time, sampled, picture, self._aspect.now, self._converter)
 
     def segments(self, seconds: float) -> list[Segment]:
         """The file in parts of about so many seconds; one where it cannot be cut. To be called before it is read."""
@@ -238,13 +245,14 @@ def picture_at(path: str | Path | Location, pts: float, decode: DecodeSettings |
     with open_container(location, settings) as container:
         stream = video_stream(container, location, settings, live=False)
         start = (container.start_time or 0) / av.time_base
+        aspect = PixelAspect(stream)
         for earlier in SEEK_EARLIER:
             with contextlib.suppress(av.error.FFmpegError):
                 container.seek(max(0, round((start + pts - earlier) * av.time_base)))
                 for picture in itertools.islice(container.decode(stream), SEEK_PICTURES):
                     off = -math.inf if picture.time is None else picture.time - start - pts
                     if abs(off) <= ROUNDING:
-                        return upright(picture, VideoReformatter())
+                        return PictureConverter().convert(picture, aspect.now)
                     if off > 0:
                         break
     return None
@@ -254,8 +262,3 @@ def iter_frames(url: str | Path | Location, fps: float = 2.0, decode: DecodeSett
     """The frames of a path or URL, `fps` per second of media time; closed at the end or with the iterator."""
     with VideoSource(url, decode, SamplingSettings(fps=fps, min_frames=0)) as source:
         yield from source.frames()
-
-
-def _upright_size(picture: VideoFrame) -> tuple[int, int]:
-    size = picture.width, picture.height
-    return size if quarter_turns(picture) % 2 == 0 else size[::-1]

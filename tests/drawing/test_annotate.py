@@ -70,6 +70,17 @@ def clip(tmp_path: Path) -> Path:
     return media.encode(tmp_path / "clip.mp4", frames=50, audio=True)
 
 
+def test_the_clip_shows_pictures_as_a_player_does(tmp_path: Path) -> None:
+    path = media.encode(tmp_path / "tall.mp4", frames=5, width=80, aspect=Fraction(2), rotation=180)
+    annotate(path, [], verdict(duration=0.2), tmp_path / "marked.mp4")
+    with av.open(str(tmp_path / "marked.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert container.streams.video[0].sample_aspect_ratio in (None, 1)
+    assert frame.width == 160
+    image = frame.to_ndarray(format="rgb24")
+    assert image[80:92, :, 0].mean() > 150  # the red band, which is on top as it is stored
+
+
 def test_every_picture_and_the_sound_are_kept(clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "marked.mp4"
     annotate(clip, [trace(t / 2) for t in range(4)], verdict(), output)

@@ -78,6 +78,12 @@ def test_a_file_is_watched_to_its_end_as_it_is_scanned(plan: Plan, client: Local
     ]
 
 
+def test_a_verdict_on_an_interlaced_stream_says_so(plan: Plan, client: LocalClient, tmp_path: Path) -> None:
+    path = face_clip(tmp_path / "old.mp4", seconds=1.0, interlaced=True)
+    verdict = LiveStream(plan, client, Location(str(path)), deliver=lambda item: None).run(threading.Event())
+    assert "interlaced: one field of each picture" in verdict.reason
+
+
 def test_running_verdicts_come_on_time(plan: Plan, client: LocalClient, clip: Path) -> None:
     live = plan.settings.model_copy(update={"live": LiveSettings(verdict_every=0.02)})
     told: list[VideoVerdict | Transition | EvidenceClip] = []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 from dataclasses import asdict, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +83,31 @@ def pictures(verdict: VideoVerdict) -> list[object]:
 
 def without_scores(track: TrackVerdict) -> dict[str, object]:
     return asdict(replace(track, score=None, spans=(), evidence=()))
+
+
+def test_what_was_done_to_the_pictures_is_said_in_the_reason(plan: Plan, folder: Path) -> None:
+    images = (face_picture(number) for number in range(60))
+    shape: dict[str, Any] = {"width": 256, "height": 192, "interlaced": True, "aspect": Fraction(2)}
+    path = str(encode(folder / "old.mp4", fps=FPS, frames=60, images=images, **shape))
+    analyser = Analyser(plan, Brighter())
+    subject = plan.subject(path, "a" * 64)
+    whole = analyser.analyse(path, sha256="a" * 64).verdict
+    assert whole.frames.remarks == {"interlaced: one field of each picture", "pixels 2:1: made square"}
+    assert whole.reason.endswith("interlaced: one field of each picture; pixels 2:1: made square")
+    cut = analyser.begin(subject, Location(path), trace=False, segment=3.0)
+    assert isinstance(cut, SegmentPlan)
+    parts = [analyser.analyse_segment(subject, Location(path), segment) for segment in cut.segments]
+    found = analyser.fuse(subject, cut, [part for part in parts if isinstance(part, bytes)]).verdict
+    assert (found.frames, found.reason) == (whole.frames, whole.reason)
+
+
+def test_a_skimmed_file_says_what_was_done_to_its_key_frames(plan: Plan, folder: Path) -> None:
+    path = str(encode(folder / "nobody.mp4", frames=250, keyframe_every=25, interlaced=True))
+    sampling = plan.settings.sampling.model_copy(update={"triage": True})
+    triage = replace(plan, settings=plan.settings.model_copy(update={"sampling": sampling}))
+    verdict = Analyser(triage, Brighter()).analyse(path).verdict
+    assert verdict.frames.decoded == 10
+    assert verdict.reason == "no face was found; interlaced: one field of each picture"
 
 
 @pytest.mark.parametrize("number", [2, 7, 24])

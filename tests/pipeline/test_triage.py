@@ -15,6 +15,7 @@ from streamwatch.pipeline.triage import FAR, doubtful_windows, longest_gap, samp
 from streamwatch.records import FaceQuality, FrameRecord, Label
 from streamwatch.sources import Location
 from streamwatch.sources.keyframes import KeyFrame, key_pictures, read_key_frames
+from streamwatch.sources.pixels import PictureConverter
 from streamwatch.sources.video import VideoSource
 from tests.support.face_clips import face_clip, face_picture
 from tests.support.media import encode
@@ -61,7 +62,7 @@ def test_key_frames_are_pictures_of_the_file(suffix: str, tmp_path: Path) -> Non
     assert [frame.index for frame in frames] == [0, 13, 26, 39, 52]
     assert [frame.pts for frame in frames] == [whole[frame.index][0] for frame in frames]
     assert [frame.before for frame in frames[1:]] == [whole[frame.index - 1][0] for frame in frames[1:]]
-    shown = list(key_pictures(Location(path), DECODE, frames[1:4]))
+    shown = list(key_pictures(Location(path), DECODE, frames[1:4], PictureConverter()))
     assert [frame for frame, _ in shown] == frames[1:4]
     for frame, image in shown:
         assert np.array_equal(image, whole[frame.index][1])

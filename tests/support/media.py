@@ -42,6 +42,8 @@ def encode(
     b_frames: bool = True,
     crf: int | None = None,
     rotation: int = 0,
+    aspect: Fraction | None = None,
+    interlaced: bool = False,
     audio: bool = False,
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
@@ -52,6 +54,8 @@ def encode(
     images: the pictures; else `picture(0)`, `picture(1)`, …
     crf: constant rate factor of x264; else its default.
     rotation: degrees counter-clockwise by which a player has to turn the stored picture.
+    aspect: of the pixels, width ÷ height.
+    interlaced: say so of every picture, the first field being the earlier one (x264 and MPEG-2).
     audio: add a silent AAC track.
     """
     moments = list(times) if times is not None else [number / fps for number in range(frames)]
@@ -64,6 +68,10 @@ def encode(
         )
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.gop_size = keyframe_every
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if interlaced:
+            stream.codec_context.options |= {"flags": "+ildct+ilme", "x264-params": "tff=1"}
         if times is not None:
             stream.codec_context.time_base = TIME_BASE
         if rotation:
