@@ -103,6 +103,9 @@ class FusionSettings(Section):
     window: float = Field(1.5, gt=0, description="seconds over which frame scores are smoothed to find spans")
     min_span: float = Field(1.0, ge=0, description="shortest span reported, seconds")
     merge_gap: float = Field(1.0, ge=0, description="spans closer than this are one, seconds")
+    unseen_share: float = Field(
+        0.1, ge=0, le=1, description="share of a source that may go unanalysed in a verdict real or no_face"
+    )
     evidence: int = Field(3, ge=0, le=32, description="strongest faces kept per span, with crop and mask")
 
     @model_validator(mode="after")

@@ -225,11 +225,23 @@ class DropReason(StrEnum):
     FAILED = "failed"
 
 
+class UnseenCause(StrEnum):
+    """Why there is nothing to sample for a while.
+
+    `damaged`: data are lost or broken, and so is every picture up to the next one that needs no other. `missing`: there
+    are no pictures.
+    """
+
+    DAMAGED = "damaged"
+    MISSING = "missing"
+
+
 @dataclass(frozen=True, slots=True)
 class FrameCounts:
     """Every frame is accounted for: decoded = not_sampled + analysed + dropped, once all is done; `dropped` is the sum
-    of `dropped_by`. `corrupt` were skipped by the decoder. `remarks` say what was done to frames beside decoding
-    them: the verdict's reason repeats them, and the store keeps them only there.
+    of `dropped_by`. `corrupt`: damaged packets and pictures. `unseen`: media seconds with nothing to sample, by cause;
+    they are not stored. `remarks` say what was done to frames beside decoding them: the verdict's reason repeats them,
+    and the store keeps them only there.
     """
 
     decoded: int = 0
@@ -239,6 +251,7 @@ class FrameCounts:
     corrupt: int = 0
     dropped_by: Mapping[DropReason, int] = field(default_factory=dict)
     remarks: frozenset[str] = frozenset()
+    unseen: Mapping[UnseenCause, float] = field(default_factory=dict)
 
     @property
     def not_sampled(self) -> int:
@@ -255,6 +268,11 @@ class FrameCounts:
             corrupt=self.corrupt + other.corrupt,
             dropped_by=dict(Counter(self.dropped_by) + Counter(other.dropped_by)),
             remarks=self.remarks | other.remarks,
+            unseen={
+                cause: self.unseen.get(cause, 0.0) + other.unseen.get(cause, 0.0)
+                for cause in UnseenCause
+                if cause in self.unseen or cause in other.unseen
+            },
         )
 
 

@@ -20,6 +20,7 @@ class Policy:
     fake, real: probabilities; a score ≥ `fake` is fake, ≤ `real` is real, between them inconclusive.
     min_faces: usable faces that a verdict or a span needs. limits: faces beyond them carry no weight.
     window, min_span, merge_gap: seconds. evidence: faces kept per span and per track.
+    unseen_share: 0..1; what looks real is inconclusive where more of the source was not analysed.
     mask_threshold: 0..1, where a mask begins to count as forged; no verdict rests on it.
     """
 
@@ -31,6 +32,7 @@ class Policy:
     window: float
     min_span: float
     merge_gap: float
+    unseen_share: float
     evidence: int
     mask_threshold: float
 
@@ -41,7 +43,7 @@ class Policy:
             f"{self.rule} fake>={self.fake:.2f} real<={self.real:.2f} min_faces={self.min_faces} "
             f"min_face_side={self.limits.min_face_side:g} min_sharpness={self.limits.min_sharpness:g} "
             f"max_pose={self.limits.max_pose:g} window={self.window:g}s min_span={self.min_span:g}s "
-            f"merge_gap={self.merge_gap:g}s"
+            f"merge_gap={self.merge_gap:g}s unseen_share={self.unseen_share:g}"
         )
 
     @classmethod
@@ -68,6 +70,7 @@ class Policy:
             window=settings.window,
             min_span=settings.min_span,
             merge_gap=settings.merge_gap,
+            unseen_share=settings.unseen_share,
             evidence=settings.evidence,
             mask_threshold=card.mask_threshold,
         )

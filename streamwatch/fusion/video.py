@@ -11,6 +11,7 @@ from streamwatch.errors import StreamwatchError
 from streamwatch.fusion.evidence import Candidate
 from streamwatch.fusion.policy import Policy
 from streamwatch.fusion.track import TrackFusion
+from streamwatch.fusion.unseen import Unseen, qualify
 from streamwatch.records import (
     Alert,
     Evidence,
@@ -104,11 +105,12 @@ class SourceFusion:
         duration: float | None,
         now: float | None = None,
         alerts: Sequence[Alert] | None = None,
+        unseen: Sequence[Unseen] = (),
     ) -> VideoVerdict:
         """The verdict on the faces so far.
 
         duration: media seconds, None if unknown. now: newest media time, for sources with a horizon. alerts: those of a
-        live source (see `SourceAlerts`); None: every forged span is one.
+        live source (see `SourceAlerts`); None: every forged span is one. unseen: what the verdict does not rest on.
         """
         since = float("-inf") if self.horizon is None or now is None else now - self.horizon
         tracks: list[TrackVerdict] = []
@@ -121,6 +123,7 @@ class SourceFusion:
                 of_spans.extend(self._alert(subject, fusion, track, span) for span in track.spans)
             records.extend(fusion.records)
         label, score, reason = judge([track for track in tracks if track.end >= since], self.policy)
+        label, reason = qualify(label, reason, unseen, self.policy.unseen_share)
         self._forget(since)
         return VideoVerdict(
             source=subject.source,

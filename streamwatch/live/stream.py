@@ -12,11 +12,13 @@ from datetime import datetime
 from streamwatch.errors import SourceTimeout
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceAlerts, SourceFusion, error_verdict
+from streamwatch.fusion.unseen import Unseen, unseen_time
 from streamwatch.live.clip_orders import ClipOrders
 from streamwatch.live.faults import StreamFaults
 from streamwatch.live.feed import Clock, Feed
 from streamwatch.live.frame_analysis import FrameAnalysis
 from streamwatch.live.sampling_rate import SamplingRate
+from streamwatch.live.unseen import RecentUnseen
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient
 from streamwatch.records import Alert, DropReason, EvidenceClip, FaceScore, FrameCounts, Label, VideoVerdict
@@ -56,7 +58,7 @@ class ResumeState:
         return cls(first_track, verdict.started_at, frames + failed, verdict.alerts)
 
 
-class LiveStream:
+class LiveStream:  # size: one object for each thing that a watch does, joined here
     """Watches one stream (or a file as if it were one): reads ahead on a thread, drops what the detector
     cannot follow.
 
@@ -112,6 +114,8 @@ class LiveStream:
             deliver=self._add_score,
         )
         self._sampling = SamplingRate(settings.sampling.fps, clock)
+        self._sampled_at = clock()
+        self._unseen = RecentUnseen(settings.live.horizon, self._sampled_at, resume.frames.unseen)
 
     def run(self, stop: threading.Event, seconds: float | None = None) -> VideoVerdict:
         """Watch until `stop`, for `seconds`, or to the end of a file; returns the last verdict.
@@ -150,6 +154,7 @@ class LiveStream:
             self._analysis.wait(TICK)
         elif (frame := self._feed.frames.get(TICK)) is not None:
             self._analysis.analyse(frame)
+            self._sampled_at = self._clock()
         self._analysis.collect()
         if not self._feed.is_file and self._sampling.update(self._feed.frames.counts[1]):
             self._feed.adjust(DecodeRate(self._sampling.rate, spare=self._sampling.strained))
@@ -184,10 +189,12 @@ class LiveStream:
         counts = self._counts()
         alerts = self._alerts.current(self._time() - live.horizon)
         silence = feed.silence(self._clock() if self._stopped_at is None else self._stopped_at)
-        if counts.sampled == 0 or silence > live.horizon:
+        if (counts.sampled == 0 and not counts.unseen) or silence > live.horizon:
             nothing = SourceTimeout(f"{feed.name}: no picture came", "check that the sender is running")
             return error_verdict(subject, feed.failure or nothing, counts, alerts=alerts)
-        verdict = self._fusion.verdict(subject, counts, self._duration(), self._analysis.now + silence, alerts)
+        verdict = self._fusion.verdict(
+            subject, counts, self._duration(), self._now(silence), alerts, unseen=self._unseen_lately(counts)
+        )
         caveats = self._caveats(silence)
         notes = [*caveats, verdict.reason]
         if self._sampling.rate < self._sampling.wanted:
@@ -213,6 +220,16 @@ class LiveStream:
         if (stillness := self._analysis.stillness) is not None:
             caveats.append(stillness)
         return caveats
+
+    def _now(self, silence: float) -> float:
+        """Media seconds of the present: pictures that are not sampled, for their damage, let time go on too."""
+        unsampled = 0.0 if self._feed.is_file else self._clock() - self._sampled_at
+        return self._analysis.now + max(silence, unsampled)
+
+    def _unseen_lately(self, counts: FrameCounts) -> list[Unseen]:
+        if self._feed.is_file:
+            return unseen_time(counts.unseen, max(self._feed.duration or 0.0, self._analysis.now))
+        return self._unseen.update(self._clock(), counts.unseen)
 
     def _duration(self) -> float | None:
         return self._feed.duration if self._feed.is_file else self._analysis.now

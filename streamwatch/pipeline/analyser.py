@@ -19,6 +19,7 @@ from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
 from streamwatch.fusion.evidence import settling
 from streamwatch.fusion.regions import measure_coverage
 from streamwatch.fusion.track import frame_record
+from streamwatch.fusion.unseen import early_end, unseen_time
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import DetectorClient, ScoringQueue
 from streamwatch.pipeline.segment_scores import SegmentScores, fuse
@@ -75,12 +76,15 @@ class SegmentPlan:
 
     skim: what was seen of the rest of the file, as `SegmentScores` in bytes; None where the segments are all of it.
     gap: the longest time between two key frames there for which a track may not be seen, seconds.
+    promised_end: see `VideoSource`. to_end: whether the file is read to its end, where its pictures do not end before.
     """
 
     segments: tuple[Segment, ...]
     duration: float | None
     skim: bytes | None = None
     gap: float = 0.0
+    promised_end: float | None = None
+    to_end: bool = True
 
 
 class Analyser:
@@ -147,11 +151,14 @@ class Analyser:
                         return skimmed
                 segments = video.segments(segment) if segment else []
                 if len(segments) > 1:
-                    return SegmentPlan(tuple(segments), video.duration)
+                    return SegmentPlan(tuple(segments), video.duration, promised_end=video.promised_end)
                 scores = self._score(video, subject, video.duration, trace)
                 if isinstance(scores, Analysis):
                     return scores
-                return self._fuse(subject, SegmentPlan((Segment(),), video.duration), [scores])
+                cut = SegmentPlan(
+                    (Segment(),), video.duration, promised_end=video.promised_end, to_end=not video.limited
+                )
+                return self._fuse(subject, cut, [scores])
         except StreamwatchError as error:
             return _failed(subject, error)
 
@@ -178,10 +185,16 @@ class Analyser:
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
             segments, firsts = itertools.chain([SegmentScores.from_bytes(cut.skim)], segments), [0, *firsts]
-        fusion, counts, traces = fuse(segments, self._plan, firsts=firsts, gap=cut.gap)
-        if counts.sampled == 0:
+        fused = fuse(segments, self._plan, firsts=firsts, gap=cut.gap)
+        if fused.counts.decoded == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
-        return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
+        duration, unseen = cut.duration, []
+        if cut.to_end and fused.end is not None:
+            duration = fused.end
+            whole = max(fused.end, cut.promised_end or 0.0)
+            unseen = [*unseen_time(fused.counts.unseen, whole), *early_end(fused.end, cut.promised_end)]
+        verdict = fused.fusion.verdict(subject, fused.counts, duration, unseen=unseen)
+        return Analysis(verdict, tuple(fused.traces))
 
     def _triage(self, source: Location, video: VideoSource, segment: float) -> SegmentPlan | None:
         """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
@@ -189,7 +202,8 @@ class Analyser:
         if place is None or video.duration is None:
             return None
         origin, first = place
-        key_frames = sample_key_frames(read_key_frames(source, settings.decode, origin), settings.sampling.fps)
+        found_keys = read_key_frames(source, settings.decode, origin)
+        key_frames = sample_key_frames(found_keys.frames, settings.sampling.fps)
         if len(key_frames) < LEAST_KEY_FRAMES:
             return None
         gap = longest_gap(key_frames)
@@ -213,8 +227,9 @@ class Analyser:
         return SegmentPlan(
             tuple(window.segment(origin, first) for window in windows),
             video.duration,
-            found.without(times).to_bytes(),
+            replace(found.without(times), end=found_keys.end).to_bytes(),
             gap,
+            video.promised_end,
         )
 
     def _collector(self, gap: float = 0.0, *, trace: bool = False) -> _ScoreCollector:
@@ -231,7 +246,7 @@ class Analyser:
             collector.run(video.frames(), duration)
         except StreamwatchError as error:
             return _failed(subject, error, _counts(video, collector.queue), video.duration)
-        return collector.scores(_counts(video, collector.queue))
+        return replace(collector.scores(_counts(video, collector.queue)), end=video.end)
 
 
 class _ScoreCollector:

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from streamwatch.records import (
     FrameRecord,
     MaskCoverage,
     Point,
+    UnseenCause,
 )
 
 Arrays = dict[str, NDArray[Any]]
@@ -51,7 +52,7 @@ class SegmentScores:
     counts: of its frames. views: of every sampled frame, in order of time. records: of every face, in the order of the
     views; frames are counted from the beginning of the segment, and track ids mean nothing beyond it. pictures: the
     faces that may become evidence, as crops and masks. traces: none, or one for each record, with its ids; their masks
-    are all of one size.
+    are all of one size. end: media seconds at which its last picture ends; None where it has none.
     """
 
     counts: FrameCounts
@@ -59,6 +60,7 @@ class SegmentScores:
     records: Sequence[FrameRecord]
     pictures: Sequence[Evidence]
     traces: Sequence[FaceTrace] = ()
+    end: float | None = None
 
     def without(self, times: Container[float]) -> SegmentScores:
         """The same without the frames at these media seconds, and without traces; the counts stay."""
@@ -68,7 +70,7 @@ class SegmentScores:
         records = [record for _, of_view in kept for record in of_view]
         known = {(record.frame_index, record.track_id) for record in records}
         pictures = [picture for picture in self.pictures if (picture.frame_index, picture.track_id) in known]
-        return SegmentScores(self.counts, [view for view, _ in kept], records, pictures)
+        return SegmentScores(self.counts, [view for view, _ in kept], records, pictures, end=self.end)
 
     def to_bytes(self) -> bytes:
         """For the store, and for the way between processes: a mark, the version and a checksum, then a compressed NumPy
@@ -79,6 +81,8 @@ class SegmentScores:
         arrays: Arrays = {
             "counts": np.array([counts.decoded, counts.sampled, counts.analysed, counts.corrupt]),
             "remarks": np.array(sorted(counts.remarks), np.str_),
+            "unseen": np.array([counts.unseen.get(cause, 0.0) for cause in UnseenCause]),
+            "end": np.array([np.nan if self.end is None else self.end]),
             "times": np.array([view.pts for view in self.views]),
             "scenes": np.array([view.scene for view in self.views]),
             "faces": np.array([len(view.faces) for view in self.views], np.int64),
@@ -134,16 +138,29 @@ class SegmentScores:
             FrameRecord(track, frame, view.pts, face.box, face.confidence, logit, probability, FaceQuality(*quality))
             for (view, face), (frame, track, logit, probability, quality) in zip(_faces(views), rows, strict=True)
         ]
+        unseen = {cause: lost for cause, lost in zip(UnseenCause, arrays["unseen"].tolist(), strict=True) if lost}
         remarks = frozenset(arrays["remarks"].tolist())
-        counts = FrameCounts(decoded=decoded, sampled=sampled, analysed=analysed, corrupt=corrupt, remarks=remarks)
-        return cls(counts, views, records, _unpack(arrays, records), _unpack_traces(arrays, records))
+        counts = FrameCounts(decoded, sampled, analysed, corrupt=corrupt, unseen=unseen, remarks=remarks)
+        (end,) = arrays["end"].tolist()
+        pictures, traces = _unpack(arrays, records), _unpack_traces(arrays, records)
+        return cls(counts, views, records, pictures, traces, None if np.isnan(end) else end)
+
+
+class FusedSegments(NamedTuple):
+    """Tracks and scores of a file; the sum of the counts of its segments; media seconds at which the last picture ends,
+    None where there is none; the traces, where the segments have them.
+    """
+
+    fusion: SourceFusion
+    counts: FrameCounts
+    end: float | None
+    traces: list[FaceTrace]
 
 
 def fuse(
     segments: Iterable[SegmentScores], plan: Plan, *, firsts: Sequence[int | None] = (), gap: float = 0.0
-) -> tuple[SourceFusion, FrameCounts, list[FaceTrace]]:
-    """Tracks and scores of a file from those of its segments, which are given in order; the sum of their counts;
-    the traces, where the segments have them.
+) -> FusedSegments:
+    """What all segments of a file give, which are given in order.
 
     firsts: the index in the file of the first picture of each; None, or no number: that after the one before. Segments
     whose index is known may lie within others' time. gap: seconds for which a track may not be seen, where that is more
@@ -153,15 +170,18 @@ def fuse(
     tracker.relax(gap)
     fusion = SourceFusion(plan.policy)
     total = FrameCounts()
+    end: float | None = None
     traces: list[FaceTrace] = []
 
     def in_order() -> Iterator[_Seen]:
         """One segment at a time is held in memory."""
-        nonlocal total
+        nonlocal total, end
         for segment, first in itertools.zip_longest(segments, firsts):
             assert segment is not None
             yield from _seen(segment, total.decoded if first is None else first)
             total += segment.counts
+            if segment.end is not None:
+                end = max(segment.end, end or 0.0)
 
     nested = any(first is not None for first in firsts)
     for each in sorted(in_order(), key=lambda each: each.view.pts) if nested else in_order():
@@ -173,7 +193,7 @@ def fuse(
             fusion.add_record(replace(record, track_id=face.track_id), weight, candidate)
             if trace is not None:
                 traces.append(replace(trace, track_id=face.track_id))
-    return fusion, total, traces
+    return FusedSegments(fusion, total, end, traces)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -159,7 +159,7 @@ def frame_counts(report: VideoReport) -> list[tuple[str, int, str]]:
         ("dropped", frames.dropped, ""),
     ]
     rows += [(f"dropped: {reason}", count, _DROPPED[reason]) for reason, count in frames.dropped_by.items()]
-    return [*rows, ("corrupt", frames.corrupt, "skipped by the decoder")]
+    return [*rows, ("corrupt", frames.corrupt, "damaged packets and pictures")]
 
 
 def face_counts(report: VideoReport) -> list[tuple[str, int, str]]:

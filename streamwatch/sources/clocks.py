@@ -27,25 +27,30 @@ class MediaClock:
 
     start: timestamp that counts as second 0; None: the first timestamp does.
     frame_rate: spacing of pictures without a timestamp, and after a jump; None: `DEFAULT_FRAME_RATE`.
-    max_step: see `MAX_STEP_DISCONTINUOUS`.
+    max_step: see `MAX_STEP_DISCONTINUOUS`. interval: seconds between two pictures.
     """
 
     def __init__(self, *, start: float | None = None, frame_rate: float | None = None, max_step: float) -> None:
-        self._interval = 1.0 / (frame_rate or DEFAULT_FRAME_RATE)
+        self.interval = 1.0 / (frame_rate or DEFAULT_FRAME_RATE)
         self._max_step = max_step
         self._start = start
         self._offset: float | None = None
         self._time: float | None = None
+        self._behind = 0
         self.jumped = False
         """Whether the last `advance` met a jump, so that media time went on by one frame interval instead."""
 
-    def advance(self, timestamp: float | None) -> float:
-        """Media time in seconds of the next picture, whose decoder timestamp in seconds may be None."""
+    def advance(self, timestamp: float | None, *, spoiled: bool = False) -> float:
+        """Media time in seconds of the next picture, whose decoder timestamp in seconds may be None.
+
+        spoiled: by damage, after which a decoder may give pictures late: up to `MAX_REORDERED` in a row are no jump,
+        however far back they lie.
+        """
         self.jumped = False
         if self._time is None:
             self._time = self._first(timestamp)
             return self._time
-        expected = self._time + self._interval
+        expected = self._time + self.interval
         if timestamp is None:
             self._time = expected
         elif self._offset is None:
@@ -53,7 +58,10 @@ class MediaClock:
             self._time = expected
         else:
             time = timestamp - self._offset
-            if -MAX_REORDERED * self._interval <= time - self._time <= self._max_step:
+            self._behind = self._behind + 1 if spoiled and time < self._time else 0
+            if 0 < self._behind <= MAX_REORDERED:
+                return self._time
+            if -MAX_REORDERED * self.interval <= time - self._time <= self._max_step:
                 self._time = max(self._time, time)
             else:
                 self.jumped = True

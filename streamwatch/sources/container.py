@@ -6,7 +6,8 @@
   `data:`) and devices are allowed nowhere.
 - Opening and reading have a time limit, probing a byte and time limit, pictures a size limit, decoding a
   thread limit. Resolving a host name is left to the system's resolver and its own limits.
-- FFmpeg's log callback stays off: it calls into Python from FFmpeg's threads, and its lines hold whole URLs.
+- FFmpeg's log callback stays off, but for RTSP while a packet is read (`rtp.py`): it calls into Python from FFmpeg's
+  threads, and its lines hold whole URLs.
 - FFmpeg's errors become `SourceError`s with the error as their cause; credentials are masked in both.
 """
 
@@ -41,13 +42,14 @@ from streamwatch.extensions import SOURCES
 from streamwatch.sources.location import Location
 from streamwatch.sources.opened import OpenedFile
 from streamwatch.sources.regular_files import check_regular_file
+from streamwatch.sources.rtp import REORDER_QUEUE
 
 av.logging.set_level(None)
 
 _FILE_FORMATS = (
     "asf,av1,avi,dv,flv,gxf,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,vvc,wtv"
 )
-_AVFMT_TS_DISCONT = 0x0200  # libavformat/avformat.h
+_AVFMT_NOTIMESTAMPS, _AVFMT_TS_DISCONT = 0x0080, 0x0200  # libavformat/avformat.h
 _HTTP_FORMATS = _FILE_FORMATS + ",hls,mpjpeg,aac,ac3,eac3,mp3,webvtt"
 
 
@@ -190,6 +192,11 @@ def timestamps_may_restart(container: InputContainer) -> bool:
     return bool(container.format.flags & _AVFMT_TS_DISCONT)
 
 
+def no_header_duration(container: InputContainer) -> bool:
+    """Whether the format has no header that could say how long it is, so that FFmpeg can only guess."""
+    return bool(container.format.flags & (_AVFMT_NOTIMESTAMPS | _AVFMT_TS_DISCONT))
+
+
 def check_size(width: int, height: int, source: Location, settings: DecodeSettings) -> None:
     """Raise SourceTooLarge if a picture of this size is larger than `decode.max_pixels`."""
     if width * height > settings.max_pixels:
@@ -260,6 +267,8 @@ def _container_options(source: Location, access: Access, settings: DecodeSetting
     if source.scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = settings.rtsp_transport
         options["timeout"] = socket_timeout
+        if settings.rtsp_transport == "tcp":
+            options["reorder_queue_size"] = str(REORDER_QUEUE)
     elif source.is_url and access is not READ_ACCESS:
         options["rw_timeout"] = socket_timeout
     return options

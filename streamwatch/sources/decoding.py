@@ -1,4 +1,4 @@
-"""From packets to pictures: damage is skipped and counted, and only pictures of the segment are given."""
+"""From packets to pictures: those that damage has spoiled are marked, and only pictures of the segment are given."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from streamwatch.sources.container import check_size
 from streamwatch.sources.packets import PacketReader
 from streamwatch.sources.recorder import PacketRecorder, RecordedClip, Recording
 from streamwatch.sources.segments import Segment
+from streamwatch.sources.spoiled import Picture, SpoiledPictures, ticks_of
 
 
 class PictureDecoder:
@@ -39,7 +40,7 @@ class PictureDecoder:
     ) -> None:
         self.reader = reader
         self.decoded = 0
-        self._damaged = 0
+        self._spoiled = SpoiledPictures(reader.stream.codec_context, segment, reader.frame_rate)
         self._segment = segment
         self._recorder = None if recording is None else PacketRecorder(recording)
         self._clock = clock
@@ -61,9 +62,9 @@ class PictureDecoder:
     @property
     def corrupt(self) -> int:
         """Damaged packets and pictures so far."""
-        return self._damaged + self.reader.broken_off
+        return self._spoiled.damaged + self.reader.broken_off
 
-    def next_picture(self) -> VideoFrame | None:
+    def next_picture(self) -> Picture | None:
         """None at the end. Raises SourceTimeout, SourceRefused, SourceUnreadable or SourceTooLarge."""
         picture, self.first = self.first, None
         if picture is None:
@@ -71,9 +72,9 @@ class PictureDecoder:
         self.decoded += picture is not None
         return picture
 
-    def timestamp(self, picture: VideoFrame) -> float | None:
+    def timestamp(self, picture: Picture) -> float | None:
         """Seconds, as the source has them; None where it does not say."""
-        ticks, base = _ticks(picture), self._time_base
+        ticks, base = ticks_of(picture.frame), self._time_base
         return None if ticks is None or base is None else ticks * base.numerator / base.denominator
 
     def skip_unreferenced(self, skip: bool) -> None:
@@ -86,41 +87,34 @@ class PictureDecoder:
             raise SourceUnreadable(f"{self.reader.location}: nothing of it is kept")
         return self._recorder.cut(self.reader.stream, start.timestamp(), end.timestamp())
 
-    def _read_pictures(self) -> Generator[VideoFrame, None, None]:
+    def _read_pictures(self) -> Generator[Picture, None, None]:
         reader, limit = self.reader, self.reader.settings.read_timeout
         last_picture = time.monotonic()
-        for packet in reader.packets():
+        for packet, lost in reader.packets():
             if packet.stream.index == reader.stream.index:
-                if self._recorder is not None and packet.size and not packet.is_corrupt:
+                if self._recorder is not None and packet.size:
                     self._recorder.keep(packet, self._clock().timestamp())
-                for picture in self._decode(packet):
-                    if not self._segment.before_end(_ticks(picture)):
+                self._spoiled.send(packet, lost=lost)
+                for picture in self._spoiled.receive(self._decode(packet), last=packet.size == 0):
+                    ticks = ticks_of(picture.frame)
+                    if not self._segment.before_end(ticks):
                         return
-                    yield picture
-                    last_picture = time.monotonic()
+                    if self._segment.after_start(ticks):
+                        yield picture
+                        last_picture = time.monotonic()
             if reader.streamed and time.monotonic() - last_picture > limit:
                 raise SourceTimeout(f"{reader.location}: data came, but no picture for {limit:g} s", "check the sender")
 
     def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
-        if packet.is_corrupt:
-            self._damaged += self._segment.holds(packet.pts)
-            return
         context = self.reader.stream.codec_context
         try:
             pictures = packet.decode()
         except (av.error.InvalidDataError, av.error.ArgumentError, av.error.PatchWelcomeError):
             check_size(context.width, context.height, self.reader.location, self.reader.settings)
-            self._damaged += self._segment.holds(packet.pts)
+            self._spoiled.fail(packet)
             return
         except av.error.FFmpegError as error:
             raise self.reader.failure(error) from error
         for picture in pictures:
             assert isinstance(picture, VideoFrame)
-            if picture.is_corrupt:
-                self._damaged += self._segment.holds(_ticks(picture))
-            elif self._segment.after_start(_ticks(picture)):
-                yield picture
-
-
-def _ticks(picture: VideoFrame) -> int | None:
-    return picture.pts if picture.pts is not None else picture.dts
+            yield picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import av.error
 from av.video.frame import VideoFrame
@@ -29,38 +30,49 @@ class KeyFrame:
     before: float
 
 
-def read_key_frames(location: Location, decode: DecodeSettings, origin: float) -> list[KeyFrame]:
-    """All key frames of a file, in order; none where they cannot be looked at by themselves.
+class KeyFrames(NamedTuple):
+    """Key frames in order. end: media seconds at which the last picture of the file ends."""
+
+    frames: Sequence[KeyFrame]
+    end: float
+
+
+NONE = KeyFrames((), 0.0)
+
+
+def read_key_frames(location: Location, decode: DecodeSettings, origin: float) -> KeyFrames:
+    """All key frames of a file; none where they cannot be looked at by themselves.
 
     origin: seconds of the timestamp that is media second 0. Raises a SourceError where the file cannot be opened.
     """
     if location.is_url:
-        return []
+        return NONE
     with open_container(location, decode) as container:
         stream = video_stream(container, location, decode, live=False)
         if timestamps_may_restart(container) or stream.time_base is None:
-            return []
+            return NONE
         tick = float(stream.time_base)
-        times, keys = [], []
+        times, keys, end = [], [], 0
         try:
             for packet in container.demux(stream):
                 if packet.size:
                     if packet.pts is None:
-                        return []
+                        return NONE
                     times.append(packet.pts)
+                    end = max(end, packet.pts + (packet.duration or 0))
                     if packet.is_keyframe:
                         keys.append(packet.pts)
             if not keys or not decodes_from(container, stream, keys[len(keys) // 2]):
-                return []
+                return NONE
         except av.error.FFmpegError:
-            return []
+            return NONE
     times.sort()
     found = []
     for ticks in sorted(set(keys)):
         index = bisect.bisect_left(times, ticks)
         pts, before = (moment * tick - origin for moment in (ticks, times[max(0, index - 1)]))
         found.append(KeyFrame(ticks, index, pts, before))
-    return found
+    return KeyFrames(found, end * tick - origin)
 
 
 def key_pictures(

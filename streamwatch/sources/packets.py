@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import av
@@ -13,9 +14,20 @@ from av.stream import Stream
 
 from streamwatch.config import DecodeSettings
 from streamwatch.errors import SourceError
-from streamwatch.sources.container import READ_ACCESS, access_for, open_container, source_error, timed_out, video_stream
+from streamwatch.sources.clocks import MAX_STEP_DISCONTINUOUS, MediaClock
+from streamwatch.sources.container import (
+    READ_ACCESS,
+    access_for,
+    no_header_duration,
+    open_container,
+    source_error,
+    timed_out,
+    timestamps_may_restart,
+    video_stream,
+)
 from streamwatch.sources.location import Location
 from streamwatch.sources.opened import open_file
+from streamwatch.sources.rtp import with_losses
 
 
 class PacketReader:
@@ -44,6 +56,11 @@ class PacketReader:
             self.live = live or access.live or (self.streamed and self.duration is None)
             self.stream = video_stream(self.container, location, settings, live=self.live)
             self._opened = stack.pop_all()
+        self._whole_packets = not (self.streamed or timestamps_may_restart(self.container))
+        self._ahead: deque[tuple[Packet[Stream], bool]] = deque()
+        demuxed = self.container.demux()
+        rtp = location.scheme in ("rtsp", "rtsps")
+        self._demuxed = with_losses(demuxed) if rtp else ((packet, False) for packet in demuxed)
 
     def close(self) -> None:
         """Release the decoder and the file or connection. May be called more than once."""
@@ -60,17 +77,61 @@ class PacketReader:
         rate = self.stream.average_rate or self.stream.guessed_rate
         return float(rate) if rate else None
 
-    def packets(self) -> Iterator[Packet[Stream]]:
-        """Those of all streams, as time must be checked between packets even when those of the video stay away; then
-        one of the video stream that is empty, which makes its decoder give what it holds back.
+    @property
+    def promised_end(self) -> float | None:
+        """Seconds after the container's start at which its video ends, as its header says; None where there is no
+        header that says so.
         """
+        if self.live or no_header_duration(self.container) or self.duration is None:
+            return None
+        start, base = self.container.start_time or 0, self.stream.time_base
+        if self.stream.duration is None or base is None:
+            return self.duration
+        begin = 0.0 if self.stream.start_time is None else float(self.stream.start_time * base) - start / av.time_base
+        return begin + float(self.stream.duration * base)
+
+    def peek(self, seconds: float) -> float | None:
+        """Read ahead for so many seconds of the video; its whole length in seconds where it ends within them. The
+        packets come from `packets` all the same. To be called before it.
+        """
+        clock = MediaClock(frame_rate=self.frame_rate, max_step=MAX_STEP_DISCONTINUOUS)
+        seen, base = 0.0, self.stream.time_base
+        for packet, lost in self._read():
+            self._ahead.append((packet, lost))
+            if packet.stream.index == self.stream.index and packet.size and base is not None:
+                ticks = packet.dts if packet.dts is not None else packet.pts
+                seen = clock.advance(None if ticks is None else float(ticks * base)) + clock.interval
+                if seen >= seconds:
+                    return None
+        return seen
+
+    def packets(self) -> Iterator[tuple[Packet[Stream], bool]]:
+        """Those of all streams, as time must be checked between packets even when those of the video stay away; then
+        one of the video stream that is empty, which makes its decoder give what it holds back. With each, whether data
+        before or in it are known to be lost.
+        """
+        while self._ahead:
+            yield self._ahead.popleft()
+        yield from self._read()
+
+    def _read(self) -> Iterator[tuple[Packet[Stream], bool]]:
         asked = time.monotonic()
+        cut_short: tuple[Packet[Stream], bool] | None = None
         try:
-            for packet in self.container.demux():
+            for packet, lost in self._demuxed:
                 if self.streamed and time.monotonic() - asked >= self.settings.read_timeout:
                     # FFmpeg empties its parser when a read ends by its limit: that packet came long ago.
                     raise timed_out(self.location, self.settings.read_timeout)
-                yield packet
+                if cut_short is not None:
+                    if packet.size:
+                        yield cut_short
+                    else:  # a decoder that fails on half a packet drops the pictures that it holds back
+                        self.broken_off = True
+                    cut_short = None
+                if packet.is_corrupt and self._whole_packets:
+                    cut_short = packet, lost
+                    continue
+                yield packet, lost
                 asked = time.monotonic()
         except av.error.FFmpegError as error:
             self._check_file()
@@ -79,7 +140,7 @@ class PacketReader:
             self.broken_off = True
             flush: Packet[Stream] = Packet()
             flush.stream = self.stream
-            yield flush
+            yield flush, False
         self._check_file()
 
     def failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:

@@ -55,6 +55,14 @@ class Segment:
         """Whether a timestamp is not after the segment; one that is not known is not."""
         return ticks is None or self.end is None or ticks < self.end
 
+    def begins(self, time_base: float) -> float | None:
+        """Media seconds of its beginning; None for that of the file."""
+        return None if self.start is None else self.start * time_base - self.origin
+
+    def ends(self, time_base: float) -> float | None:
+        """Media seconds of its end; None for that of the file."""
+        return None if self.end is None else self.end * time_base - self.origin
+
     def holds(self, ticks: int | None) -> bool:
         """Whether a timestamp is in the segment; one that is not known is."""
         return self.after_start(ticks) and self.before_end(ticks)

@@ -26,6 +26,7 @@ from streamwatch.sources.clocks import (
     utc_now,
 )
 from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
+from streamwatch.sources.coverage import UnseenTime
 from streamwatch.sources.decoding import PictureDecoder
 from streamwatch.sources.location import Location
 from streamwatch.sources.packets import PacketReader
@@ -45,13 +46,15 @@ SEEK_EARLIER = (0.0, 2.0, 12.0)
 class DecodedFrame:
     """One decoded picture; its pixels are converted only when asked for.
 
-    `index`, `pts` and `wall_time` are as in `records.Frame`; `sampled`: `VideoSource.frames` yields it.
+    `index`, `pts` and `wall_time` are as in `records.Frame`; `sampled`: `VideoSource.frames` yields it; `spoiled`: it
+    shows what damage has left, and is not sampled.
     """
 
     index: int
     pts: float
     wall_time: datetime | None
     sampled: bool
+    spoiled: bool
     _picture: VideoFrame = field(repr=False)
     _aspect: Fraction = field(repr=False)
     _converter: PictureConverter = field(repr=False)
@@ -61,13 +64,14 @@ class DecodedFrame:
         return self._converter.convert(self._picture, self._aspect)
 
 
-class VideoSource:
+class VideoSource:  # size: what a caller wants to know of a source, and one object for each step
     """A path or URL opened for reading. A context manager: leaving it closes the container.
 
     Once constructed, at least one picture has been decoded. The source is read once, front to back: a second
     call of `frames` or `decoded` goes on where the first stopped.
 
-    Damaged packets and pictures are skipped and counted, and a local file that breaks off gives what it has.
+    Damaged packets and pictures are counted, and decoded as far as possible; but no picture is sampled from damage up
+    to the next one that needs no other. A local file that breaks off gives what it has.
     Nothing blocks for longer than `decode.open_timeout` (opening) or `decode.read_timeout` (each read).
 
     url: path, or URL of a scheme in `container.SCHEMES` or `extensions.SOURCES`.
@@ -104,13 +108,15 @@ class VideoSource:
             self._media_clock = _media_clock(reader, segment)
             self._capture_clock = CaptureClock(clock) if self.live else None
             self._sampler = _sampler(reader, sampling or SamplingSettings())
+            tick = float(reader.stream.time_base or 0)
+            self._unseen = UnseenTime(self._media_clock.interval, segment.begins(tick), segment.ends(tick))
             if segment.start is not None:
                 self._sampler.resume(segment.first, segment.before)
             self._converter = PictureConverter()
             self._aspect = PixelAspect(reader.stream)
             self._decoder = PictureDecoder(reader, segment, recording, clock)
             first = self._decoder.first
-            self.width, self.height = (0, 0) if first is None else self._converter.size(first, self._aspect.now)
+            self.width, self.height = (0, 0) if first is None else self._converter.size(first.frame, self._aspect.now)
             stack.pop_all()
 
     def __enter__(self) -> VideoSource:
@@ -137,7 +143,23 @@ class VideoSource:
             sampled=self._sampler.kept,
             corrupt=decoder.corrupt,
             remarks=self._converter.remarks,
+            unseen=self._unseen.seconds,
         )
+
+    @property
+    def promised_end(self) -> float | None:
+        """Media seconds at which the video ends as its container says; None where it does not. For an open source."""
+        return self._decoder.reader.promised_end
+
+    @property
+    def limited(self) -> bool:
+        """Whether `sampling.max_frames` ended `frames`, maybe before the end of the source."""
+        return self._sampler.exhausted
+
+    @property
+    def end(self) -> float | None:
+        """Media seconds at which the newest picture ends; None before the first one."""
+        return self._unseen.end
 
     def adjust(self, fps: float, *, spare: bool) -> None:
         """Go on with so many samples per second, the next picture being the first; `spare`: do not decode pictures that
@@ -172,15 +194,18 @@ class VideoSource:
         index = self._decoder.decoded
         picture = self._decoder.next_picture()
         if picture is None:
+            self._unseen.finish()
             return None
-        pts = self._media_clock.advance(self._decoder.timestamp(picture))
+        frame, spoiled = picture
+        pts = self._media_clock.advance(self._decoder.timestamp(picture), spoiled=spoiled)
         if self._media_clock.jumped:
             self._sampler.restart()
             if self._capture_clock is not None:
                 self._capture_clock.restart()
-        sampled = self._sampler.keep(pts)
+        self._unseen.add(pts, spoiled=spoiled, lasts=float((frame.duration or 0) * (frame.time_base or 0)))
+        sampled = not spoiled and self._sampler.keep(pts)
         wall_time = self._capture_clock.captured(pts) if self._capture_clock is not None else None
-        return DecodedFrame(index, pts, wall_time, sampled, picture, self._aspect.now, self._converter)
+        return DecodedFrame(index, pts, wall_time, sampled, spoiled, frame, self._aspect.now, self._converter)
 
     def segments(self, seconds: float) -> list[Segment]:
         """The file in parts of about so many seconds; one where it cannot be cut. To be called before it is read."""
@@ -221,7 +246,10 @@ def _sampler(reader: PacketReader, sampling: SamplingSettings) -> TimeSampler:
     """
     if reader.live:
         return TimeSampler(sampling.fps)
-    least = sampling.min_frames / reader.duration if reader.duration else 0.0
+    duration = reader.duration
+    if timestamps_may_restart(reader.container):  # what FFmpeg takes for the duration may be a jump
+        duration = reader.peek(sampling.min_frames / sampling.fps)
+    least = sampling.min_frames / duration if duration else 0.0
     return TimeSampler(max(sampling.fps, least), sampling.max_frames)
 
 

@@ -29,6 +29,7 @@ from streamwatch.records import (
     DropReason,
     EvidenceClip,
     Label,
+    UnseenCause,
     VideoVerdict,
 )
 from streamwatch.sources import Location
@@ -143,6 +144,37 @@ def test_a_frozen_picture_is_not_real_and_no_longer_analysed(
     assert frames.dropped_by == {DropReason.FROZEN: frames.dropped}
     assert 10 <= frames.dropped <= 20
     assert frames.decoded == frames.not_sampled + frames.analysed + frames.dropped
+
+
+def test_a_stream_whose_damage_is_never_repaired_is_not_real(
+    plan: Plan, client: LocalClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Location, "is_url", True)
+    whole = face_clip(folder / "once.ts", seconds=8.0)
+    data = whole.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    video = [number for number, packet in enumerate(packets) if (packet[1] & 31, packet[2]) == (1, 0)]
+    lost = set(video[len(video) // 2 :: 20])
+    lossy = folder / "lossy.ts"
+    lossy.write_bytes(b"".join(packet for number, packet in enumerate(packets) if number not in lost))
+    ended = threading.Event()
+
+    def hear(item: VideoVerdict | Transition | EvidenceClip) -> None:
+        if isinstance(item, Transition) and item.state is StreamState.FAILED:
+            ended.set()
+
+    def watched(path: Path) -> VideoVerdict:
+        ended.clear()
+        return LiveStream(sure_of_real(plan, stalled_after=60.0), client, Location(path), deliver=hear).run(ended, 60)
+
+    clean, verdict = watched(whole), watched(lossy)
+    assert (clean.label, "damaged" in clean.reason) == (Label.REAL, False)
+    assert verdict.label is Label.INCONCLUSIVE
+    assert "s not analysed: damaged" in verdict.reason
+    assert verdict.frames.unseen[UnseenCause.DAMAGED] > 1.0
+    assert verdict.frames.sampled < clean.frames.sampled
+    assert verdict.frames.decoded == pytest.approx(clean.frames.decoded, abs=2)
+    assert max(record.pts for record in verdict.scores) < max(record.pts for record in clean.scores)
 
 
 def test_a_stream_that_changes_its_size_and_codec_goes_on(

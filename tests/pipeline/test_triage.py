@@ -58,7 +58,8 @@ def test_key_frames_are_pictures_of_the_file(suffix: str, tmp_path: Path) -> Non
         place = video.place()
         whole = [(picture.pts, picture.to_image()) for picture in video.decoded()]
     assert place is not None
-    frames = read_key_frames(Location(path), DECODE, place[0])
+    frames, end = read_key_frames(Location(path), DECODE, place[0])
+    assert end == pytest.approx(2.4, abs=0.05)
     assert [frame.index for frame in frames] == [0, 13, 26, 39, 52]
     assert [frame.pts for frame in frames] == [whole[frame.index][0] for frame in frames]
     assert [frame.before for frame in frames[1:]] == [whole[frame.index - 1][0] for frame in frames[1:]]
@@ -70,7 +71,7 @@ def test_key_frames_are_pictures_of_the_file(suffix: str, tmp_path: Path) -> Non
 
 def test_key_frames_that_cannot_be_located_are_none(tmp_path: Path) -> None:
     path = str(encode(tmp_path / "clip.ts", frames=60))
-    assert read_key_frames(Location(path), DECODE, 0.0) == []
+    assert not read_key_frames(Location(path), DECODE, 0.0).frames
 
 
 # --- doubts

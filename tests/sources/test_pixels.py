@@ -205,7 +205,7 @@ def test_interlaced_pictures_are_the_same_by_every_way_to_them(tmp_path: Path) -
     assert found is not None
     assert np.array_equal(found, whole[5])
     location, decode, converter = Location(str(path)), DecodeSettings(), PictureConverter()
-    key_frames = read_key_frames(location, decode, 0.0)
+    key_frames = read_key_frames(location, decode, 0.0).frames
     for key_frame, image in key_pictures(location, decode, key_frames, converter):
         assert np.array_equal(image, whole[key_frame.index])
     assert any("interlaced" in remark for remark in converter.remarks)

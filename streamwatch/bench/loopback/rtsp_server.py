@@ -16,7 +16,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,12 +35,21 @@ _SILENT.propagate = False
 
 class _Session(RtspServerSession):  # type: ignore[misc]
     authorization: str | None = None
+    lost: Callable[[int], bool]
+    sent = 0
 
     async def _handle_describe(self, uri: str, headers: dict[str, str]) -> None:
         if self.authorization is not None and headers.get("authorization") != self.authorization:
             await self._send_response(headers, 401, "Unauthorized", {"WWW-Authenticate": 'Basic realm="streamwatch"'})
             return
         await super()._handle_describe(uri, headers)
+
+    async def _send_interleaved_frame(self, channel: int, payload: bytes) -> None:
+        if channel % 2 == 0:  # RTP, and not RTCP
+            self.sent += 1
+            if self.lost(self.sent - 1):
+                return
+        await super()._send_interleaved_frame(channel, payload)
 
     def _threadsafe_queue_put(
         self, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Any], item: Any, stop_event: threading.Event
@@ -60,9 +69,12 @@ class _Session(RtspServerSession):  # type: ignore[misc]
 
 
 class _Server(toolkit.RtspServer):  # type: ignore[misc]
-    def __init__(self, directory: Path, port: int, credentials: tuple[str, str] | None) -> None:
+    def __init__(
+        self, directory: Path, port: int, credentials: tuple[str, str] | None, lost: Callable[[int], bool]
+    ) -> None:
         super().__init__(str(directory), host="127.0.0.1", port=port)
         self.logger = _SILENT
+        self._lost = lost
         self._authorization: str | None = None
         if credentials is not None:
             token = base64.b64encode(":".join(credentials).encode()).decode()
@@ -71,18 +83,26 @@ class _Server(toolkit.RtspServer):  # type: ignore[misc]
     async def _handle_client(self, sock: aio_sockets.TCPSocket) -> None:
         session = _Session(self, sock)
         session.authorization = self._authorization
+        session.lost = self._lost
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await session.run()
 
 
 @contextlib.contextmanager
 def serve_rtsp(
-    path: Path, *, user: str | None = None, password: str = "", plays: int = 1, port: int | None = None
+    path: Path,
+    *,
+    user: str | None = None,
+    password: str = "",
+    plays: int = 1,
+    port: int | None = None,
+    lost: Callable[[int], bool] = lambda number: False,
 ) -> Iterator[str]:
     """Serve `path` (.mp4 or .mkv with H.264) and give its URL, with the credentials in it if there are any.
 
     plays: how often the file is played before the server hangs up; 0: forever.
-    port: to come back at an address that was used before; else a free one.
+    port: to come back at an address that was used before; else a free one. lost: whether an RTP packet, of which
+    each client's first has the number 0, does not arrive.
     """
     port = port or free_port()
     ready = threading.Event()
@@ -93,7 +113,7 @@ def serve_rtsp(
         nonlocal stop, loop
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(MOST_STREAMS))  # one thread each
-        server = _Server(path.parent, port, (user, password) if user is not None else None)
+        server = _Server(path.parent, port, (user, password) if user is not None else None, lost)
         await server.start()
         ready.set()
         await stop.wait()
