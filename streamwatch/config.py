@@ -24,7 +24,7 @@ from streamwatch.validation import problems
 
 SINK_SCHEMES = {"webhook": ("https", "http"), "mqtt": ("mqtts", "mqtt")}
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 """Raised with every change of face detection, tracking, crops or fusion that can change a verdict on the same settings:
 what earlier versions have stored is then not reused.
 """

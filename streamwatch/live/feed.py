@@ -130,7 +130,7 @@ class Feed:
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
         self.crash: Exception | None = None
-        self.duration: float | None = None
+        self._opened: Opened | None = None
         stale_after = settings.live.stale_after if live else None
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._on_clip = on_clip
@@ -165,6 +165,16 @@ class Feed:
     def is_file(self) -> bool:
         """Whether it has an end, and waits for whoever takes its frames."""
         return not self._decoder.live
+
+    @property
+    def duration(self) -> float | None:
+        """Of a file, seconds; None before it is open."""
+        return None if self._opened is None else self._opened.duration
+
+    @property
+    def video_tracks(self) -> int:
+        """How many the newest connection has, of which one is decoded."""
+        return 1 if self._opened is None else self._opened.video_tracks
 
     @property
     def started_at(self) -> datetime | None:
@@ -244,7 +254,7 @@ class Feed:
             self._on_clip(message)
         elif isinstance(message, Opened):
             self._silence.opened()
-            self.duration = message.duration
+            self._opened = message
             self.machine.connected(f"{message.codec} {message.width}×{message.height}")
         else:
             if self._silence.reach(message.pts) and self.machine.state is StreamState.STALLED:

@@ -12,6 +12,7 @@ from datetime import datetime
 from streamwatch.errors import SourceTimeout
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceAlerts, SourceFusion, error_verdict
+from streamwatch.fusion.overlooked import track_notes
 from streamwatch.live.clip_orders import ClipOrders
 from streamwatch.live.faults import StreamFaults
 from streamwatch.live.feed import Clock, Feed
@@ -207,7 +208,7 @@ class LiveStream:
 
     def _caveats(self, silence: float) -> list[str]:
         """Why what was seen lately does not say what is there now."""
-        caveats = []
+        caveats = track_notes(self._feed.video_tracks)
         if silence > self._plan.settings.live.stalled_after:
             caveats.append(f"no new picture for {silence:.0f} s")
         if (stillness := self._analysis.stillness) is not None:

@@ -17,6 +17,7 @@ from streamwatch.faces import FaceDetector, FaceFinder, load_face_detector
 from streamwatch.faces.tracking import View
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
 from streamwatch.fusion.evidence import settling
+from streamwatch.fusion.overlooked import track_notes, with_notes
 from streamwatch.fusion.regions import measure_coverage
 from streamwatch.fusion.track import frame_record
 from streamwatch.pipeline.plan import Plan
@@ -74,12 +75,14 @@ class SegmentPlan:
 
     skim: what was seen of the rest of the file, as `SegmentScores` in bytes; None where the segments are all of it.
     gap: the longest time between two key frames there for which a track may not be seen, seconds.
+    video_tracks: of the file, of which one is analysed.
     """
 
     segments: tuple[Segment, ...]
     duration: float | None
     skim: bytes | None = None
     gap: float = 0.0
+    video_tracks: int = 1
 
 
 class Analyser:
@@ -146,11 +149,12 @@ class Analyser:
                         return skimmed
                 segments = video.segments(segment) if segment else []
                 if len(segments) > 1:
-                    return SegmentPlan(tuple(segments), video.duration)
+                    return SegmentPlan(tuple(segments), video.duration, video_tracks=video.video_tracks)
                 scores = self._score(video, subject, video.duration, trace)
                 if isinstance(scores, Analysis):
                     return scores
-                return self._fuse(subject, SegmentPlan((Segment(),), video.duration), [scores])
+                whole = SegmentPlan((Segment(),), video.duration, video_tracks=video.video_tracks)
+                return self._fuse(subject, whole, [scores])
         except StreamwatchError as error:
             return _failed(subject, error)
 
@@ -180,7 +184,8 @@ class Analyser:
         fusion, counts, traces = fuse(segments, self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
-        return Analysis(fusion.verdict(subject, counts, cut.duration), tuple(traces))
+        verdict = fusion.verdict(subject, counts, cut.duration)
+        return Analysis(with_notes(verdict, track_notes(cut.video_tracks)), tuple(traces))
 
     def _triage(self, source: Location, video: VideoSource, segment: float) -> SegmentPlan | None:
         """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
@@ -212,6 +217,7 @@ class Analyser:
             video.duration,
             found.without(times).to_bytes(),
             gap,
+            video.video_tracks,
         )
 
     def _collector(self, gap: float = 0.0, *, trace: bool = False) -> _ScoreCollector:

@@ -37,12 +37,13 @@ BEAT = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The first picture was decoded. duration: seconds, None where there is no end."""
+    """The first picture was decoded. duration: seconds, None where there is no end. video_tracks: see `VideoSource`."""
 
     codec: str
     width: int
     height: int
     duration: float | None
+    video_tracks: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,7 +226,7 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
         with VideoSource(
             request.source, request.decode, request.sampling, live=request.live, recording=request.recording
         ) as source:
-            connection.send(Opened(source.codec, source.width, source.height, source.duration))
+            connection.send(Opened(source.codec, source.width, source.height, source.duration, source.video_tracks))
             reported_at = time.monotonic()
             try:
                 for picture in source.decoded():

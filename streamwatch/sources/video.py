@@ -25,7 +25,7 @@ from streamwatch.sources.clocks import (
     MediaClock,
     utc_now,
 )
-from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
+from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream, video_tracks
 from streamwatch.sources.decoding import PictureDecoder
 from streamwatch.sources.location import Location
 from streamwatch.sources.packets import PacketReader
@@ -131,6 +131,11 @@ class VideoSource:
         """Pictures decoded, sampled and damaged so far."""
         decoder = self._decoder
         return FrameCounts(decoded=decoder.decoded, sampled=self._sampler.kept, corrupt=decoder.corrupt)
+
+    @property
+    def video_tracks(self) -> int:
+        """How many its container has; the main one of them is read. For an open source."""
+        return video_tracks(self._decoder.reader.container)
 
     def adjust(self, fps: float, *, spare: bool) -> None:
         """Go on with so many samples per second, the next picture being the first; `spare`: do not decode pictures that

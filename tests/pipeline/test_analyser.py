@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from streamwatch.detectors import load_detector
 from streamwatch.errors import DetectorError, WeightsError
+from streamwatch.live.stream import LiveStream
 from streamwatch.pipeline.analyser import Analyser, batches
 from streamwatch.pipeline.plan import Plan
 from streamwatch.pipeline.scoring import LocalClient, PendingScores
 from streamwatch.records import Label
+from streamwatch.sources import Location
 from tests.support.face_clips import face_clip
 from tests.support.media import encode
 from tests.support.present import present
 from tests.support.small_detectors import settings_for, untrained_detector
+from tests.support.square_faces import RedDetector, red_plan
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +129,34 @@ def test_a_failing_detector_is_an_error_with_counts(plan: Plan, clip: Path) -> N
 def test_a_model_that_is_not_there_is_said_at_once(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nothing"):
         Plan.resolve(settings_for(tmp_path / "nothing.safetensors"))
+
+
+def two_tracks(clip: Path, path: Path) -> Path:
+    """A clip with a second track of the same packets."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        first = source.streams.video[0]
+        streams = [target.add_stream_from_template(first) for _ in range(2)]
+        for packet in list(source.demux(first)):
+            if packet.size:
+                for stream in streams:
+                    copy = av.Packet(bytes(packet))
+                    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                    copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+                    target.mux(copy)
+    return path
+
+
+def test_a_video_track_that_is_not_analysed_is_named_and_leaves_nothing_real(clip: Path, tmp_path: Path) -> None:
+    plan, client = red_plan(real=0.98, fake=0.99), LocalClient(RedDetector())
+    both = two_tracks(clip, tmp_path / "both.mkv")
+    alone = Analyser(plan, client).analyse(clip).verdict
+    verdict = Analyser(plan, client).analyse(both).verdict
+    assert (alone.label, alone.reason) == (Label.REAL, "")
+    assert (verdict.label, verdict.score) == (Label.INCONCLUSIVE, alone.score)
+    assert verdict.reason == "1 of 2 video tracks analysed"
+    watched = LiveStream(plan, client, Location(both), deliver=lambda item: None).run(threading.Event())
+    assert watched.label is Label.INCONCLUSIVE
+    assert "1 of 2 video tracks analysed" in watched.reason
+    forged = Analyser(red_plan(real=0.01, fake=0.02), client).analyse(both).verdict
+    assert forged.label is Label.FAKE
+    assert "1 of 2 video tracks analysed" in forged.reason
