@@ -66,7 +66,7 @@ class FaceSettings(Section):
     threshold: float = Field(0.8, gt=0, lt=1, description="least confidence of a face")
     nms: float = Field(0.4, gt=0, lt=1, description="boxes that overlap more than this are one face")
     min_side: float = Field(24.0, ge=0, description="faces with a shorter side (frame pixels) are not looked at")
-    max_faces: int = Field(16, ge=1, description="largest faces kept per frame")
+    max_faces: int = Field(16, ge=1, description="largest faces looked at per frame; a verdict says how many were not")
     batch: int = Field(1, ge=1, description="frames per detector call; more gain nothing on a CPU")
     threads: int = Field(1, ge=1, description="threads of the face detector in each worker")
 

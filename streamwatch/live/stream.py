@@ -208,7 +208,8 @@ class LiveStream:
 
     def _caveats(self, silence: float) -> list[str]:
         """Why what was seen lately does not say what is there now."""
-        caveats = track_notes(self._feed.video_tracks)
+        since = self._analysis.now + silence - self._plan.settings.live.horizon
+        caveats = [*track_notes(self._feed.video_tracks), *self._analysis.face_notes(since)]
         if silence > self._plan.settings.live.stalled_after:
             caveats.append(f"no new picture for {silence:.0f} s")
         if (stillness := self._analysis.stillness) is not None:

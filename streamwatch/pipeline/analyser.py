@@ -17,7 +17,7 @@ from streamwatch.faces import FaceDetector, FaceFinder, load_face_detector
 from streamwatch.faces.tracking import View
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
 from streamwatch.fusion.evidence import settling
-from streamwatch.fusion.overlooked import track_notes, with_notes
+from streamwatch.fusion.overlooked import FrameFaces, face_notes, track_notes, with_notes
 from streamwatch.fusion.regions import measure_coverage
 from streamwatch.fusion.track import frame_record
 from streamwatch.pipeline.plan import Plan
@@ -181,11 +181,14 @@ class Analyser:
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
             segments, firsts = itertools.chain([SegmentScores.from_bytes(cut.skim)], segments), [0, *firsts]
+        faces: list[FrameFaces] = []
+        segments = _noting_faces(segments, faces)
         fusion, counts, traces = fuse(segments, self._plan, firsts=firsts, gap=cut.gap)
         if counts.sampled == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         verdict = fusion.verdict(subject, counts, cut.duration)
-        return Analysis(with_notes(verdict, track_notes(cut.video_tracks)), tuple(traces))
+        notes = [*track_notes(cut.video_tracks), *face_notes(faces)]
+        return Analysis(with_notes(verdict, notes), tuple(traces))
 
     def _triage(self, source: Location, video: VideoSource, segment: float) -> SegmentPlan | None:
         """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
@@ -307,6 +310,13 @@ def score_frames(
         if duration:
             progress(min(1.0, (some[-1].pts - began) / duration))
     queue.drain()
+
+
+def _noting_faces(segments: Iterable[SegmentScores], faces: list[FrameFaces]) -> Iterator[SegmentScores]:
+    """The segments, one at a time, with the faces of their frames noted."""
+    for segment in segments:
+        faces.extend(map(FrameFaces.of, segment.views))
+        yield segment
 
 
 def _failed(
