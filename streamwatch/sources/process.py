@@ -46,6 +46,11 @@ class Opened:
     video_tracks: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class WaitsForKeyFrame:
+    """Packets come, but none yet from which pictures can be decoded. It is said again while that goes on."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodingProgress:
     """How far it is: counts so far, media seconds of the newest picture, and that picture where it was sampled."""
@@ -70,7 +75,7 @@ class _Crashed:
     traceback: str
 
 
-Message = Opened | DecodingProgress | Closed | EvidenceClip
+Message = Opened | WaitsForKeyFrame | DecodingProgress | Closed | EvidenceClip
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ class DecodingProcess:
         live: bool,
         recording: Recording | None = None,
     ) -> None:
-        """Have it open a source as `VideoSource` does: `Opened`, `DecodingProgress`, `Closed` follow.
+        """Have it open a source as `VideoSource` does: `Opened`, `DecodingProgress`, `Closed` follow, after
+        `WaitsForKeyFrame` where there is none yet.
 
         Raises DecoderDied.
         """
@@ -224,7 +230,12 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
     clips: list[ClipOrder] = []
     try:
         with VideoSource(
-            request.source, request.decode, request.sampling, live=request.live, recording=request.recording
+            request.source,
+            request.decode,
+            request.sampling,
+            live=request.live,
+            recording=request.recording,
+            on_wait=lambda: connection.send(WaitsForKeyFrame()),
         ) as source:
             connection.send(Opened(source.codec, source.width, source.height, source.duration, source.video_tracks))
             reported_at = time.monotonic()

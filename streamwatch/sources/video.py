@@ -76,6 +76,7 @@ class VideoSource:
     recording: how much of a live stream is kept for `cut`; None: nothing.
     segment: of a file, the part that is read, with the sampling that it has within the whole; `counts` are of it
         alone, and so is `DecodedFrame.index`.
+    on_wait: called again and again while packets come from a server, but no key frame yet.
 
     Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
     """
@@ -90,6 +91,7 @@ class VideoSource:
         clock: Callable[[], datetime] = utc_now,
         recording: Recording | None = None,
         segment: Segment | None = None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         segment = segment or Segment()
         with contextlib.ExitStack() as stack:
@@ -106,7 +108,7 @@ class VideoSource:
             if segment.start is not None:
                 self._sampler.resume(segment.first, segment.before)
             self._reformatter = VideoReformatter()
-            self._decoder = PictureDecoder(reader, segment, recording, clock)
+            self._decoder = PictureDecoder(reader, segment, recording, clock, on_wait)
             first = self._decoder.first
             self.width, self.height = (0, 0) if first is None else _upright_size(first)
             stack.pop_all()

@@ -124,7 +124,7 @@ def test_a_stream_without_pictures_times_out(tmp_path: Path, monkeypatch: pytest
     whole = media.encode(tmp_path / "whole.mp4", container_options={"movflags": "faststart"})
     media.corrupted(whole, tmp_path / "a.mp4", start=0.4, share=0.6)
     ticks = itertools.count()
-    for module in ("packets", "decoding"):
+    for module in ("packets", "patience"):
         time = SimpleNamespace(monotonic=lambda: float(next(ticks)))
         monkeypatch.setattr(f"streamwatch.sources.{module}.time", time)
 
