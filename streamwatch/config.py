@@ -56,6 +56,9 @@ class DecodeSettings(Section):
     threads: int = Field(1, ge=1, le=64, description="decoding threads per source")
     open_timeout: float = Field(10.0, gt=0, description="seconds to wait for a source to open")
     read_timeout: float = Field(10.0, gt=0, description="seconds to wait for the next packet")
+    key_frame_timeout: float = Field(
+        120.0, gt=0, description="seconds to wait for the first key frame of a stream while packets come"
+    )
     probe_bytes: int = Field(5_000_000, ge=32, description="bytes read to find the streams of a container")
     probe_seconds: float = Field(5.0, gt=0, description="media seconds read to find the streams of a container")
     max_pixels: int = Field(36_000_000, gt=0, description="pictures with more pixels are refused")
@@ -69,7 +72,7 @@ class FaceSettings(Section):
     threshold: float = Field(0.8, gt=0, lt=1, description="least confidence of a face")
     nms: float = Field(0.4, gt=0, lt=1, description="boxes that overlap more than this are one face")
     min_side: float = Field(24.0, ge=0, description="faces with a shorter side (frame pixels) are not looked at")
-    max_faces: int = Field(16, ge=1, description="largest faces kept per frame")
+    max_faces: int = Field(16, ge=1, description="largest faces looked at per frame; a verdict says how many were not")
     batch: int = Field(1, ge=1, description="frames per detector call; more gain nothing on a CPU")
     threads: int = Field(1, ge=1, description="threads of the face detector in each worker")
 
@@ -127,7 +130,9 @@ class EngineSettings(Section):
 class LiveSettings(Section):
     verdict_every: float = Field(5.0, gt=0, description="seconds between stored verdicts of a running stream")
     horizon: float = Field(60.0, gt=0, description="seconds of scores that a running verdict looks back on")
-    stalled_after: float = Field(2.0, gt=0, description="seconds without a new picture after which a stream stalls")
+    stalled_after: float = Field(
+        2.0, gt=0, description="seconds without a picture, or 3 usual intervals, until it stalls"
+    )
     still_after: float = Field(4.0, gt=0, description="seconds of a frozen or black picture until it is called so")
     backoff_first: float = Field(0.5, gt=0, description="longest wait before the first reconnect, seconds; it doubles")
     backoff_max: float = Field(2.0, gt=0, description="longest wait between reconnects, seconds")

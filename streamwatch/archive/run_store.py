@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ class RunStore:
     """Ray's reference to the batch that is on its way into the store; None where there is none."""
 
     def __init__(self) -> None:
+        self.scan_id = uuid.uuid4().hex
+        """Tells this scan from all others, whether it is stored or not."""
         self._unsaved: list[tuple[int, VideoVerdict]] = []
 
     def begin(self, command: str, inputs: Sequence[Input]) -> None:

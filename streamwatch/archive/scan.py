@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -123,7 +122,6 @@ class _Scan:
     ) -> None:
         self._inputs = inputs
         self._plan = plan
-        self._id = uuid.uuid4().hex
         self._store = store
         self._trace = trace
         self._clips = None if annotate is None else ClipNames(annotate, _paths(inputs))
@@ -271,7 +269,7 @@ class _Scan:
         return Clip(drawing, ray.put(drawing), analysis.segments)
 
     def _subject(self, item: QueuedInput) -> Subject:
-        return self._plan.subject(item.source.name, item.sha256, scan=self._id)
+        return self._plan.subject(item.source.name, item.sha256, scan=self._store.scan_id)
 
 
 class _Meter:

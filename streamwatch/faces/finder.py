@@ -11,6 +11,7 @@ from streamwatch.faces.loading import load_face_detector
 from streamwatch.faces.quality import measure_quality
 from streamwatch.faces.retinaface import FaceDetector
 from streamwatch.faces.tracking import Tracker, View
+from streamwatch.faces.turned import TurnedFaceSearch
 from streamwatch.records import Face, FaceCrop, Frame
 
 
@@ -36,6 +37,8 @@ class FaceFinder:
         on_view: Callable[[View], None] = lambda view: None,
     ) -> None:
         self._detector = detector or load_face_detector(faces)
+        self._most = faces.max_faces
+        self._turned = TurnedFaceSearch(self._detector)
         self._tracker = Tracker(tracks, first_track)
         self._geometry = geometry
         self._size = size
@@ -51,7 +54,9 @@ class FaceFinder:
         self._tracker.relax(max_gap)
 
     def find(self, frames: Sequence[Frame]) -> list[list[FaceCrop]]:
-        """One list of crops per frame, largest face first. Frames come in order of time, over all calls."""
+        """One list of crops per frame, of its `faces.max_faces` largest faces, the largest first. Frames come in order
+        of time, over all calls.
+        """
         detected = self._detector.detect([frame.image for frame in frames])
         return [
             [self._crop(frame, face) for face in self._track(frame, faces)]
@@ -59,7 +64,8 @@ class FaceFinder:
         ]
 
     def _track(self, frame: Frame, faces: Sequence[Face]) -> list[Face]:
-        view = View.of(frame, faces)
+        turned = self._turned.found(frame.image, len(faces))
+        view = View.of(frame, faces[: self._most], len(faces[self._most :]), turned=turned)
         self._on_view(view)
         return self._tracker.follow(view)
 

@@ -99,7 +99,7 @@ class RetinaFace:
             if sides[i].min() >= self._settings.min_side
         ]
         kept.sort(key=lambda i: -float(sides[i].prod()))
-        return [_face(boxes[i], landmarks[i], candidates.confidences[i]) for i in kept[: self._settings.max_faces]]
+        return [_face(boxes[i], landmarks[i], candidates.confidences[i]) for i in kept]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

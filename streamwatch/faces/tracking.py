@@ -41,21 +41,24 @@ FORBIDDEN = 1e3
 class View:
     """What tracking needs of a sampled frame.
 
-    scene: its `scene_histogram`. thumbnails: of the N faces, N×8×8×3 uint8.
+    scene: its `scene_histogram`. thumbnails: of the N faces, N×8×8×3 uint8. overlooked: further faces that were found
+    and are not looked at. turned: whether it shows faces only when it is turned, see `TurnedFaceSearch`.
     """
 
     pts: float
     scene: Histogram
     faces: Sequence[Face]
     thumbnails: ImageArray
+    overlooked: int = 0
+    turned: bool = False
 
     @classmethod
-    def of(cls, frame: Frame, faces: Sequence[Face]) -> View:
+    def of(cls, frame: Frame, faces: Sequence[Face], overlooked: int = 0, *, turned: bool = False) -> View:
         """The view of a frame with these faces."""
         thumbnails = np.zeros((len(faces), THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3), np.uint8)
         for thumbnail, face in zip(thumbnails, faces, strict=True):
             thumbnail[:] = crop_face(frame.image, THUMBNAIL.region(face.box), THUMBNAIL_SIDE)
-        return cls(frame.pts, scene_histogram(frame.image), faces, thumbnails)
+        return cls(frame.pts, scene_histogram(frame.image), faces, thumbnails, overlooked, turned)
 
 
 class Tracker:

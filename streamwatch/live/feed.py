@@ -19,7 +19,15 @@ from streamwatch.live.timeline import Timeline
 from streamwatch.logs import RemoteTraceback
 from streamwatch.records import DropReason, EvidenceClip, Frame, FrameCounts
 from streamwatch.sources import Location
-from streamwatch.sources.process import ClipOrder, Closed, DecodeRate, DecoderDied, DecodingProgress, Opened
+from streamwatch.sources.process import (
+    ClipOrder,
+    Closed,
+    DecodeRate,
+    DecoderDied,
+    DecodingProgress,
+    Opened,
+    WaitsForKeyFrame,
+)
 from streamwatch.sources.states import Cause, StreamMachine, StreamState, Transition, cause_of
 
 logger = logging.getLogger(__name__)
@@ -108,8 +116,8 @@ class Feed:
     first connection, with the pauses in between; or since `started_at`, where a predecessor had read the stream.
 
     The decoder is judged by the time since media time last moved, whether it says something or not: after
-    `live.stalled_after` seconds the stream counts as stalled, and some time after `decode.read_timeout` the process is
-    killed.
+    `live.stalled_after` seconds, or three of its usual intervals between pictures, the stream counts as stalled, and
+    some time after `decode.read_timeout` the process is killed.
 
     on_clip: receives the result of every clip that `cut` ordered. machine: the state of the stream. failure: the latest
     error; None after a connection that works. crash: the unexpected error that ended the thread.
@@ -130,7 +138,7 @@ class Feed:
         self.machine = StreamMachine(self.name, settings.live, listen=listen, clock=clock)
         self.failure: StreamwatchError | None = None
         self.crash: Exception | None = None
-        self.duration: float | None = None
+        self._opened: Opened | None = None
         stale_after = settings.live.stale_after if live else None
         self.frames = FrameQueue(stale_after, settings.sampling.fps, clock)
         self._on_clip = on_clip
@@ -167,6 +175,16 @@ class Feed:
         return not self._decoder.live
 
     @property
+    def duration(self) -> float | None:
+        """Of a file, seconds; None before it is open."""
+        return None if self._opened is None else self._opened.duration
+
+    @property
+    def video_tracks(self) -> int:
+        """How many the newest connection has, of which one is decoded."""
+        return 1 if self._opened is None else self._opened.video_tracks
+
+    @property
     def started_at(self) -> datetime | None:
         """UTC instant of media second 0; None before the first frame, and for a file."""
         return self._timeline.started_at
@@ -187,6 +205,16 @@ class Feed:
         first one.
         """
         return 0.0 if self.is_file else self._silence.since_picture(now)
+
+    @property
+    def interval(self) -> float:
+        """Media seconds that usually pass between two pictures; see `SilenceMonitor`."""
+        return self._silence.interval
+
+    @property
+    def stalled_after(self) -> float:
+        """Seconds without a new picture after which the stream counts as stalled."""
+        return self._silence.stalled_after
 
     def _run(self) -> None:
         try:
@@ -239,12 +267,15 @@ class Feed:
                 self._handle(message)
             self._judge()
 
-    def _handle(self, message: Opened | DecodingProgress | EvidenceClip) -> None:
+    def _handle(self, message: Opened | WaitsForKeyFrame | DecodingProgress | EvidenceClip) -> None:
         if isinstance(message, EvidenceClip):
             self._on_clip(message)
+        elif isinstance(message, WaitsForKeyFrame):
+            self._silence.wait_on()
+            self.machine.waits("packets come; waits for a key frame")
         elif isinstance(message, Opened):
             self._silence.opened()
-            self.duration = message.duration
+            self._opened = message
             self.machine.connected(f"{message.codec} {message.width}×{message.height}")
         else:
             if self._silence.reach(message.pts) and self.machine.state is StreamState.STALLED:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from streamwatch.faces import FaceDetector
+from streamwatch.faces.tracking import View
+from streamwatch.fusion.overlooked import FrameFaces, face_notes
 from streamwatch.live.frame_times import FrameTraces
 from streamwatch.live.stillness import PictureState, StillnessMonitor
 from streamwatch.pipeline.plan import Plan
@@ -41,7 +43,9 @@ class FrameAnalysis:
         engine = plan.settings.engine
         self.now = 0.0
         self._deliver = deliver
-        self._finder = plan.face_finder(face_detector, first_track)
+        self._horizon = plan.settings.live.horizon
+        self._faces: deque[FrameFaces] = deque()
+        self._finder = plan.face_finder(face_detector, first_track, self._note_faces)
         self._queue = ScoringQueue(client, engine.batch_faces, engine.in_flight, self._receive)
         self._stillness = StillnessMonitor(plan.settings.live.still_after) if live else None
         self._left_out: Counter[DropReason] = Counter()
@@ -99,9 +103,20 @@ class FrameAnalysis:
             return None
         return _STILL[self.picture].format(self.now - self._stillness.since)
 
+    def face_notes(self, since: float) -> list[str]:
+        """What to say of the faces of the last `live.horizon` seconds that were not looked at, or are not upright.
+        since: media seconds from which on.
+        """
+        return face_notes(frame for frame in self._faces if frame.pts >= since)
+
     def times(self) -> tuple[FrameTimes, ...]:
         """The traced frames that are through since the last call."""
         return self._traces.finished()
+
+    def _note_faces(self, view: View) -> None:
+        self._faces.append(FrameFaces.of(view))
+        while self._faces[0].pts < view.pts - self._horizon:
+            self._faces.popleft()
 
     def _receive(self, score: FaceScore) -> None:
         self._deliver(score)

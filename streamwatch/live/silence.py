@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
 from streamwatch.config import Settings
 
 T = TypeVar("T")
+
+INTERVALS = 5
+"""Newest intervals between pictures whose median is the usual one."""
+
+MISSING = 3.0
+"""Usual intervals without a picture after which a stream counts as stalled."""
 
 
 class SilenceMonitor:
@@ -18,13 +26,14 @@ class SilenceMonitor:
     Only waiting for the decoder counts, not what is done with its pictures.
 
     seconds: waited on the present connection since media time moved. limit: of them, after which the decoder itself
-    gives up. stalled_after: of them, after which the stream counts as stalled.
+    gives up.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = 0.0
         self.limit = math.inf
-        self.stalled_after = settings.live.stalled_after
+        self._stalled_after = settings.live.stalled_after
+        self._intervals: deque[float] = deque(maxlen=INTERVALS)
         self._settings = settings.decode
         self._clock = clock
         self._reached = -math.inf
@@ -43,6 +52,24 @@ class SilenceMonitor:
         self.seconds += self._clock() - asked
         return result
 
+    @property
+    def interval(self) -> float:
+        """Media seconds that usually pass between two pictures of this stream; 0 before the second one. What comes
+        faster than the decoder reports is not told apart.
+        """
+        return statistics.median(self._intervals) if self._intervals else 0.0
+
+    @property
+    def stalled_after(self) -> float:
+        """Seconds waited after which the stream counts as stalled: `live.stalled_after`, and more where its pictures
+        are further apart.
+        """
+        return max(self._stalled_after, MISSING * self.interval)
+
+    def wait_on(self) -> None:
+        """The decoder says that it waits, and does not hang."""
+        self.seconds = 0.0
+
     def opened(self) -> None:
         """The first picture has been decoded."""
         self.seconds = 0.0
@@ -52,6 +79,8 @@ class SilenceMonitor:
         """A picture at media second `pts` has come: whether media time has moved with it."""
         if pts <= self._reached:
             return False
+        if self._reached > -math.inf:
+            self._intervals.append(pts - self._reached)
         self._reached, self.seconds = pts, 0.0
         self._picture_at = self._clock()
         return True

@@ -12,6 +12,7 @@ from datetime import datetime
 from streamwatch.errors import SourceTimeout
 from streamwatch.faces import FaceDetector, load_face_detector
 from streamwatch.fusion import SourceAlerts, SourceFusion, error_verdict
+from streamwatch.fusion.overlooked import track_notes
 from streamwatch.fusion.unseen import Unseen, unseen_time
 from streamwatch.live.clip_orders import ClipOrders
 from streamwatch.live.faults import StreamFaults
@@ -31,7 +32,9 @@ TICK = 0.1
 """Seconds after which a loop that gets no frame looks at scores, time and stop."""
 
 TRACK_GAP = 1.5
-"""Sampling intervals that a track may go without its face, where that is longer than `tracks.max_gap`."""
+"""Intervals of sampling, or of a slower stream's pictures, that a track may go without its face, where that is longer
+than `tracks.max_gap`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,13 @@ class LiveStream:  # size: one object for each thing that a watch does, joined h
         if self._analysis.full:
             self._analysis.wait(TICK)
         elif (frame := self._feed.frames.get(TICK)) is not None:
+            if not self._feed.is_file:
+                self._analysis.relax(TRACK_GAP * max(1 / self._sampling.rate, self._feed.interval))
             self._analysis.analyse(frame)
             self._sampled_at = self._clock()
         self._analysis.collect()
         if not self._feed.is_file and self._sampling.update(self._feed.frames.counts[1]):
             self._feed.adjust(DecodeRate(self._sampling.rate, spare=self._sampling.strained))
-            self._analysis.relax(TRACK_GAP / self._sampling.rate)
 
     def _add_score(self, score: FaceScore) -> None:
         self._fusion.add(score)
@@ -214,8 +218,9 @@ class LiveStream:  # size: one object for each thing that a watch does, joined h
 
     def _caveats(self, silence: float) -> list[str]:
         """Why what was seen lately does not say what is there now."""
-        caveats = []
-        if silence > self._plan.settings.live.stalled_after:
+        since = self._analysis.now + silence - self._plan.settings.live.horizon
+        caveats = [*track_notes(self._feed.video_tracks), *self._analysis.face_notes(since)]
+        if silence > self._feed.stalled_after:
             caveats.append(f"no new picture for {silence:.0f} s")
         if (stillness := self._analysis.stillness) is not None:
             caveats.append(stillness)

@@ -17,6 +17,7 @@ from streamwatch.faces import FaceDetector, FaceFinder, load_face_detector
 from streamwatch.faces.tracking import View
 from streamwatch.fusion import Policy, SourceFusion, Subject, error_verdict
 from streamwatch.fusion.evidence import settling
+from streamwatch.fusion.overlooked import FrameFaces, face_notes, track_notes, with_notes
 from streamwatch.fusion.regions import measure_coverage
 from streamwatch.fusion.track import frame_record
 from streamwatch.fusion.unseen import early_end, unseen_time
@@ -77,6 +78,7 @@ class SegmentPlan:
     skim: what was seen of the rest of the file, as `SegmentScores` in bytes; None where the segments are all of it.
     gap: the longest time between two key frames there for which a track may not be seen, seconds.
     promised_end: see `VideoSource`. to_end: whether the file is read to its end, where its pictures do not end before.
+    video_tracks: of the file, of which one is analysed.
     """
 
     segments: tuple[Segment, ...]
@@ -85,6 +87,7 @@ class SegmentPlan:
     gap: float = 0.0
     promised_end: float | None = None
     to_end: bool = True
+    video_tracks: int = 1
 
 
 class Analyser:
@@ -151,14 +154,12 @@ class Analyser:
                         return skimmed
                 segments = video.segments(segment) if segment else []
                 if len(segments) > 1:
-                    return SegmentPlan(tuple(segments), video.duration, promised_end=video.promised_end)
+                    return _segment_plan(video, tuple(segments))
                 scores = self._score(video, subject, video.duration, trace)
                 if isinstance(scores, Analysis):
                     return scores
-                cut = SegmentPlan(
-                    (Segment(),), video.duration, promised_end=video.promised_end, to_end=not video.limited
-                )
-                return self._fuse(subject, cut, [scores])
+                whole = replace(_segment_plan(video, (Segment(),)), to_end=not video.limited)
+                return self._fuse(subject, whole, [scores])
         except StreamwatchError as error:
             return _failed(subject, error)
 
@@ -185,7 +186,8 @@ class Analyser:
         firsts: list[int | None] = [segment.index for segment in cut.segments]
         if cut.skim is not None:
             segments, firsts = itertools.chain([SegmentScores.from_bytes(cut.skim)], segments), [0, *firsts]
-        fused = fuse(segments, self._plan, firsts=firsts, gap=cut.gap)
+        faces: list[FrameFaces] = []
+        fused = fuse(_noting_faces(segments, faces), self._plan, firsts=firsts, gap=cut.gap)
         if fused.counts.decoded == 0:
             return Analysis(error_verdict(subject, SourceUnreadable(f"{subject.source}: {NOTHING}")))
         duration, unseen = cut.duration, []
@@ -194,7 +196,8 @@ class Analyser:
             whole = max(fused.end, cut.promised_end or 0.0)
             unseen = [*unseen_time(fused.counts.unseen, whole), *early_end(fused.end, cut.promised_end)]
         verdict = fused.fusion.verdict(subject, fused.counts, duration, unseen=unseen)
-        return Analysis(verdict, tuple(fused.traces))
+        notes = [*track_notes(cut.video_tracks), *face_notes(faces)]
+        return Analysis(with_notes(verdict, notes), tuple(fused.traces))
 
     def _triage(self, source: Location, video: VideoSource, segment: float) -> SegmentPlan | None:
         """What the key frames of a file leave in doubt; None where it has to be analysed as a whole."""
@@ -224,12 +227,10 @@ class Analyser:
         if sum(window.seconds(video.duration) for window in windows) > WORTH * video.duration:
             return None
         times = {key_frame.pts for key_frame in key_frames if any(window.holds(key_frame.index) for window in windows)}
-        return SegmentPlan(
-            tuple(window.segment(origin, first) for window in windows),
-            video.duration,
-            replace(found.without(times), end=found_keys.end).to_bytes(),
-            gap,
-            video.promised_end,
+        return replace(
+            _segment_plan(video, tuple(window.segment(origin, first) for window in windows)),
+            skim=replace(found.without(times), end=found_keys.end).to_bytes(),
+            gap=gap,
         )
 
     def _collector(self, gap: float = 0.0, *, trace: bool = False) -> _ScoreCollector:
@@ -319,6 +320,17 @@ def score_frames(
         if duration:
             progress(min(1.0, (some[-1].pts - began) / duration))
     queue.drain()
+
+
+def _noting_faces(segments: Iterable[SegmentScores], faces: list[FrameFaces]) -> Iterator[SegmentScores]:
+    """The segments, one at a time, with the faces of their frames noted."""
+    for segment in segments:
+        faces.extend(map(FrameFaces.of, segment.views))
+        yield segment
+
+
+def _segment_plan(video: VideoSource, segments: tuple[Segment, ...]) -> SegmentPlan:
+    return SegmentPlan(segments, video.duration, promised_end=video.promised_end, video_tracks=video.video_tracks)
 
 
 def _failed(

@@ -85,6 +85,8 @@ class SegmentScores:
             "end": np.array([np.nan if self.end is None else self.end]),
             "times": np.array([view.pts for view in self.views]),
             "scenes": np.array([view.scene for view in self.views]),
+            "overlooked": np.array([view.overlooked for view in self.views], np.int64),
+            "turned": np.array([view.turned for view in self.views], bool),
             "faces": np.array([len(view.faces) for view in self.views], np.int64),
             "thumbnails": np.concatenate([np.zeros((0, 8, 8, 3), np.uint8), *(view.thumbnails for view in self.views)]),
             "boxes": np.array([face.box for face in faces]).reshape(-1, 4),
@@ -129,8 +131,15 @@ class SegmentScores:
         ends = np.cumsum(arrays["faces"]).tolist()
         times = arrays["times"].tolist()
         views = [
-            View(pts, scene, faces[start:end], arrays["thumbnails"][start:end])
-            for pts, scene, (start, end) in zip(times, arrays["scenes"], itertools.pairwise([0, *ends]), strict=True)
+            View(pts, scene, faces[start:end], arrays["thumbnails"][start:end], overlooked, turned)
+            for pts, scene, (start, end), overlooked, turned in zip(
+                times,
+                arrays["scenes"],
+                itertools.pairwise([0, *ends]),
+                arrays["overlooked"].tolist(),
+                arrays["turned"].tolist(),
+                strict=True,
+            )
         ]
         columns = ("frames", "tracks", "logits", "probabilities", "qualities")
         rows = zip(*(arrays[name].tolist() for name in columns), strict=True)

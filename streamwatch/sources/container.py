@@ -50,6 +50,7 @@ _FILE_FORMATS = (
     "asf,av1,avi,dv,flv,gxf,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,vc1,vvc,wtv"
 )
 _AVFMT_NOTIMESTAMPS, _AVFMT_TS_DISCONT = 0x0080, 0x0200  # libavformat/avformat.h
+_ADAPTIVE_FORMATS = ("hls", "dash")
 _HTTP_FORMATS = _FILE_FORMATS + ",hls,mpjpeg,aac,ac3,eac3,mp3,webvtt"
 
 
@@ -185,6 +186,16 @@ def video_stream(container: InputContainer, source: Location, settings: DecodeSe
     # Frame threads hold back a picture each, which a live stream cannot afford.
     context.thread_type = ThreadType.SLICE if live else ThreadType.AUTO
     return chosen
+
+
+def video_tracks(container: InputContainer) -> int:
+    """How many video tracks there are, over all programmes. Cover pictures, thumbnails of chapters, and the variants in
+    which a playlist offers one and the same picture do not count.
+    """
+    if container.format.name in _ADAPTIVE_FORMATS:
+        return 1
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    return sum(not stream.disposition & pictures for stream in container.streams.video)
 
 
 def timestamps_may_restart(container: InputContainer) -> bool:

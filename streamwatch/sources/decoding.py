@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 
@@ -11,10 +10,11 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
-from streamwatch.errors import SourceTimeout, SourceUnreadable
+from streamwatch.errors import SourceUnreadable
 from streamwatch.sources.clocks import utc_now
 from streamwatch.sources.container import check_size
 from streamwatch.sources.packets import PacketReader
+from streamwatch.sources.patience import Patience
 from streamwatch.sources.recorder import PacketRecorder, RecordedClip, Recording
 from streamwatch.sources.segments import Segment
 from streamwatch.sources.spoiled import Picture, SpoiledPictures, ticks_of
@@ -24,7 +24,7 @@ class PictureDecoder:
     """Decodes the pictures of a video stream, once, front to back.
 
     segment: the pictures that are given. recording: how much of the packets is kept for `cut`; None: nothing. clock:
-    gives the present UTC instant.
+    gives the present UTC instant. on_wait: see `VideoSource`.
     first: the picture that `next_picture` gives first, None once it was given; a part of a file may have none.
     decoded: pictures given so far.
 
@@ -37,6 +37,7 @@ class PictureDecoder:
         segment: Segment,
         recording: Recording | None = None,
         clock: Callable[[], datetime] = utc_now,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.reader = reader
         self.decoded = 0
@@ -44,6 +45,7 @@ class PictureDecoder:
         self._segment = segment
         self._recorder = None if recording is None else PacketRecorder(recording)
         self._clock = clock
+        self._patience = Patience(reader, on_wait)
         self._time_base = reader.stream.time_base
         if segment.start is not None:
             reader.container.seek(segment.start, stream=reader.stream, backward=True)
@@ -88,8 +90,7 @@ class PictureDecoder:
         return self._recorder.cut(self.reader.stream, start.timestamp(), end.timestamp())
 
     def _read_pictures(self) -> Generator[Picture, None, None]:
-        reader, limit = self.reader, self.reader.settings.read_timeout
-        last_picture = time.monotonic()
+        reader = self.reader
         for packet, lost in reader.packets():
             if packet.stream.index == reader.stream.index:
                 if self._recorder is not None and packet.size:
@@ -101,9 +102,8 @@ class PictureDecoder:
                         return
                     if self._segment.after_start(ticks):
                         yield picture
-                        last_picture = time.monotonic()
-            if reader.streamed and time.monotonic() - last_picture > limit:
-                raise SourceTimeout(f"{reader.location}: data came, but no picture for {limit:g} s", "check the sender")
+                        self._patience.picture(spoiled=picture.spoiled)
+            self._patience.check(packet)
 
     def _decode(self, packet: Packet[Stream]) -> Iterator[VideoFrame]:
         context = self.reader.stream.codec_context

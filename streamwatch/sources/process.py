@@ -37,12 +37,18 @@ BEAT = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The first picture was decoded. duration: seconds, None where there is no end."""
+    """The first picture was decoded. duration: seconds, None where there is no end. video_tracks: see `VideoSource`."""
 
     codec: str
     width: int
     height: int
     duration: float | None
+    video_tracks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WaitsForKeyFrame:
+    """Packets come, but none yet from which pictures can be decoded. It is said again while that goes on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +75,7 @@ class _Crashed:
     traceback: str
 
 
-Message = Opened | DecodingProgress | Closed | EvidenceClip
+Message = Opened | WaitsForKeyFrame | DecodingProgress | Closed | EvidenceClip
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,8 @@ class DecodingProcess:
         live: bool,
         recording: Recording | None = None,
     ) -> None:
-        """Have it open a source as `VideoSource` does: `Opened`, `DecodingProgress`, `Closed` follow.
+        """Have it open a source as `VideoSource` does: `Opened`, `DecodingProgress`, `Closed` follow, after
+        `WaitsForKeyFrame` where there is none yet.
 
         Raises DecoderDied.
         """
@@ -223,9 +230,14 @@ def _serve(request: _Request, orders: SimpleQueue[_Order], connection: Connectio
     clips: list[ClipOrder] = []
     try:
         with VideoSource(
-            request.source, request.decode, request.sampling, live=request.live, recording=request.recording
+            request.source,
+            request.decode,
+            request.sampling,
+            live=request.live,
+            recording=request.recording,
+            on_wait=lambda: connection.send(WaitsForKeyFrame()),
         ) as source:
-            connection.send(Opened(source.codec, source.width, source.height, source.duration))
+            connection.send(Opened(source.codec, source.width, source.height, source.duration, source.video_tracks))
             reported_at = time.monotonic()
             try:
                 for picture in source.decoded():

@@ -178,12 +178,20 @@ class StreamMachine:
         self._now = now
         self._retries = RetryPolicy(settings, clock=clock, chance=chance)
         self._running_since: float | None = None
+        self._waiting = False
 
     def connected(self, message: str = "") -> None:
         """The first picture has come."""
         self._expect(StreamState.CONNECTING)
         self._running_since = self._clock()
         self._go(StreamState.RUNNING, message=message)
+
+    def waits(self, message: str) -> None:
+        """What it waits for while connecting; said once on a connection."""
+        self._expect(StreamState.CONNECTING)
+        if not self._waiting:
+            self._waiting = True
+            self._go(StreamState.CONNECTING, self.cause, message)
 
     def stalled(self, message: str) -> None:
         """No picture has come for a while."""
@@ -201,6 +209,7 @@ class StreamMachine:
         self.reconnects[cause] += 1
         ran = 0.0 if self._running_since is None else self._clock() - self._running_since
         self._running_since = None
+        self._waiting = False
         failed, wait = self._retries.failed(cause, ran)
         self._go(StreamState.FAILED if failed else StreamState.BACKING_OFF, cause, message, wait)
         return wait

@@ -25,7 +25,7 @@ from streamwatch.sources.clocks import (
     MediaClock,
     utc_now,
 )
-from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream
+from streamwatch.sources.container import open_container, timestamps_may_restart, video_stream, video_tracks
 from streamwatch.sources.coverage import UnseenTime
 from streamwatch.sources.decoding import PictureDecoder
 from streamwatch.sources.location import Location
@@ -81,6 +81,7 @@ class VideoSource:  # size: what a caller wants to know of a source, and one obj
     recording: how much of a live stream is kept for `cut`; None: nothing.
     segment: of a file, the part that is read, with the sampling that it has within the whole; `counts` are of it
         alone, and so is `DecodedFrame.index`.
+    on_wait: called again and again while packets come from a server, but no key frame yet.
 
     Raises a SourceError: NotFound, Refused, Timeout, Unreadable or TooLarge.
     """
@@ -95,6 +96,7 @@ class VideoSource:  # size: what a caller wants to know of a source, and one obj
         clock: Callable[[], datetime] = utc_now,
         recording: Recording | None = None,
         segment: Segment | None = None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         segment = segment or Segment()
         with contextlib.ExitStack() as stack:
@@ -114,7 +116,7 @@ class VideoSource:  # size: what a caller wants to know of a source, and one obj
                 self._sampler.resume(segment.first, segment.before)
             self._converter = PictureConverter()
             self._aspect = PixelAspect(reader.stream)
-            self._decoder = PictureDecoder(reader, segment, recording, clock)
+            self._decoder = PictureDecoder(reader, segment, recording, clock, on_wait)
             first = self._decoder.first
             self.width, self.height = (0, 0) if first is None else self._converter.size(first.frame, self._aspect.now)
             stack.pop_all()
@@ -160,6 +162,11 @@ class VideoSource:  # size: what a caller wants to know of a source, and one obj
     def end(self) -> float | None:
         """Media seconds at which the newest picture ends; None before the first one."""
         return self._unseen.end
+
+    @property
+    def video_tracks(self) -> int:
+        """How many its container has; the main one of them is read. For an open source."""
+        return video_tracks(self._decoder.reader.container)
 
     def adjust(self, fps: float, *, spare: bool) -> None:
         """Go on with so many samples per second, the next picture being the first; `spare`: do not decode pictures that

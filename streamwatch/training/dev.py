@@ -22,7 +22,7 @@ def dev_faces(folders: Sequence[Path], cache: Path) -> tuple[FoundFace, ...]:
     """The faces of some sets, found once and kept in the folder `cache`. Raises as `read_pictures` does."""
     found: list[FoundFace] = []
     for folder in folders:
-        detector = load_face_detector(FaceSettings(min_side=16, max_faces=4, threads=1))
+        detector = load_face_detector(FaceSettings(min_side=16, threads=1))
         found += find_faces(read_pictures(folder), detector, cache=cache / f"{folder.name}-dev.npz").found
     return tuple(found)
 

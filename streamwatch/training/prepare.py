@@ -121,7 +121,7 @@ def list_digest(folder: Path, listed: Iterable[ListedPicture]) -> str:
 def _measure(
     listed: list[ListedPicture], landmark_model: Path, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    detector = load_face_detector(FaceSettings(min_side=16, max_faces=4, threads=1))
+    detector = load_face_detector(FaceSettings(min_side=16, threads=1))
     mesh = MeshLandmarks(landmark_model)
     found, boxes, meshes = [], [], []
     for index, picture in enumerate(listed):

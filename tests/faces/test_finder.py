@@ -15,6 +15,8 @@ from streamwatch import faces
 from streamwatch.config import FaceSettings, TrackSettings
 from streamwatch.faces import CropGeometry, FaceFinder, crop_face, measure_quality
 from streamwatch.faces.quality import pose, sharpness
+from streamwatch.faces.tracking import View
+from streamwatch.faces.turned import TurnedFaceSearch, is_upright
 from streamwatch.records import Face, Frame, ImageArray, Point
 
 FRONTAL = ((30.0, 40.0), (70.0, 40.0), (50.0, 60.0), (35.0, 80.0), (65.0, 80.0))
@@ -34,6 +36,26 @@ class Scripted:
 
     def detect(self, images: Sequence[ImageArray]) -> list[list[Face]]:
         return [next(self._found) for _ in images]
+
+
+ANGLES = (-170, -90, -50, 0, 50, 90, 180)
+
+
+def marked() -> ImageArray:
+    """A dark picture with a bright mark in its left upper corner."""
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[:10, :10] = 255
+    return image
+
+
+class UprightDetector:
+    """Finds the mark only in the left upper corner, as a network finds only upright faces; counts its calls."""
+
+    calls = 0
+
+    def detect(self, images: Sequence[ImageArray]) -> list[list[Face]]:
+        self.calls += len(images)
+        return [[Face((0, 0, 10, 10), FRONTAL, 0.9)] if image[0, 0].all() else [] for image in images]
 
 
 def moved(points: tuple[Point, ...], angle: float, scale: float) -> tuple[Point, ...]:
@@ -107,6 +129,37 @@ def test_finder_keeps_one_list_per_frame_and_state_over_calls() -> None:
     assert second == []
     assert [crop.face.track_id for crop in finder.find(frames[2:])[0]] == [1]
     assert finder.find([]) == []
+
+
+def test_the_largest_faces_are_looked_at_and_the_others_counted() -> None:
+    views: list[View] = []
+    found = [Face((x, 0, x + 40, 40), FRONTAL, 0.9) for x in range(0, 250, 50)]
+    finder = FaceFinder(
+        FaceSettings(max_faces=3),
+        TrackSettings(),
+        CropGeometry(),
+        32,
+        detector=Scripted([found]),
+        on_view=views.append,
+    )
+    (crops,) = finder.find([Frame("clip", 0, 0.0, None, np.zeros((64, 320, 3), np.uint8))])
+    assert [crop.face.box for crop in crops] == [face.box for face in found[:3]]
+    assert [(len(view.faces), view.overlooked) for view in views] == [(3, 2)]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_faces_of_a_turned_picture_are_seen_now_and_then_and_cost_little(quarters: int) -> None:
+    turned = np.ascontiguousarray(np.rot90(marked(), quarters))
+    detector = UprightDetector()
+    search = TurnedFaceSearch(detector)
+    assert [number for number in range(1, 101) if search.found(turned, 0)] == [2, 4, 8, 16, 32, 64, 96]
+    assert detector.calls <= 3 * 7
+    assert not any(search.found(turned, 1) for _ in range(100))
+
+
+def test_upright_faces_may_be_tilted() -> None:
+    tilted = {angle: is_upright(Face((0, 0, 1, 1), moved(FRONTAL, np.radians(angle), 1.0), 0.9)) for angle in ANGLES}  # type: ignore[arg-type]
+    assert [angle for angle, upright in tilted.items() if upright] == [-50, 0, 50]
 
 
 def test_the_crop_geometry_alone_loads_no_network_and_no_solver() -> None:

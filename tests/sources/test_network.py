@@ -124,7 +124,7 @@ def test_a_stream_without_pictures_times_out(tmp_path: Path, monkeypatch: pytest
     whole = media.encode(tmp_path / "whole.mp4", container_options={"movflags": "faststart"})
     media.corrupted(whole, tmp_path / "a.mp4", start=0.4, share=0.6)
     ticks = itertools.count()
-    for module in ("packets", "decoding"):
+    for module in ("packets", "patience"):
         time = SimpleNamespace(monotonic=lambda: float(next(ticks)))
         monkeypatch.setattr(f"streamwatch.sources.{module}.time", time)
 
@@ -160,6 +160,17 @@ def test_hls_over_http(tmp_path: Path) -> None:
     write_playlist(tmp_path / "list.m3u8", "a.ts")
     with serve_http(tmp_path) as root, VideoSource(f"{root}/list.m3u8", FAST, SPARSE) as source:
         assert len(list(source.frames())) == 4
+
+
+def test_the_variants_of_an_hls_picture_are_one_track(tmp_path: Path) -> None:
+    master = "#EXTM3U\n"
+    for name, bandwidth in (("low", 100_000), ("high", 900_000)):
+        media.encode(tmp_path / f"{name}.ts", frames=50)
+        write_playlist(tmp_path / f"{name}.m3u8", f"{name}.ts")
+        master += f"#EXT-X-STREAM-INF:BANDWIDTH={bandwidth}\n{name}.m3u8\n"
+    (tmp_path / "master.m3u8").write_text(master, encoding="utf-8")
+    with serve_http(tmp_path) as root, VideoSource(f"{root}/master.m3u8", FAST, SPARSE) as source:
+        assert source.video_tracks == 1
 
 
 def test_a_playlist_from_the_network_cannot_reach_files(tmp_path: Path) -> None:

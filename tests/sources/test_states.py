@@ -141,3 +141,21 @@ def test_no_order_of_calls_leaves_the_graph(seed: int) -> None:
 )
 def test_every_error_has_its_cause(error: type[errors.SourceError], connected: bool, cause: Cause) -> None:
     assert cause_of(error("x"), connected=connected) is cause
+
+
+def test_what_a_connection_waits_for_is_said_once() -> None:
+    received: list[Transition] = []
+    stream = machine(LiveSettings(), received, Clock())
+    for _ in range(3):
+        stream.waits("packets come")
+    stream.lost(Cause.TIMEOUT, "no key frame")
+    stream.retry()
+    stream.waits("packets come")
+    stream.connected()
+    assert [change.message for change in received if change.state is StreamState.CONNECTING] == [
+        "packets come",
+        "",
+        "packets come",
+    ]
+    with pytest.raises(ValueError, match="is running, not connecting"):
+        stream.waits("packets come")

@@ -71,3 +71,8 @@ def plan(**sections: Any) -> Plan:
     settings = Settings(**sections)
     policy = Policy.resolve(settings.fusion, card)
     return Plan(settings, card, policy, AlertRules.resolve(settings.alerts, policy), Path("none"))
+
+
+def red_plan(real: float, fake: float, **sections: Any) -> Plan:
+    """A plan for `RedDetector` with these thresholds."""
+    return plan(fusion={"real": real, "fake": fake}, **sections)
