@@ -17,6 +17,9 @@ from streamwatch.sources.container import READ_ACCESS, access_for, open_containe
 from streamwatch.sources.location import Location
 from streamwatch.sources.opened import open_file
 
+MOST_SECONDS_PER_BYTE = 10.0
+"""No video is so small: a single picture of 10 kB that is shown for a day needs 8.6."""
+
 
 class PacketReader:
     """Opens a path or URL and reads its packets. A read that takes longer than `decode.read_timeout` is an error, and
@@ -41,7 +44,7 @@ class PacketReader:
                 stack.callback(self._file.close)
             self.container = open_container(location, settings, self._file)
             stack.callback(self.container.close)
-            self.live = live or access.live or (self.streamed and self.duration is None)
+            self.live = live or access.live or (self.streamed and self._declared is None)
             self.stream = video_stream(self.container, location, settings, live=self.live)
             self._opened = stack.pop_all()
 
@@ -51,7 +54,12 @@ class PacketReader:
 
     @property
     def duration(self) -> float | None:
-        """Seconds; None where there is no end."""
+        """Seconds; None where there is no end, or where the bytes cannot hold what the container says."""
+        declared, size = self._declared, self.container.size
+        return None if declared is not None and 0 < size * MOST_SECONDS_PER_BYTE < declared else declared
+
+    @property
+    def _declared(self) -> float | None:
         duration = self.container.duration
         return duration / av.time_base if duration and duration > 0 else None
 
