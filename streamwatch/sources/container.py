@@ -4,6 +4,7 @@
   FFmpeg open another file or the network: local playlists (HLS, DASH, ffconcat, SDP, numbered pictures) are
   refused. A playlist from the network cannot reach local files. Pseudo-protocols (`concat:`, `subfile:`,
   `data:`) and devices are allowed nowhere.
+- Only the codecs of `CODECS` are decoded.
 - Opening and reading have a time limit, probing a byte and time limit, pictures a size limit, decoding a
   thread limit. Resolving a host name is left to the system's resolver and its own limits.
 - FFmpeg's log callback stays off, but for RTSP while a packet is read (`rtp.py`): it calls into Python from FFmpeg's
@@ -52,6 +53,56 @@ _FILE_FORMATS = (
 _AVFMT_NOTIMESTAMPS, _AVFMT_TS_DISCONT = 0x0080, 0x0200  # libavformat/avformat.h
 _ADAPTIVE_FORMATS = ("hls", "dash")
 _HTTP_FORMATS = _FILE_FORMATS + ",hls,mpjpeg,aac,ac3,eac3,mp3,webvtt"
+
+
+CODECS = frozenset(
+    {
+        "h264",
+        "hevc",
+        "vvc",
+        "av1",
+        "vp8",
+        "vp9",
+        "mpeg1video",
+        "mpeg2video",
+        "mpeg4",
+        "msmpeg4v1",
+        "msmpeg4v2",
+        "msmpeg4v3",
+        "h261",
+        "h263",
+        "h263i",
+        "h263p",
+        "flv1",
+        "vp6",
+        "vp6a",
+        "vp6f",
+        "mjpeg",
+        "prores",
+        "dnxhd",
+        "cfhd",
+        "dvvideo",
+        "ffv1",
+        "huffyuv",
+        "ffvhuff",
+        "utvideo",
+        "rawvideo",
+        "v210",
+        "theora",
+        "wmv1",
+        "wmv2",
+        "wmv3",
+        "vc1",
+        "rv30",
+        "rv40",
+        "svq3",
+        "cavs",
+        "jpeg2000",
+        "png",
+        "qtrle",
+    }
+)
+"""What is decoded: what cameras, editors and the web produce. FFmpeg's other decoders are hardly tested."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +228,11 @@ def video_stream(container: InputContainer, source: Location, settings: DecodeSe
     context = chosen.codec_context
     if context is None:
         raise SourceUnreadable(f"{source}: this build of FFmpeg has no decoder for its video")
+    codec = context.codec.canonical_name
+    if codec not in CODECS:
+        raise SourceUnreadable(
+            f"{source}: {codec} video is not decoded here", "convert it to one of " + ", ".join(sorted(CODECS))
+        )
     check_size(context.width, context.height, source, settings)
     for stream in container.streams:
         if stream.index != chosen.index:

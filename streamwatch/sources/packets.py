@@ -29,6 +29,9 @@ from streamwatch.sources.location import Location
 from streamwatch.sources.opened import open_file
 from streamwatch.sources.rtp import with_losses
 
+MOST_SECONDS_PER_BYTE = 10.0
+"""No video is so small: a single picture of 10 kB that is shown for a day needs 8.6."""
+
 
 class PacketReader:
     """Opens a path or URL and reads its packets. A read that takes longer than `decode.read_timeout` is an error, and
@@ -53,7 +56,7 @@ class PacketReader:
                 stack.callback(self._file.close)
             self.container = open_container(location, settings, self._file)
             stack.callback(self.container.close)
-            self.live = live or access.live or (self.streamed and self.duration is None)
+            self.live = live or access.live or (self.streamed and self._declared is None)
             self.stream = video_stream(self.container, location, settings, live=self.live)
             self._opened = stack.pop_all()
         self._whole_packets = not (self.streamed or timestamps_may_restart(self.container))
@@ -68,7 +71,12 @@ class PacketReader:
 
     @property
     def duration(self) -> float | None:
-        """Seconds; None where there is no end."""
+        """Seconds; None where there is no end, or where the bytes cannot hold what the container says."""
+        declared, size = self._declared, self.container.size
+        return None if declared is not None and 0 < size * MOST_SECONDS_PER_BYTE < declared else declared
+
+    @property
+    def _declared(self) -> float | None:
         duration = self.container.duration
         return duration / av.time_base if duration and duration > 0 else None
 

@@ -15,9 +15,11 @@ class TimeSampler:
     to a drift. A gap in the media skips the due times in it; it causes no burst afterwards.
 
     limit: most pictures that are kept; None: no limit. kept: how many were so far.
+    opening: another rate (1/s) for so many seconds from the first picture on; `restart` with a rate ends it.
     """
 
-    def __init__(self, fps: float, limit: int | None = None) -> None:
+    def __init__(self, fps: float, limit: int | None = None, opening: tuple[float, float] | None = None) -> None:
+        self._opening = opening
         self._set_rate(fps)
         self.limit = limit
         self.kept = 0
@@ -35,6 +37,7 @@ class TimeSampler:
         """
         if fps is not None:
             self._set_rate(fps)
+            self._opening = None
         self._anchor = None
 
     def resume(self, first: float, before: float) -> None:
@@ -63,4 +66,10 @@ class TimeSampler:
         self._fps = fps
 
     def _cell(self, anchor: float, pts: float) -> int:
-        return math.floor((pts - anchor + ROUNDING) * self._fps)
+        elapsed = pts - anchor + ROUNDING
+        if self._opening is None:
+            return math.floor(elapsed * self._fps)
+        rate, seconds = self._opening
+        if elapsed < seconds:
+            return math.floor(elapsed * rate)
+        return math.floor(seconds * rate) + math.floor((elapsed - seconds) * self._fps)

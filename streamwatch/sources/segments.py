@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from streamwatch.sources.location import Location
 
 MOST_PACKETS = 5000
 """Packets that are looked at for one key frame: some minutes of video."""
+
+MOST_SEGMENTS = 2000
+"""Parts that a file is cut into at most: longer ones where there would be more."""
 
 LOOK_BACK = (0.0, 0.1, 1.0, 10.0, 100.0)
 """Seconds before a key frame at which the picture before it is looked for, until it is found: some formats seek by the
@@ -74,10 +78,11 @@ def find_segments(
     """Segments of about so many seconds that together are the file; a single one where it cannot be cut.
 
     duration: of the file, seconds. origin, first: see `Segment`. Only what is around each cut is read. A file whose
-    timestamps may restart, or are missing, is not cut. Raises a SourceError where the file cannot be opened.
+    timestamps may restart, or are missing, is not cut. There are `MOST_SEGMENTS` at most, and no more cuts once
+    `decode.open_timeout` is over. Raises a SourceError where the file cannot be opened.
     """
     whole = [Segment()]
-    parts = round(duration / seconds)
+    parts = round(min(duration / seconds, MOST_SEGMENTS))
     if parts < 2 or location.is_url:
         return whole
     with open_container(location, decode) as container:
@@ -86,7 +91,10 @@ def find_segments(
             return whole
         tick = float(stream.time_base)
         cuts: list[tuple[int, float]] = []
+        deadline = time.monotonic() + decode.open_timeout
         for part in range(1, parts):
+            if time.monotonic() > deadline:
+                break
             target = round((origin + part * duration / parts) / tick)
             cut = None
             with contextlib.suppress(av.error.FFmpegError):  # damage there

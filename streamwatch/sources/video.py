@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from streamwatch.config import DecodeSettings, SamplingSettings
 from streamwatch.records import Frame, FrameCounts, ImageArray
 from streamwatch.sources.clocks import (
+    DEFAULT_FRAME_RATE,
     MAX_STEP_CONTINUOUS,
     MAX_STEP_DISCONTINUOUS,
     CaptureClock,
@@ -34,6 +35,9 @@ from streamwatch.sources.pixels import PictureConverter, PixelAspect
 from streamwatch.sources.recorder import RecordedClip, Recording
 from streamwatch.sources.sampling import ROUNDING, TimeSampler
 from streamwatch.sources.segments import Segment, find_segments
+
+MOST_SAMPLES = 120.0
+"""Samples per second to which short files are sampled."""
 
 SEEK_PICTURES = 1000
 """Pictures after a key frame among which one is looked for."""
@@ -257,7 +261,11 @@ def _sampler(reader: PacketReader, sampling: SamplingSettings) -> TimeSampler:
     if timestamps_may_restart(reader.container):  # what FFmpeg takes for the duration may be a jump
         duration = reader.peek(sampling.min_frames / sampling.fps)
     least = sampling.min_frames / duration if duration else 0.0
-    return TimeSampler(max(sampling.fps, least), sampling.max_frames)
+    if duration is None or least <= sampling.fps:
+        return TimeSampler(sampling.fps, sampling.max_frames)
+    # A file may be longer than it says: only its opening is sampled more densely.
+    seconds = max(duration, sampling.min_frames / (reader.frame_rate or DEFAULT_FRAME_RATE))
+    return TimeSampler(sampling.fps, sampling.max_frames, opening=(min(least, MOST_SAMPLES), seconds))
 
 
 def open_source(

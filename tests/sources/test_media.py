@@ -207,6 +207,13 @@ def test_large_pictures_are_refused_before_decoding(tmp_path: Path) -> None:
         VideoSource(str(path), DecodeSettings(max_pixels=160 * 96 - 1))
 
 
+def test_a_codec_that_is_not_on_the_list_is_refused_by_name(tmp_path: Path) -> None:
+    path = media.encode(tmp_path / "a.avi", codec="zmbv", pixel_format="bgr0", frames=3)
+
+    with pytest.raises(SourceUnreadable, match=r"a\.avi: zmbv video is not decoded here; convert it .* h264"):
+        VideoSource(str(path))
+
+
 def _zero_bytes(path: Path) -> Path:
     path.touch()
     return path

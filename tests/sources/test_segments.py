@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
 
-from streamwatch.config import SamplingSettings
+from streamwatch.config import DecodeSettings, SamplingSettings
+from streamwatch.sources.location import Location
 from streamwatch.sources.sampling import TimeSampler
-from streamwatch.sources.segments import Segment
+from streamwatch.sources.segments import MOST_SEGMENTS, Segment, find_segments
 from streamwatch.sources.video import VideoSource
 from tests.support.media import corrupted, encode, picture, truncated
 
@@ -113,3 +116,60 @@ def test_a_sampler_that_resumes_keeps_what_one_that_saw_everything_keeps(fps: fl
         part = TimeSampler(fps)
         part.resume(UNEVEN[0], UNEVEN[border - 1])
         assert [part.keep(pts) for pts in UNEVEN[border:]] == kept[border:]
+
+
+def declared(path: Path, seconds: float) -> Path:
+    """The Matroska file with another duration in its header, which is a 64-bit float of milliseconds."""
+    data = path.read_bytes()
+    place = data.index(b"\x44\x89\x88") + 3
+    path.write_bytes(data[:place] + struct.pack(">d", seconds * 1000) + data[place + 8 :])
+    return path
+
+
+def test_a_duration_that_the_bytes_cannot_hold_is_ignored(tmp_path: Path) -> None:
+    path = declared(encode(tmp_path / "clip.mkv", frames=50), 1e11)
+
+    with VideoSource(str(path)) as video:
+        assert video.duration is None
+        assert video.segments(300.0) == [Segment()]
+        assert len(list(video.frames())) == 4
+
+
+def test_a_file_is_cut_into_so_many_parts_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeks: list[int] = []
+    monkeypatch.setattr(find_segments.__module__ + "._cut_before", lambda *place: seeks.append(place[2]))
+    path = encode(tmp_path / "clip.mkv", frames=50)
+
+    assert find_segments(
+        Location(path), DecodeSettings(), seconds=1.0, duration=MOST_SEGMENTS * 100.0, origin=0.0, first=0.0
+    ) == [Segment()]
+
+    assert len(seeks) == MOST_SEGMENTS - 1
+
+
+def test_looking_for_cuts_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeks: list[int] = []
+
+    def slow(_container: object, _stream: object, target: int) -> None:
+        seeks.append(target)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(find_segments.__module__ + "._cut_before", slow)
+    path = encode(tmp_path / "clip.mkv", frames=50)
+
+    find_segments(Location(path), DecodeSettings(open_timeout=0.1), seconds=1.0, duration=100.0, origin=0.0, first=0.0)
+
+    assert 1 <= len(seeks) <= 4
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.5])
+def test_a_file_that_is_longer_than_it_says_is_sampled_densely_at_its_beginning_only(
+    seconds: float, tmp_path: Path
+) -> None:
+    path = declared(encode(tmp_path / "clip.mkv", frames=250), seconds)
+
+    with VideoSource(str(path)) as video:
+        frames = [frame.pts for frame in video.frames()]
+
+    assert 8 <= sum(pts < 0.55 for pts in frames) <= 10
+    assert sum(pts >= 0.55 for pts in frames) == pytest.approx(2 * 9.45, abs=2)

@@ -166,3 +166,11 @@ def test_capture_starts_afresh_after_a_restart() -> None:
     wall.now += timedelta(seconds=4)
     clock.restart()
     assert clock.captured(0.04) == wall.now
+
+
+def test_the_opening_has_a_rate_of_its_own() -> None:
+    sampler = TimeSampler(2, opening=(10, 0.5))
+
+    kept = [number / 50 for number in range(150) if sampler.keep(number / 50)]
+
+    assert kept == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.5, 2.0, 2.5], abs=0.021)
