@@ -108,7 +108,7 @@ def test_what_stands_beside_a_frozen_backbone_trains_alone(tmp_path: Path) -> No
     ("changes", "message"),
     [
         ({"levels": (2, 2)}, "levels: .* rising order"),
-        ({"levels": ()}, "depth: 0 must be at least 1"),
+        ({"levels": ()}, "depth: 0 must be 1 to 64"),
         ({"levels": (0, 16)}, "levels: 16 is beyond the last backbone block"),
         ({"face_share": 0.0}, "face_share: 0.0 must be in"),
         ({"face_share": 0.1}, "face_share: a face of 0.1 .* covers no cell of the map of block 14, 8×8"),
