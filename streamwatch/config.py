@@ -7,6 +7,7 @@ the current folder. Unknown keys and variables are errors.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
@@ -63,6 +65,10 @@ class DecodeSettings(Section):
     probe_seconds: float = Field(5.0, gt=0, description="media seconds read to find the streams of a container")
     max_pixels: int = Field(36_000_000, gt=0, description="pictures with more pixels are refused")
     rtsp_transport: Literal["tcp", "udp"] = Field("tcp", description="how RTSP media travels")
+    tls_ca_file: Path | None = Field(
+        None, description="certificates (PEM) that https, rtsps and rtmps sources must be signed by; null: the system's"
+    )
+    tls_unverified_hosts: tuple[str, ...] = Field((), description="hosts whose certificates are not verified")
 
 
 class FaceSettings(Section):
@@ -197,6 +203,21 @@ class LogSettings(Section):
     format: Literal["text", "json"] = Field("text", description="lines for people, or one JSON object a line")
 
 
+def signing_key(secret: str) -> bytes:
+    """The key of a webhook's signature: of `whsec_…` the bytes that its base64 stands for, of any other secret its own.
+
+    Raises ValueError for base64 that is none, or stands for nothing (Standard Webhooks, "Signature scheme").
+    """
+    coded = secret.removeprefix("whsec_")
+    try:
+        key = base64.b64decode(coded, validate=True) if coded != secret else secret.encode()
+    except ValueError:
+        raise ValueError("what follows whsec_ in its secret is not base64") from None
+    if not key:
+        raise ValueError("its secret is empty")
+    return key
+
+
 class SinkSettings(Section):
     """Where alerts are delivered. A webhook's URL often is a credential itself, so it is kept secret as a whole."""
 
@@ -226,7 +247,25 @@ class SinkSettings(Section):
         is_webhook = self.scheme in SINK_SCHEMES["webhook"]
         if is_webhook and (self.secret is None or not self.secret.get_secret_value()):
             raise ValueError(f"sink {self.name} needs a secret: receivers check the signature that is made with it")
+        if is_webhook and self.secret is not None:
+            try:
+                signing_key(self.secret.get_secret_value())
+            except ValueError as error:
+                raise ValueError(f"sink {self.name}: {error}") from None
+        self._check_address()
         return self
+
+    def _check_address(self) -> None:
+        """Raise ValueError, which quotes nothing of it, for an address without a host or with no port that can be."""
+        if self.scheme not in {*SINK_SCHEMES["webhook"], *SINK_SCHEMES["mqtt"]}:
+            return
+        try:
+            parts = urlsplit(self.url.get_secret_value())
+            known = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"the url of sink {self.name} has no host, or a port that cannot be")
 
 
 class StreamSettings(Section):

@@ -49,13 +49,13 @@ class AlertCourier:
         self._settings = settings
         self._courier: Courier | None = None
 
-    def work(self) -> list[SinkFailure]:
-        """Deliver what is due. Raises StoreError."""
+    def work(self, patience: float | None = None) -> list[SinkFailure]:
+        """See `Courier.work`."""
         from streamwatch.sinks import Courier  # with an HTTP client that only this process needs
 
         if self._courier is None:
             self._courier = Courier(Store.open(self._settings.store.url), self._settings.sinks)
-        return self._courier.work()
+        return self._courier.work(patience)
 
 
 def start_writer(settings: Settings, run_id: int, cluster: Cluster) -> Actor:

@@ -148,7 +148,7 @@ class PeriodicDelivery:
             self._due = self._clock() + RETRY
             yield from self._notes(done)
         if self._call is None and self._clock() >= self._due:
-            self._call = self._courier.work.remote()
+            self._call = self._courier.work.remote(RETRY)
 
     def last(self, patience: float) -> Iterator[OperatorNotice]:
         """Deliver once more, and give the notices. What a sink has not accepted within `patience` seconds is delivered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -51,11 +51,25 @@ class Courier:
         self._chance = chance
         self._sinks = {each.name: open_sink(each) for each in settings}
         self._failing: set[str] = set()
+        self._running: dict[str, Future[SinkFailure | None]] = {}
         self._threads = ThreadPoolExecutor(max_workers=max(1, len(settings)), thread_name_prefix="sink")
 
-    def work(self) -> list[SinkFailure]:
-        """Deliver to every sink all that is due. Raises StoreError."""
-        changes = self._threads.map(self._serve, self._sinks)
+    def work(self, patience: float | None = None) -> list[SinkFailure]:
+        """Deliver to every sink all that is due. Raises StoreError.
+
+        patience: most seconds to wait for sinks, so that a slow one delays no other: it goes on, and what became of it
+        is reported by a later call. None: until all are done.
+        """
+        changes = self._collect(0.0 if patience is not None else None)
+        for name in self._sinks:
+            if name not in self._running:
+                self._running[name] = self._threads.submit(self._serve, name)
+        return changes + self._collect(patience)
+
+    def _collect(self, patience: float | None) -> list[SinkFailure]:
+        wait(self._running.values(), patience)
+        done = [name for name, serving in self._running.items() if serving.done()]
+        changes = [self._running.pop(name).result() for name in done]
         return [change for change in changes if change is not None]
 
     def close(self) -> None:

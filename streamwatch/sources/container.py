@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import errno
 import functools
+import ssl
 import time
 from dataclasses import dataclass
 
 import av
 import av.error
 import av.logging
+import certifi
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.stream import Discard, Disposition
@@ -42,6 +44,7 @@ from streamwatch.errors import (
 from streamwatch.extensions import SOURCES
 from streamwatch.sources.location import Location
 from streamwatch.sources.opened import OpenedFile
+from streamwatch.sources.redact import has_unescaped_password
 from streamwatch.sources.regular_files import check_regular_file
 from streamwatch.sources.rtp import REORDER_QUEUE
 
@@ -132,6 +135,9 @@ SCHEMES = {
 
 _OPTIONAL = ("srt",)
 """Schemes that FFmpeg may have been built without."""
+RTMP_PROBE_SECONDS = 1.0
+"""Media seconds that are read to find the streams of RTMP: its header says that there is sound where none comes."""
+
 _ENCRYPTED = ("https", "rtmps", "rtsps")
 _SESSIONS = ("rtmp", "rtmps", "rtsp", "rtsps")
 """Schemes whose FFmpeg clients call a connection that was broken off invalid data."""
@@ -199,6 +205,10 @@ def open_container(source: Location, settings: DecodeSettings, opened: OpenedFil
         name = f"file:{source.text}"  # or a name such as "a:b.mp4" would be taken for a protocol
     else:
         name = source.text
+    if has_unescaped_password(source.text):
+        raise SourceUnauthorized(
+            f"{source}: the password holds a character that ends the host part", "write # / ? as %23 %2F %3F"
+        )
     begun = time.monotonic()
     try:
         return av.open(
@@ -296,13 +306,17 @@ def source_error(
         return _unspoken(source)
     if isinstance(error, av.error.ConnectionRefusedError):
         return SourceRefused(f"{name}: connection refused", "check host and port, and that the server runs")
+    if not scheme and isinstance(error, av.error.EOFError):
+        return SourceUnreadable(f"{name}: not a video, or damaged beyond reading")
     if isinstance(error, av.error.EOFError) or (scheme in _SESSIONS and isinstance(error, av.error.InvalidDataError)):
         return SourceEnded(
             f"{name}: the server broke the connection off", "check its log, and that it serves this path"
         )
     if opening and scheme in _ENCRYPTED and error.errno == errno.EIO:
         return SourceUntrusted(
-            f"{name}: no encrypted connection could be agreed on", "check the port, and that the server speaks TLS"
+            f"{name}: no encrypted connection could be agreed on",
+            "check that the server speaks TLS on this port, and who signed its certificate: name that one in "
+            "decode.tls_ca_file, or the host in decode.tls_unverified_hosts",
         )
     if isinstance(error, av.error.InvalidDataError):
         return SourceUnreadable(f"{name}: not a video, or damaged beyond reading")
@@ -331,7 +345,13 @@ def _container_options(source: Location, access: Access, settings: DecodeSetting
     }
     # Opening and reading end by PyAV's limits, which come first; the sockets' limits are for closing.
     socket_timeout = _microseconds(2 * max(settings.open_timeout, settings.read_timeout))
+    if source.scheme in _ENCRYPTED or source.scheme == "http":  # which may redirect to https
+        options |= tls_options(source, settings)
+    if source.scheme in ("rtmp", "rtmps"):
+        options["analyzeduration"] = _microseconds(min(RTMP_PROBE_SECONDS, settings.probe_seconds))
     if source.scheme in ("rtsp", "rtsps"):
+        # No return channels, which servers may refuse, and no silent sound, for which FFmpeg waits.
+        options["allowed_media_types"] = "video"
         options["rtsp_transport"] = settings.rtsp_transport
         options["timeout"] = socket_timeout
         if settings.rtsp_transport == "tcp":
@@ -339,6 +359,19 @@ def _container_options(source: Location, access: Access, settings: DecodeSetting
     elif source.is_url and access is not READ_ACCESS:
         options["rw_timeout"] = socket_timeout
     return options
+
+
+def tls_options(source: Location, settings: DecodeSettings) -> dict[str, str]:
+    """What FFmpeg's connections to a source verify."""
+    if source.host in settings.tls_unverified_hosts:
+        return {"tls_verify": "0"}
+    return {"tls_verify": "1", "ca_file": str(settings.tls_ca_file or _system_certificates())}
+
+
+@functools.cache
+def _system_certificates() -> str:
+    """Those that the system trusts (or `SSL_CERT_FILE`), or Mozilla's where it has no such file."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
 
 
 def _microseconds(seconds: float) -> str:

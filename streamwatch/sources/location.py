@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from streamwatch.sources.redact import redact, scheme_of
 
@@ -44,6 +45,14 @@ class Location:
     def scheme(self) -> str:
         """Lower case; empty for a path."""
         return self._scheme
+
+    @property
+    def host(self) -> str:
+        """Of a URL, lower case; empty where there is none."""
+        try:
+            return urlsplit(self._text).hostname or "" if self._scheme else ""
+        except ValueError:
+            return ""
 
     @property
     def is_url(self) -> bool:

@@ -19,7 +19,7 @@ _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:\d*)?")
 _PARAMETER = re.compile(r"(?P<before>[?&;#](?P<key>[^=&;#?]+)=)(?P<value>[^&;#]*)")
 _SECRET_KEY = re.compile(
     r"token|secret|passw|passphrase|pwd|credential|signature|api[-_]?key|auth|jwt|session|hdn[et]"
-    r"|^(key|pass|sig|policy|streamid|user|username|login)$",
+    r"|^(key|pass|pw|psw|pass?code|loginpas|loginuse|sig|sign|pin|policy|streamid|user|username|usr|login)$",
     re.IGNORECASE,
 )
 
@@ -40,14 +40,26 @@ def redact(url: str) -> str:
     if match is None:
         return url
     rest = match["rest"]
-    authority = _AUTHORITY.match(rest)
-    end = authority.end() if authority else 0
-    credentials, at, _ = rest[:end].rpartition("@")
+    credentials, at, _ = _authority(rest).rpartition("@")
     if at:
         rest = (f"{MASK}@" if credentials else "@") + rest[len(credentials) + 1 :]
-    elif "@" in rest and not _HOST_AND_PORT.fullmatch(rest[:end]):
+    elif has_unescaped_password(url):
         rest = f"{MASK}@" + rest.rpartition("@")[2]
     return f"{match['scheme']}://" + _PARAMETER.sub(_mask_parameter, rest)
+
+
+def has_unescaped_password(url: str) -> bool:
+    """Whether a password seems to hold a `/`, `?` or `#`, which ends the host part of a URL."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        return False
+    authority = _authority(match["rest"])
+    return "@" not in authority and "@" in match["rest"] and not _HOST_AND_PORT.fullmatch(authority)
+
+
+def _authority(rest: str) -> str:
+    found = _AUTHORITY.match(rest)
+    return found[0] if found else ""
 
 
 def redact_text(text: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from streamwatch.records import Alert, AlertKind, ModelRef, VideoVerdict
 from streamwatch.sinks import Courier, SinkFailure
 from streamwatch.store import Store
 from tests.support.builders import make_outage
+from tests.support.silent_server import dripping_server
 from tests.support.webhook_receiver import SECRET, Receiver, receiving, webhook
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
@@ -233,3 +235,43 @@ def test_alerts_over_mqtt(tmp_path: Path) -> None:
         ("alert.end", SUBJECT.source),
     ]
     bench.close()
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_answer_that_never_ends_costs_its_time_limit_and_delays_no_other(
+    part: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\n"
+    if part == "body":
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
+    with dripping_server(head, b"1\r\na\r\n" if part == "body" else b"a: b\r\n") as port:
+        slow = webhook(receiver, name="slow", url=f"http://127.0.0.1:{port}/", timeout=1.0)
+        bench = Bench(tmp_path, slow, webhook(receiver))
+        bench.save(alert("a"))
+        begun = time.monotonic()
+        changes = bench.courier.work(0.2)
+        while not receiver.revisions:
+            changes += bench.courier.work(0.2)
+        assert time.monotonic() - begun < 1.0
+        changes += bench.courier.work()
+        assert time.monotonic() - begun < 3.0
+        bench.close()
+    assert [change.sink for change in changes] == (["slow"] if part == "head" else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"secret": "whsec_"}, "its secret is empty"),
+        ({"secret": "whsec_not base64!"}, "is not base64"),
+        ({"url": "https://"}, "has no host"),
+        ({"url": "https://host:99999/"}, "has no host, or a port"),
+        ({"url": "https://host:abc/?token=hidden"}, "has no host, or a port"),
+    ],
+)
+def test_addresses_and_secrets_that_cannot_be_are_refused(
+    receiver: Receiver, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message) as caught:
+        webhook(receiver, **changes)
+    assert "hidden" not in str(caught.value.errors(include_input=False))
