@@ -361,6 +361,22 @@ def _container_options(source: Location, access: Access, settings: DecodeSetting
     return options
 
 
+def sends_no_parts(source: Location, settings: DecodeSettings) -> bool:
+    """Whether a source is on an HTTP server that answers a request for one byte with the whole."""
+    if source.scheme not in ("http", "https"):
+        return False
+    import httpx
+
+    tls = tls_options(source, settings)
+    verify = ssl.create_default_context(cafile=tls["ca_file"]) if "ca_file" in tls else False
+    ask = {"range": "bytes=1-1"}
+    try:
+        with httpx.stream("GET", source.text, headers=ask, timeout=settings.open_timeout, verify=verify) as answer:
+            return answer.status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
 def tls_options(source: Location, settings: DecodeSettings) -> dict[str, str]:
     """What FFmpeg's connections to a source verify."""
     if source.host in settings.tls_unverified_hosts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ from av.packet import Packet
 from av.stream import Stream
 
 from streamwatch.config import DecodeSettings
-from streamwatch.errors import SourceError
+from streamwatch.errors import SourceError, SourceRefused
 from streamwatch.sources.clocks import MAX_STEP_DISCONTINUOUS, MediaClock
 from streamwatch.sources.container import (
     READ_ACCESS,
     access_for,
     no_header_duration,
     open_container,
+    sends_no_parts,
     source_error,
     timed_out,
     timestamps_may_restart,
@@ -153,6 +155,11 @@ class PacketReader:
 
     def failure(self, error: av.error.FFmpegError, waited: float = 0.0) -> SourceError:
         """The typed error for one of FFmpeg's on the way. waited: seconds that the failed call took."""
+        index_at_end = "mov" in self.container.format.name  # or it would not have failed
+        if error.errno == errno.EIO and index_at_end and sends_no_parts(self.location, self.settings):
+            return SourceRefused(
+                f"{self.location}: its index is at the end, and the server cannot send parts of it", "download it first"
+            )
         return source_error(error, self.location, waited=waited, limit=self.settings.read_timeout, opening=False)
 
     def _check_file(self) -> None:

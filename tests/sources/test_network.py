@@ -20,7 +20,14 @@ import pytest
 
 from streamwatch.bench.loopback.rtsp_server import free_port, serve_rtsp
 from streamwatch.config import DecodeSettings, SamplingSettings
-from streamwatch.errors import SourceError, SourceNotFound, SourceRefused, SourceTimeout, SourceUnreadable
+from streamwatch.errors import (
+    SourceError,
+    SourceNotFound,
+    SourceRefused,
+    SourceTimeout,
+    SourceUnauthorized,
+    SourceUnreadable,
+)
 from streamwatch.sources import VideoSource, iter_frames
 from tests.support import media
 from tests.support.silent_server import silent_server
@@ -227,3 +234,27 @@ def test_missing_files_directories_and_pipes(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(SourceRefused, match="not a regular file"):
         VideoSource(str(pipe))
+
+
+def test_a_server_that_cannot_send_parts_is_named(tmp_path: Path) -> None:
+    clip = media.encode(tmp_path / "whole.mp4", frames=50).read_bytes()
+    index = clip.index(b"moov") - 4
+    room = (8 << 20).to_bytes(4, "big") + b"free" + bytes((8 << 20) - 8)
+    (tmp_path / "a.mp4").write_bytes(clip[:index] + room + clip[index:])
+    said = r"a\.mp4: its index is at the end.*download it"
+    with serve_http(tmp_path) as url, pytest.raises(SourceRefused, match=said):
+        VideoSource(f"{url}/a.mp4", FAST)
+
+
+@pytest.mark.parametrize("character", "#/?")
+def test_a_password_with_a_character_that_ends_the_host_is_explained(character: str) -> None:
+    with pytest.raises(SourceUnauthorized, match=r"%23 %2F %3F") as caught:
+        VideoSource(f"rtsp://admin:p{character}ss@127.0.0.1:{free_port()}/x", FAST)
+    assert f"p{character}ss" not in str(caught.value)
+
+
+def test_a_stub_of_a_file_blames_no_server(tmp_path: Path) -> None:
+    stub = tmp_path / "two_packets.ts"
+    stub.write_bytes(media.encode(tmp_path / "a.ts", frames=5).read_bytes()[:376])
+    with pytest.raises(SourceUnreadable, match="damaged beyond reading"):
+        VideoSource(stub, FAST)
