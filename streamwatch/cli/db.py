@@ -81,7 +81,7 @@ def prune(
     if not settings.retention.asked_for:
         raise ConfigError("retention: nothing is set, so that everything is kept", "config.yaml explains its keys")
     with common.open_store(store or settings.store.url, None, to_write=not dry_run) as opened:
-        done = opened.prune(settings.retention, dry=dry_run)
+        done = opened.prune(settings.retention, clips=settings.alerts.clips, dry=dry_run)
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, **asdict(done), "over": done.over}, indent=2))
     else:

@@ -38,7 +38,7 @@ class Janitor:
     def _prune(self) -> None:
         try:
             with Store.open(self._settings.store.url) as store:
-                done = store.prune(self._settings.retention)
+                done = store.prune(self._settings.retention, clips=self._settings.alerts.clips)
         except StoreError as error:
             self._messages = [f"retention: {error}; it is tried again in {self._settings.retention.every:g} s"]
         else:

@@ -213,9 +213,12 @@ class Store:
         with transaction(self._engine) as connection:
             return end_abandoned(connection, self._clock(), sinks)
 
-    def prune(self, settings: RetentionSettings, *, dry: bool = False) -> Pruned:
-        """Delete what exceeds these settings; `dry`: only report what would be deleted."""
-        return Pruning(self._engine, settings, self._clock(), dry=dry).run()
+    def prune(self, settings: RetentionSettings, *, clips: Path | None = None, dry: bool = False) -> Pruned:
+        """Delete what exceeds these settings; `dry`: only report what would be deleted.
+
+        clips: the folder that `alerts.clips` names; None: beside an SQLite store. Files elsewhere are not deleted.
+        """
+        return Pruning(self._engine, settings, self._clock(), clips=clips, dry=dry).run()
 
     def vacuum(self) -> tuple[int, int]:
         """Give the room of deleted rows back, and renew the statistics; bytes of the database before and after."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, exists, func, or_, select, tuple_, update
 
 from streamwatch.config import RetentionSettings
 from streamwatch.records import Label
-from streamwatch.store.clips import place_of
+from streamwatch.store.clips import clip_folder, place_of
 from streamwatch.store.database import reading, transaction
 from streamwatch.store.saving import chunks
 from streamwatch.store.size import bytes_in_use
@@ -79,7 +80,9 @@ class Pruned:
 
 
 class Pruning:
-    """One prune of a store. now: aware. dry: count, change nothing. sleep: for the pauses, in seconds."""
+    """One prune of a store. now: aware. clips: the folder that the settings name. dry: count, change nothing. sleep:
+    for the pauses, in seconds.
+    """
 
     def __init__(
         self,
@@ -87,12 +90,14 @@ class Pruning:
         settings: RetentionSettings,
         now: datetime,
         *,
+        clips: Path | None = None,
         dry: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._now = now
+        self._clips = clip_folder(engine.url, clips)
         self._dry = dry
         self._sleep = sleep
         self._done = Pruned(limit=settings.max_bytes)
@@ -294,9 +299,13 @@ class Pruning:
             if path in self._unlinked:
                 continue
             self._unlinked.add(path)
+            place = place_of(self._engine.url, path)
+            if self._clips is None or place.parent.resolve() != self._clips.resolve():  # a store may say anything
+                self._done.trouble.append(f"{path}: not in the folder of the clips ({self._clips}): left alone")
+                continue
             try:
                 if not self._dry:
-                    place_of(self._engine.url, path).unlink(missing_ok=True)
+                    place.unlink(missing_ok=True)
             except OSError as error:
                 self._done.trouble.append(f"{path}: the clip cannot be removed ({error.strerror})")
             else:

@@ -214,9 +214,9 @@ def test_clips_go_with_the_evidence_and_with_their_alerts(
         store.save(run, [EvidenceClip("camera", f"alert-{number}", b"video")], clips=folder)
     store.review("alert-2")
     clock.advance(days=2)
-    would = store.prune(settings, dry=True)
+    would = store.prune(settings, clips=folder, dry=True)
     assert len(list(folder.iterdir())) == 2
-    done = store.prune(settings)
+    done = store.prune(settings, clips=folder)
     assert [path.name for path in folder.iterdir()] == ["alert-2.mp4"]
     assert (would.files, would.file_bytes) == (done.files, done.file_bytes) == (1, 5)
     kept = store.clip("alert-2")
@@ -228,6 +228,18 @@ def test_clips_go_with_the_evidence_and_with_their_alerts(
         assert (gone.path, gone.failure) == (None, "it was removed after its time")
     else:
         assert gone is None
+
+
+def test_files_outside_the_folder_of_the_clips_are_left_alone(
+    store: Store, run: int, clock: UtcClock, tmp_path: Path
+) -> None:
+    """A store that came from somebody else may name any file."""
+    save_file(store, run, 1)
+    store.save(run, [EvidenceClip("camera", "alert-1", b"video")], clips=tmp_path / "other")
+    clock.advance(days=2)
+    done = store.prune(only(evidence=1), clips=tmp_path / "clips")
+    assert (tmp_path / "other" / "alert-1.mp4").exists()
+    assert "left alone" in done.trouble[0]
 
 
 # ── by size ──
