@@ -240,6 +240,7 @@ def test_a_stream_that_died_is_not_real_for_long_and_then_an_error(
     assert verdicts[-1].failure is not None
 
 
+@pytest.mark.alone
 def test_a_forged_stream_raises_an_alert_with_a_clip(folder: Path, clip: Path, tmp_path: Path) -> None:
     """All the way from a real RTSP server to the store: opens, is cut out of the packets, ends with the watch."""
     (tmp_path / "sure").mkdir()
